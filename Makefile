@@ -1,0 +1,40 @@
+# Everything a developer or a newcomer runs. `make demo` and `make test` set up what they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA := $(wildcard ../shared/data)
+export TILEDSEG_DATA ?= $(if $(DATA),$(abspath $(DATA)))
+
+.PHONY: help demo test check bench clean
+
+help:
+	@echo "make demo    install, segment a scene and a volume, write demo-output/"
+	@echo "make test    run the tests (with the data folder if TILEDSEG_DATA names it)"
+	@echo "make check   formatting, types, import rules"
+	@echo "make bench   measure against peers and limits"
+	@echo "make clean   remove what the others made"
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/tiledseg demo --out demo-output
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

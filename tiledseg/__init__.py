@@ -1,0 +1,95 @@
+"""tiledseg: segment images too large for one model call or for memory."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .box import Box
+    from .config import BudgetSpec, InputSpec, OutputSpec, RunConfig, RuntimeSpec
+    from .errors import (
+        BudgetExceeded,
+        ConfigError,
+        DamagedInput,
+        GridMismatch,
+        MissingBackend,
+        OutputFailed,
+        PlanChanged,
+        TiledsegError,
+        TileFailed,
+        UnknownFormat,
+    )
+    from .grid import Grid, Space
+    from .io import as_dask, open_source
+    from .labels import ClassSchema
+    from .models import ModelCard
+    from .pipeline import Result, load_model, plan, segment, vectorize
+    from .tiling import TilePlan, TilingSpec
+
+# Names are loaded when first used, so that `import tiledseg` costs nothing.
+_HOMES = {
+    "box": ("Box",),
+    "config": ("BudgetSpec", "InputSpec", "OutputSpec", "RunConfig", "RuntimeSpec"),
+    "errors": (
+        "BudgetExceeded",
+        "ConfigError",
+        "DamagedInput",
+        "GridMismatch",
+        "MissingBackend",
+        "OutputFailed",
+        "PlanChanged",
+        "TileFailed",
+        "TiledsegError",
+        "UnknownFormat",
+    ),
+    "grid": ("Grid", "Space"),
+    "io": ("as_dask", "open_source"),
+    "labels": ("ClassSchema",),
+    "models": ("ModelCard",),
+    "pipeline": ("Result", "load_model", "plan", "segment", "vectorize"),
+    "tiling": ("TilePlan", "TilingSpec"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Box",
+    "BudgetExceeded",
+    "BudgetSpec",
+    "ClassSchema",
+    "ConfigError",
+    "DamagedInput",
+    "Grid",
+    "GridMismatch",
+    "InputSpec",
+    "MissingBackend",
+    "ModelCard",
+    "OutputFailed",
+    "OutputSpec",
+    "PlanChanged",
+    "Result",
+    "RunConfig",
+    "RuntimeSpec",
+    "Space",
+    "TileFailed",
+    "TilePlan",
+    "TiledsegError",
+    "TilingSpec",
+    "UnknownFormat",
+    "as_dask",
+    "load_model",
+    "open_source",
+    "plan",
+    "segment",
+    "vectorize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'tiledseg' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

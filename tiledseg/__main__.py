@@ -1,0 +1,5 @@
+"""``python -m tiledseg``."""
+
+from .cli import main
+
+main()

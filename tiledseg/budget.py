@@ -1,0 +1,179 @@
+"""Bytes of host memory a run needs, and the largest core that fits; refuses before any work."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from math import ceil, prod
+
+from .errors import BudgetExceeded, ConfigError
+from .tiling import TilePlan
+
+#: Samples per axis beyond which a larger core saves little work (window 512, stride 384: 4 %) and
+#: a killed run loses much.
+LARGEST_CORE = {2: 8192, 3: 512}
+#: Cores are multiples of this, so that whole chunks of the work store belong to one tile.
+QUANTUM = {2: 256, 3: 64}
+
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes that ``"6GB"``, ``"500 MiB"`` or ``"1500000000"`` mean.
+
+    Raises:
+        ConfigError: The text is no such amount.
+
+    >>> parse_bytes("1.5GB"), parse_bytes("2 MiB")
+    (1500000000, 2097152)
+    """
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    try:
+        number = float(match[1]) if match else -1.0
+    except ValueError:
+        number = -1.0
+    if match is None or number <= 0:
+        raise ConfigError(f"memory {text!r} is not an amount of bytes; write it like 6GB or 512MiB")
+    unit = _UNITS[match[2]]
+    if match[3]:
+        unit = 1024 ** list(_UNITS).index(match[2])
+    return int(number * unit)
+
+
+def format_bytes(amount: float) -> str:
+    """Return bytes as people write them.
+
+    >>> format_bytes(9_812_000_000)
+    '9.8 GB'
+    """
+    for unit in ("GB", "MB", "kB"):
+        size = {"GB": 1e9, "MB": 1e6, "kB": 1e3}[unit]
+        if amount >= size:
+            return f"{amount / size:.1f} {unit}"
+    return f"{amount:.0f} B"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a byte count needs besides the plan.
+
+    Args:
+        reserved: Interpreter, libraries and weights: resident before any tile starts.
+        workspace: What one model call of a microbatch adds, measured once.
+        channels: Input channels of the source and of the model.
+        itemsize: Bytes per source sample.
+        outputs: Score channels of the model.
+        label_bytes: Bytes per sample of the class map.
+        score_bytes: Bytes per stored score, 0 where no scores are kept.
+        workers: Tiles computed at the same time.
+        block_rows: Rows the source reads at once.
+        fixed: Whole-image memory of readers and writers that cannot stream, and their caches.
+    """
+
+    reserved: int
+    workspace: int
+    channels: int
+    itemsize: int
+    outputs: int
+    label_bytes: int
+    score_bytes: int = 0
+    workers: int = 1
+    block_rows: int = 1
+    fixed: int = 0
+
+
+def strip_rows(plan: TilePlan, block_rows: int) -> int:
+    """Return how many rows a tile reads at a time: whole file blocks, about a stride of them."""
+    stride = plan.stride[0]
+    if block_rows > 2 * plan.window[0]:  # a file of one huge block gains nothing from whole blocks
+        return stride
+    return ceil(stride / block_rows) * block_rows
+
+
+def chunk_shape(plan: TilePlan) -> tuple[int, ...]:
+    """Return the chunks of the work store: they never cross a core, so each has one writer."""
+    target = 512 if plan.grid.ndim == 2 else 64
+    chunks = []
+    for extent, core in zip(plan.grid.shape, plan.core, strict=True):
+        if core >= extent:
+            chunks.append(min(extent, target))
+            continue
+        divisor = next(d for d in range(min(core, target), 0, -1) if core % d == 0)
+        chunks.append(divisor if divisor >= target // 8 else core)
+    return tuple(chunks)
+
+
+def tile_bytes(plan: TilePlan, cost: Cost) -> int:
+    """Return the most bytes one tile holds at a time, besides the model's workspace."""
+    inner_core = prod(plan.core[1:])
+    inner_read = prod(
+        min(c + 2 * w, n + w)
+        for c, w, n in zip(plan.core[1:], plan.window[1:], plan.grid.shape[1:], strict=True)
+    )
+    strip = strip_rows(plan, cost.block_rows)
+    # Raw samples, their float32 copy and one more while a normalisation step runs.
+    reading = 2 * strip * inner_read * (cost.channels * (cost.itemsize + 8) + 3)
+    inputs = (plan.window[0] + strip) * inner_read * (cost.channels * 4 + 1)
+    ring = plan.window[0] * inner_core * cost.outputs * 4
+    batch = 2 * plan.microbatch * prod(plan.window) * (cost.channels + 2 * cost.outputs) * 4
+    per_sample = cost.label_bytes + cost.outputs * cost.score_bytes
+    rows = 2 * (plan.window[0] + chunk_shape(plan)[0])
+    writing = rows * inner_core * (per_sample + 2)
+    deciding = 64 * inner_core * (cost.outputs * 4 + 16)
+    return reading + inputs + ring + batch + writing + deciding
+
+
+def total_bytes(plan: TilePlan, cost: Cost) -> int:
+    """Return the most bytes the process holds during a run."""
+    return cost.reserved + cost.fixed + cost.workers * (cost.workspace + tile_bytes(plan, cost))
+
+
+def fit_core(plan: TilePlan, cost: Cost, budget: int) -> TilePlan:
+    """Return the plan with the largest core that fits.
+
+    Args:
+        plan: A plan; its core is replaced.
+        cost: What one tile costs.
+        budget: Bytes of host memory for the whole process.
+
+    Raises:
+        BudgetExceeded: Even the smallest core does not fit; the sentence gives the numbers.
+    """
+    n = plan.grid.ndim
+    parts = [ceil(e / LARGEST_CORE[n]) for e in plan.grid.shape]
+    while True:
+        fitted = replace(plan, core=_core(plan, parts))
+        if total_bytes(fitted, cost) <= budget:
+            return fitted
+        # The extent along axis 0 costs no memory: only the inner axes are cut.
+        axis = max(range(1, n), key=lambda a: fitted.core[a])
+        if fitted.core[axis] <= min(QUANTUM[n], plan.grid.shape[axis]):
+            raise _refusal(fitted, cost, budget)
+        parts[axis] += 1
+
+
+def check_core(plan: TilePlan, cost: Cost, budget: int) -> TilePlan:
+    """Return the plan as it is, or refuse a core the user chose.
+
+    Raises:
+        BudgetExceeded: The core does not fit.
+    """
+    if total_bytes(plan, cost) > budget:
+        raise _refusal(plan, cost, budget)
+    return plan
+
+
+def _core(plan: TilePlan, parts: list[int]) -> tuple[int, ...]:
+    quantum = QUANTUM[plan.grid.ndim]
+    lengths = (ceil(n / p / quantum) * quantum for n, p in zip(plan.grid.shape, parts, strict=True))
+    return tuple(min(c, n) for c, n in zip(lengths, plan.grid.shape, strict=True))
+
+
+def _refusal(plan: TilePlan, cost: Cost, budget: int) -> BudgetExceeded:
+    need = total_bytes(plan, cost)
+    return BudgetExceeded(
+        f"tile core {plan.core} needs {format_bytes(need)}, budget is {format_bytes(budget)} "
+        f"({format_bytes(cost.reserved + cost.fixed)} of it taken before any tile, "
+        f"{format_bytes(cost.workers * cost.workspace)} by the model): raise budget.memory, or "
+        "lower tiling.window, tiling.core, runtime.microbatch or runtime.workers"
+    )

@@ -1,0 +1,253 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+import yaml
+
+from ..config import RunConfig, apply_change
+from ..errors import ConfigError
+
+app = typer.Typer(
+    name="tiledseg",
+    help="Segment images too large for one model call or for memory.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+_FAILED_TILES = 3
+
+Image = Annotated[list[str], typer.Argument(help="Image; several are stacked as channels.")]
+ModelPath = Annotated[str, typer.Option("--model", "-m", help="Model folder, card or weights.")]
+Out = Annotated[
+    str, typer.Option("--out", "-o", help="Class map: .tif, .nii.gz, .nrrd, .mha, .zarr")
+]
+Channels = Annotated[
+    str | None, typer.Option(help="Bands by number (from 1) or name, in order: 4,3,2 or B4,B3,B2")
+]
+Series = Annotated[str | None, typer.Option(help="DICOM series: number or UID.")]
+Numbers = Annotated[str | None, typer.Option(help="Numbers per axis, like 512,512")]
+Margin = Annotated[int | None, typer.Option(help="Samples dropped on a window's inner sides.")]
+Memory = Annotated[str | None, typer.Option(help="Host memory to stay within, like 6GB")]
+Workers = Annotated[int | None, typer.Option(help="Tiles computed at the same time.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of one model call.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N")]
+Scores = Annotated[str | None, typer.Option(help="Also write the scores here.")]
+Polygons = Annotated[str | None, typer.Option(help="Also write polygons: .gpkg, .geojson, .fgb")]
+Surfaces = Annotated[str | None, typer.Option(help="Also write surfaces into this folder.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: tiling.taper=hann")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh/--resume", help="Discard, or finish, work begun earlier.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command()
+def segment(
+    image: Image,
+    model: ModelPath,
+    out: Out,
+    channels: Channels = None,
+    series: Series = None,
+    window: Numbers = None,
+    stride: Numbers = None,
+    margin: Margin = None,
+    memory: Memory = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    device: Device = None,
+    scores: Scores = None,
+    polygons: Polygons = None,
+    surfaces: Surfaces = None,
+    changes: Set = None,
+    fresh: Fresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Segment an image: class map with the same geometry, report, and vectors if asked."""
+    values = _values(
+        image,
+        model,
+        {
+            "input": {"channels": _words(channels), "series": series},
+            "tiling": {"window": _numbers(window), "stride": _numbers(stride), "margin": margin},
+            "runtime": {"workers": workers, "threads": threads, "device": device},
+            "budget": {"memory": memory},
+            "output": {"scores": scores, "polygons": polygons, "surfaces": surfaces},
+        },
+        changes,
+    )
+    return _execute({**values, "out": out}, fresh, quiet, as_json)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML file; see `tiledseg config --schema`.")],
+    changes: Set = None,
+    fresh: Fresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Run a config file."""
+    parsed = RunConfig.read(config, tuple(changes or ()))
+    if parsed.out is None:
+        raise ConfigError(f"config {config} names no output: add out, or --set out=landcover.tif")
+    return _execute(_given(parsed), fresh, quiet, as_json)
+
+
+@app.command()
+def plan(
+    image: Annotated[
+        list[str], typer.Argument(help="Image (several are stacked), or one config file.")
+    ],
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Model.")] = None,
+    channels: Channels = None,
+    series: Series = None,
+    window: Numbers = None,
+    stride: Numbers = None,
+    margin: Margin = None,
+    memory: Memory = None,
+    workers: Workers = None,
+    changes: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Print tiles, windows, extra work and memory, and refuse early."""
+    from .. import pipeline
+
+    if model is None:
+        values = _given(RunConfig.read(image[0], tuple(changes or ())))
+    else:
+        sections = {
+            "input": {"channels": _words(channels), "series": series},
+            "tiling": {"window": _numbers(window), "stride": _numbers(stride), "margin": margin},
+            "runtime": {"workers": workers},
+            "budget": {"memory": memory},
+        }
+        values = _values(image, model, sections, changes)
+    job = pipeline.plan(**values)
+    with job.source:
+        _print({**job.describe(), "warnings": list(job.warnings)}, as_json)
+
+
+@app.command()
+def info(
+    path: Annotated[str, typer.Argument(help="Image, model, class map or report folder.")],
+    series: Series = None,
+    as_json: Json = False,
+) -> None:
+    """Print what a file is."""
+    from .. import pipeline
+
+    _print(pipeline.describe(path, series=series), as_json)
+
+
+@app.command()
+def vectorize(
+    class_map: Annotated[str, typer.Argument(help="Class map, 2-D or 3-D.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Vector file, or folder of surfaces.")],
+    surface_format: Annotated[Literal["stl", "ply"], typer.Option("--format")] = "stl",
+    memory: Memory = None,
+) -> None:
+    """Turn a class map into polygons (2-D) or surfaces (3-D)."""
+    from .. import pipeline
+
+    for made in pipeline.vectorize(class_map, out, surface_format, memory):
+        typer.echo(made)
+
+
+@app.command()
+def config(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
+) -> None:
+    """Print the schema of a config, or an example to start from."""
+    if schema:
+        typer.echo(RunConfig.schema_text())
+    else:
+        example = RunConfig(image="scene.tif", model="model.yaml", out="landcover.tif")
+        typer.echo(example.to_yaml(), nl=False)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path(
+        "demo-output"
+    ),
+    quiet: Quiet = False,
+) -> None:
+    """Make a scene and a volume with known truth, segment both, and print the accuracy."""
+    from .. import demo as room
+
+    room.run(out, typer.echo if not quiet else _silent)
+
+
+# --------------------------------------------------------------------- between shell and Python
+
+
+def _values(
+    image: list[str],
+    model: str,
+    sections: dict[str, dict[str, Any]],
+    changes: list[str] | None,
+) -> dict[str, Any]:
+    """Return settings of the options given; what was left out keeps its default."""
+    values: dict[str, Any] = {"image": image[0] if len(image) == 1 else image, "model": model}
+    for name, section in sections.items():
+        given = {key: value for key, value in section.items() if value is not None}
+        if given:
+            values[name] = given
+    for change in changes or ():
+        apply_change(values, change)
+    return values
+
+
+def _given(parsed: RunConfig) -> dict[str, Any]:
+    return {name: getattr(parsed, name) for name in RunConfig.model_fields}
+
+
+def _execute(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool) -> int:
+    from .. import pipeline
+    from ._progress import Bar
+
+    job = pipeline.plan(fresh=fresh, **values)
+    with job.source, Bar(job.plan.planned, quiet) as bar:
+        result = pipeline.execute(job, Path(values["out"]), fresh, bar)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+    elif not quiet:
+        typer.echo(result.summary())
+    return _FAILED_TILES if result.ran.lost else 0
+
+
+def _print(values: dict[str, Any], as_json: bool) -> None:
+    plain = json.loads(json.dumps(values, default=str))
+    if as_json:
+        typer.echo(json.dumps(plain))
+    else:
+        typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{text!r} is not numbers per axis; write them like 512,512") from None
+
+
+def _words(text: str | None) -> tuple[int | str, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""

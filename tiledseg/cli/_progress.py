@@ -1,0 +1,84 @@
+"""Progress of a run: a bar with rate and estimate on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from ..engine import Event, TileLost, WindowsDone
+
+#: Seconds between plain lines.
+_LINE_EVERY = 10.0
+
+
+class Bar:
+    """Windows done of windows planned, on stderr.
+
+    Args:
+        total: Windows planned.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        self._total, self._quiet = total, quiet
+        self._done = 0
+        self._began = self._said = time.monotonic()
+        terminal = sys.stderr.isatty() and not quiet
+        self._progress = Progress(
+            TextColumn("segmenting"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("windows  {task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not terminal,
+        )
+        self._plain = not terminal and not quiet
+        self._task = self._progress.add_task("windows", total=total, rate="")
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        if isinstance(event, WindowsDone):
+            self._advance(event.windows)
+        elif isinstance(event, TileLost) and not self._quiet:
+            self._progress.console.print(f"tile {event.tile} failed: {event.reason}", markup=False)
+
+    def _advance(self, windows: int) -> None:
+        self._done += windows
+        now = time.monotonic()
+        rate = self._done / max(now - self._began, 1e-3)
+        self._progress.update(self._task, advance=windows, rate=f"{rate:.1f}/s")
+        if self._plain and (now - self._said >= _LINE_EVERY or self._done == self._total):
+            self._said = now
+            left = (self._total - self._done) / rate
+            print(
+                f"{self._done}/{self._total} windows, {rate:.1f}/s, about {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()

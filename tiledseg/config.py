@@ -1,0 +1,194 @@
+"""RunConfig: one definition of a run for Python, YAML and the shell.
+
+Every stage's settings are a frozen dataclass; `RunConfig` gathers them. Unknown keys are errors
+that name their path. The config as run is kept with the output and runs again to the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ConfigError
+from .tiling import TilingSpec
+
+_STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What of the image to read.
+
+    Args:
+        channels: Band numbers (from 1) or names, in the model's order; None takes all.
+        series: For a DICOM folder with several series, which one: number or UID.
+    """
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    channels: tuple[int | str, ...] | None = None
+    series: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSpec:
+    """What computes.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: Threads of one model call; None shares the cores among the workers.
+        microbatch: Windows per model call; None takes 1 in 2-D and 2 in 3-D.
+        workers: Tiles computed at the same time, each in a thread.
+    """
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    device: str = "cpu"
+    threads: int | None = None
+    microbatch: int | None = None
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "microbatch", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"runtime.{name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSpec:
+    """What may be used.
+
+    Args:
+        memory: Host memory of the whole process, like ``6GB``; None takes half of what is free.
+    """
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    memory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """What to write besides the class map.
+
+    Args:
+        layout: For GeoTIFF: cloud optimised or plain.
+        scores: File for the scores, one band per class, or None.
+        score_type: How scores are stored: float32, or integers with a scale (0.004, 0.00002).
+        polygons: File for polygons per class (.gpkg, .geojson, .fgb), or None.
+        surfaces: Folder for surfaces per class, or None.
+        surface_format: ``stl`` or ``ply``.
+        report: Whether to write the report folder beside the class map.
+    """
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    layout: Literal["cog", "gtiff"] = "cog"
+    scores: str | None = None
+    score_type: Literal["uint8", "uint16", "float32"] = "uint8"
+    polygons: str | None = None
+    surfaces: str | None = None
+    surface_format: Literal["stl", "ply"] = "stl"
+    report: bool = True
+
+
+class RunConfig(BaseModel):
+    """A whole run: image in, model, class map out, and every stage's settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: str | list[str] = Field(description="File, folder or URL; several are stacked.")
+    model: str = Field(description="Model folder, card (.yaml), .safetensors or .onnx file.")
+    out: str | None = Field(None, description="Class map to write; the suffix is the format.")
+    input: InputSpec = InputSpec()
+    tiling: TilingSpec = TilingSpec()
+    runtime: RuntimeSpec = RuntimeSpec()
+    budget: BudgetSpec = BudgetSpec()
+    output: OutputSpec = OutputSpec()
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> RunConfig:
+        """Return the config of plain values.
+
+        Raises:
+            ConfigError: A wrong or unknown key; the sentence names its path.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError("; ".join(_sentences(error))) from None
+
+    @classmethod
+    def read(cls, path: str | Path, changes: tuple[str, ...] = ()) -> RunConfig:
+        """Return the config of a YAML file.
+
+        Args:
+            path: The file.
+            changes: ``a.b=value`` texts that overrule it; values are YAML.
+
+        Raises:
+            ConfigError: The file cannot be read, or a key is wrong.
+        """
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"config {path} cannot be read: {error}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"config {path} is not YAML: {_one_line(error)}") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"config {path} must be a mapping of settings")
+        for change in changes:
+            apply_change(values, change)
+        return cls.parse(values)
+
+    def to_yaml(self) -> str:
+        """Return the config as YAML that `read` turns back into it."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def schema_text(cls) -> str:
+        """Return the JSON schema of a config."""
+        return json.dumps(cls.model_json_schema(), indent=2)
+
+
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Overrule one value in place: ``tiling.window=[512, 512]``.
+
+    Raises:
+        ConfigError: The text is not of that form.
+    """
+    key, equals, text = change.partition("=")
+    *sections, name = key.strip().split(".")
+    if not equals or not name:
+        raise ConfigError(f"--set {change!r} is not of the form section.key=value")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {change!r}: {section!r} is not a section")
+    try:
+        values[name] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {change!r}: the value is not YAML: {_one_line(error)}") from None
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    sentences = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            sentences.append(f"config {path}: there is no such setting")
+        else:
+            found = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
+            sentences.append(f"config {path}: {problem['msg'].lower()}{found}")
+    return sentences
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,50 @@
+"""Host memory of this process: what it holds, its peak, what is free."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_earlier_peak = 0
+
+
+def resident() -> int:
+    """Return the bytes resident now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def available() -> int:
+    """Return the bytes the system could still give without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def peak() -> int:
+    """Return the most bytes this process ever held at a time."""
+    return max(_earlier_peak, _high_water())
+
+
+def growth(action: Callable[[], object]) -> int:
+    """Return by how many bytes ``action`` raises what the process holds at a time."""
+    global _earlier_peak
+    _earlier_peak = peak()
+    try:
+        _CLEAR.write_text("5")  # Linux: forget the high-water mark, so that a new one shows
+    except OSError:  # another system, or not allowed: the mark so far hides small growth
+        pass
+    before = resident()
+    action()
+    return max(0, _high_water() - before)
+
+
+def _high_water() -> int:
+    if _STATUS.exists():
+        lines = _STATUS.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,205 @@
+"""Images in, results out: what to open or make is told by the name, and loaded when needed."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import ConfigError, OutputFailed, UnknownFormat
+from ..labels import ClassSchema
+from ._base import Padding, Sink, SinkSpec, Source, centred_picks, read_padded
+from ._files import settle, temporary_beside, write_text, writing
+from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
+from ._orient import OrientedSink, OrientedSource
+from ._stack import StackedSource
+
+__all__ = [
+    "MemorySink",
+    "MemorySource",
+    "OrientedSink",
+    "OrientedSource",
+    "Padding",
+    "Sink",
+    "SinkSpec",
+    "Source",
+    "StackedSource",
+    "as_dask",
+    "centred_picks",
+    "create_array",
+    "create_sink",
+    "open_array",
+    "open_source",
+    "polygonize",
+    "read_padded",
+    "read_schema",
+    "settle",
+    "temporary_beside",
+    "write_text",
+    "writing",
+]
+
+_VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+_VOLUME_SINKS = (".nii.gz", ".nii", ".nrrd", ".mha")
+_RASTER_SINKS = (".tif", ".tiff")
+#: Names that live behind a heavy library, and the module that imports it.
+_LAZY = {
+    "as_dask": "._dask",
+    "create_array": "._zarr",
+    "open_array": "._zarr",
+    "polygonize": "._rasterio",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tiledseg.io' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name], __name__), name)
+
+
+def open_source(
+    image: Any,
+    *,
+    channels: tuple[int | str, ...] | None = None,
+    series: str | None = None,
+    dims: Literal[2, 3] | None = None,
+) -> Source:
+    """Open an image.
+
+    Args:
+        image: A file, folder or URL; a list of those, stacked as channels; a numpy, dask or Zarr
+            array or an xarray DataArray (channels first where there are several); a `Source`.
+        channels: Which channels, by number from 1 or name; None takes all.
+        series: For a DICOM folder with several series, which one.
+        dims: Spatial axes, where an array could be read either way.
+
+    Raises:
+        ConfigError: There is no such image or channel.
+        DamagedInput: The image is not what it claims to be.
+        GridMismatch: Stacked images do not share a grid.
+    """
+    if isinstance(image, Source):
+        return image
+    if isinstance(image, list | tuple):
+        if not image:
+            raise ConfigError("no image was given")
+        if len(image) > 1:
+            return _stack([str(part) for part in image], channels, series, dims)
+        return open_source(image[0], channels=channels, series=series, dims=dims)
+    if isinstance(image, str | Path):
+        return _open_path(os.fspath(image), channels, series, dims)
+    return _open_array(image, channels, dims or 2)
+
+
+def _stack(
+    uris: list[str],
+    channels: tuple[int | str, ...] | None,
+    series: str | None,
+    dims: Literal[2, 3] | None,
+) -> Source:
+    if channels is not None:
+        raise ConfigError(
+            "channels cannot be chosen from several images at once; give only the images to stack"
+        )
+    return StackedSource([open_source(uri, series=series, dims=dims) for uri in uris])
+
+
+def _open_path(
+    uri: str,
+    channels: tuple[int | str, ...] | None,
+    series: str | None,
+    dims: Literal[2, 3] | None,
+) -> Source:
+    lower = uri.lower()
+    if ".zarr" in lower or _is_zarr(Path(uri)):
+        from ._zarr import open_zarr
+
+        return open_zarr(uri, dims, channels)
+    if lower.endswith(_VOLUMES) or (Path(uri).is_dir() and "://" not in uri):
+        from ._simpleitk import open_volume
+
+        return open_volume(uri, series=series, channels=channels)
+    from ._rasterio import open_raster
+
+    return open_raster(uri, channels)
+
+
+def _is_zarr(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
+
+
+def _open_array(image: Any, channels: tuple[int | str, ...] | None, dims: Literal[2, 3]) -> Source:
+    """Open an object by what it can do; none of these libraries is imported to ask."""
+    if hasattr(image, "dims") and hasattr(image, "coords"):
+        parts = xarray_parts(image, dims)
+        if hasattr(parts["array"], "dask"):
+            from ._dask import DaskSource
+
+            return DaskSource(**parts, wanted=channels)
+        return MemorySource(**parts, wanted=channels)
+    if hasattr(image, "dask") and hasattr(image, "chunks"):
+        from ._dask import DaskSource
+
+        return DaskSource(channels_first(image, dims, "dask array"), wanted=channels)
+    if hasattr(image, "store") and hasattr(image, "chunks"):
+        from ._zarr import open_zarr
+
+        return open_zarr(image, dims, channels)
+    if hasattr(image, "__array__"):
+        return MemorySource(channels_first(np.asarray(image), dims, "array"), wanted=channels)
+    raise ConfigError(f"{type(image).__name__} is not an image: give a path, a list or an array")
+
+
+def create_sink(path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "cog") -> Sink:
+    """Return the unprepared sink for a file name.
+
+    Args:
+        path: Final name; the suffix is the format.
+        spec: What will be written.
+        layout: For GeoTIFF.
+
+    Raises:
+        UnknownFormat: No sink writes this suffix.
+        ConfigError: The format does not hold images of this many axes.
+        OutputFailed: The folder is not there or cannot be written.
+    """
+    name = path.name.lower()
+    known = (*_RASTER_SINKS, *_VOLUME_SINKS, ".zarr")
+    if not name.endswith(known):
+        raise UnknownFormat(f"cannot write {path}: known suffixes are {', '.join(known)}")
+    fits = _RASTER_SINKS if spec.grid.ndim == 3 else _VOLUME_SINKS
+    if name.endswith(fits):
+        better = ", ".join(_VOLUME_SINKS if spec.grid.ndim == 3 else _RASTER_SINKS)
+        raise ConfigError(
+            f"cannot write a {spec.grid.ndim}-D image to {path}; take {better} or .zarr"
+        )
+    if not path.parent.is_dir():
+        raise OutputFailed(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputFailed(f"cannot write {path}: no permission to write into {path.parent}")
+    if name.endswith(_RASTER_SINKS):
+        from ._rasterio import RasterSink
+
+        return RasterSink(path, spec, layout)
+    if name.endswith(_VOLUME_SINKS):
+        from ._simpleitk import VolumeSink
+
+        return VolumeSink(path, spec)
+    from ._zarr import ZarrSink
+
+    return ZarrSink(path, spec)
+
+
+def read_schema(path: str | Path) -> ClassSchema | None:
+    """Return the classes a class map was written with, or None where it names none."""
+    lower = str(path).lower()
+    if ".zarr" in lower or _is_zarr(Path(path)):
+        from ._zarr import read_schema as read
+    elif lower.endswith(_VOLUMES) or Path(path).is_dir():
+        from ._simpleitk import read_schema as read
+    else:
+        from ._rasterio import read_schema as read
+    return read(Path(path))

@@ -1,0 +1,68 @@
+"""Files that appear whole under their final name or not at all; one sentence when they cannot."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputFailed, TiledsegError
+
+_HASH_UP_TO = 64 * 2**20
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the errors of writing to ``path`` into `OutputFailed` with one sentence."""
+    try:
+        yield
+    except TiledsegError:
+        raise
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise OutputFailed(
+            f"cannot write {path}: {reason}; mend that and run the same command again to go on"
+        ) from error
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a hidden name in the same folder that keeps the suffixes.
+
+    >>> temporary_beside(Path("out/labels.nii.gz")).name
+    '.partial.labels.nii.gz'
+    """
+    return path.with_name(f".partial.{path.name}")
+
+
+def settle(temporary: Path, final: Path) -> None:
+    """Bring a finished file to disk and to its final name."""
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(final)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file whole or not at all."""
+    temporary = temporary_beside(path)
+    with writing(path):
+        temporary.write_text(text, encoding="utf-8")
+        settle(temporary, path)
+
+
+def file_identity(path: Path) -> dict[str, Any]:
+    """Return JSON values that change with a file's content.
+
+    Files up to 64 MiB are hashed, so that a copy counts as the same; of larger ones size and
+    time of change must do.
+    """
+    status = path.stat()
+    if status.st_size > _HASH_UP_TO:
+        return {"name": path.name, "size": status.st_size, "changed": status.st_mtime_ns}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"name": path.name, "size": status.st_size, "sha256": digest}

@@ -1,0 +1,84 @@
+"""An image seen along other axes: permuted and flipped, nothing interpolated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..box import Box
+from ..grid import AxisMap
+from ._base import Sink, Source
+
+
+class OrientedSource(Source):
+    """A volume with array axes that run as anatomical letters say.
+
+    Args:
+        inner: The volume as stored.
+        codes: Three letters in array order; see `Grid.reorient`.
+    """
+
+    def __init__(self, inner: Source, codes: str) -> None:
+        self.inner = inner
+        self.grid, self._axes = inner.grid.reorient(codes)
+        self.uri, self.channels, self.dtype = inner.uri, inner.channels, inner.dtype
+        self.nodata, self.working_bytes = inner.nodata, inner.working_bytes
+        self.blocks = tuple(inner.blocks[axis] for axis in self._axes.order)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the samples of ``box``."""
+        return np.ascontiguousarray(self._axes.apply(self.inner.read(self._stored(box))))
+
+    def valid(self, box: Box) -> NDArray[np.bool_]:
+        """Return where samples of ``box`` were measured."""
+        return np.ascontiguousarray(self._axes.apply(self.inner.valid(self._stored(box))))
+
+    def overview(self, limit: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return the volume's own overview, turned."""
+        values, valid = self.inner.overview(limit)
+        return self._axes.apply(values), self._axes.apply(valid)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the identity of the volume; the plan's grid holds the orientation."""
+        return self.inner.fingerprint()
+
+    def close(self) -> None:
+        """Close the volume."""
+        self.inner.close()
+
+    def _stored(self, box: Box) -> Box:
+        return self._axes.inverse.box(box, self.grid.shape)
+
+
+class OrientedSink(Sink):
+    """Takes boxes in a turned frame and hands them to a sink in the image's own frame.
+
+    Args:
+        inner: Sink on the image's own grid.
+        axes: From the image's own axes to the frame of the boxes.
+    """
+
+    def __init__(self, inner: Sink, axes: AxisMap) -> None:
+        super().__init__(inner.path, inner.spec)
+        self.inner, self._back = inner, axes.inverse
+        own = inner.spec.grid.shape
+        self._shape = tuple(own[axis] for axis in axes.order)
+
+    def prepare(self) -> None:
+        """Prepare the inner sink."""
+        self.inner.prepare()
+
+    def write(self, box: Box, values: NDArray[Any]) -> None:
+        """Turn the box and its values back."""
+        self.inner.write(self._back.box(box, self._shape), self._back.apply(values))
+
+    def commit(self) -> list[Path]:
+        """Commit the inner sink."""
+        return self.inner.commit()
+
+    def abort(self) -> None:
+        """Abort the inner sink."""
+        self.inner.abort()

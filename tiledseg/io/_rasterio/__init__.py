@@ -1,0 +1,9 @@
+"""Rasters through GDAL: the only door to rasterio."""
+
+from __future__ import annotations
+
+from ._shapes import polygonize
+from ._sink import RasterSink, read_schema
+from ._source import RasterSource, open_raster
+
+__all__ = ["RasterSink", "RasterSource", "open_raster", "polygonize", "read_schema"]

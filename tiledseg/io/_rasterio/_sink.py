@@ -1,0 +1,164 @@
+"""Class maps and scores as GeoTIFF: cloud optimised or plain."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import rasterio
+from numpy.typing import NDArray
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.shutil import copy
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from ...box import Box
+from ...grid import SpaceKind
+from ...labels import ClassSchema
+from .._base import Sink, SinkSpec
+from .._files import settle, temporary_beside, writing
+from .._qml import write_qml
+
+_TAG = "TILEDSEG_CLASSES"
+_BLOCK = 512
+
+
+class RasterSink(Sink):
+    """A GeoTIFF; class maps carry palette, nodata, class names and a QGIS style beside them.
+
+    Args:
+        path: Final name.
+        spec: What comes.
+        layout: ``cog`` adds overviews (by mode for class maps) and puts them in reading order.
+    """
+
+    def __init__(self, path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"]) -> None:
+        super().__init__(path, spec)
+        self._layout = layout
+        self._tiled = temporary_beside(path.with_name(f"tiled.{path.name}"))
+        self._ready = temporary_beside(path)
+        self._file: Any = None
+
+    def prepare(self) -> None:
+        """Create the temporary GeoTIFF."""
+        spec, grid = self.spec, self.spec.grid
+        profile: dict[str, Any] = {
+            "driver": "GTiff",
+            "height": grid.shape[0],
+            "width": grid.shape[1],
+            "count": len(spec.bands),
+            "dtype": spec.dtype.name,
+            "nodata": spec.nodata,
+            "tiled": True,
+            "blockxsize": _BLOCK,
+            "blockysize": _BLOCK,
+            "compress": "deflate",
+            "zlevel": 3,
+            "interleave": "band",
+            "bigtiff": "if_safer",
+        }
+        if spec.schema is None:
+            profile["predictor"] = 3 if spec.dtype.kind == "f" else 2
+        if grid.space.crs is not None and not grid.control:
+            profile["crs"] = grid.space.crs
+        if not grid.control and (
+            grid.space.kind is not SpaceKind.LOCAL or _has_transform(grid.matrix)
+        ):
+            profile["transform"] = Affine(*grid.matrix[:2].ravel().tolist())
+        with writing(self.path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            self._file = rasterio.open(self._tiled, "w", **profile)
+            self._describe()
+
+    def write(self, box: Box, values: NDArray[Any]) -> None:
+        """Store rows."""
+        (top, left), (rows, columns) = box.start, box.shape
+        with writing(self.path):
+            self._file.write(values, window=Window(left, top, columns, rows))
+
+    def commit(self) -> list[Path]:
+        """Close, arrange, rename; write the QGIS style of a class map."""
+        with writing(self.path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            self._close()
+            self._check_whole()
+            if self._layout == "cog":
+                self._copy_cog()
+                self._tiled.unlink()
+            else:
+                self._tiled.replace(self._ready)
+            settle(self._ready, self.path)
+        made = [self.path]
+        if self.spec.schema is not None:
+            made.append(write_qml(self.path, self.spec.schema))
+        return made
+
+    def abort(self) -> None:
+        """Remove the temporary files."""
+        with suppress(RasterioError, OSError):
+            self._close()
+        for leftover in (self._tiled, self._ready):
+            leftover.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
+
+    def _check_whole(self) -> None:
+        """GDAL reports a full disk only when the directory of blocks is read again."""
+        with rasterio.open(self._tiled) as file:
+            last = file.height - 1
+            file.read(1, window=Window(0, last, file.width, 1))
+
+    def _copy_cog(self) -> None:
+        average = Resampling.mode if self.spec.schema is not None else Resampling.average
+        options = {
+            "driver": "COG",
+            "compress": "deflate",
+            "blocksize": _BLOCK,
+            "overview_resampling": average.name,
+            "bigtiff": "if_safer",
+            "num_threads": 2,
+        }
+        if self.spec.schema is None:
+            options["predictor"] = "yes"
+        copy(self._tiled, self._ready, **options)
+
+    def _describe(self) -> None:
+        spec, file = self.spec, self._file
+        for number, name in enumerate(spec.bands, 1):
+            file.set_band_description(number, name)
+        if spec.scale is not None:
+            file.scales = [spec.scale] * len(spec.bands)
+        if spec.grid.control:
+            points = [GroundControlPoint(p.row, p.column, p.x, p.y, p.z) for p in spec.grid.control]
+            file.gcps = (points, spec.grid.space.crs)
+        if spec.schema is not None:
+            file.update_tags(**{_TAG: json.dumps(spec.schema.to_dict())})
+            file.colorinterp = [ColorInterp.palette]
+            colors = {c.id: (*c.color, 255) for c in spec.schema.unique}
+            if spec.nodata is not None:
+                colors[int(spec.nodata)] = (0, 0, 0, 0)
+            file.write_colormap(1, colors)
+
+
+def _has_transform(matrix: NDArray[Any]) -> bool:
+    return matrix.tolist() != [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def read_schema(path: Path) -> ClassSchema | None:
+    """Return the classes a class map was written with, or None."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as file:
+                text = file.tags().get(_TAG)
+        return None if text is None else ClassSchema.from_dict(json.loads(text))
+    except (RasterioError, ValueError, KeyError):
+        return None

@@ -1,0 +1,198 @@
+"""Anything GDAL reads, as a `Source`."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.transform import from_gcps
+from rasterio.windows import Window
+
+from ...box import Box
+from ...errors import ConfigError, DamagedInput
+from ...grid import LOCAL, ControlPoint, Grid, Space, SpaceKind
+from .._base import Source, centred_picks
+from .._channels import choose_channels
+from .._files import file_identity
+
+#: GDAL keeps decoded blocks up to this; its own default is 5 % of the machine's memory.
+CACHE_BYTES = 128 * 2**20
+#: A header may claim any size; a block this large is damage, not an image.
+_LARGEST_BLOCK = 2**31
+_MOST_BANDS = 10_000
+
+
+def open_raster(uri: str, channels: tuple[int | str, ...] | None = None) -> Source:
+    """Open a raster.
+
+    Args:
+        uri: Anything GDAL opens: a path, ``/vsi...``, ``s3://...``, ``https://...``.
+        channels: Band numbers (from 1) or descriptions; None takes every band but alpha.
+
+    Raises:
+        ConfigError: There is no such file or band, or the file is a container of several images.
+        DamagedInput: GDAL cannot make sense of the file.
+    """
+    return RasterSource(uri, channels)
+
+
+class RasterSource(Source):
+    """A raster behind GDAL.
+
+    Bands are named by their description, else ``band 1`` and so on. An alpha band is validity, not
+    a channel, unless asked for by number. A paletted band gives its indices.
+    """
+
+    working_bytes = CACHE_BYTES
+
+    def __init__(self, uri: str, channels: tuple[int | str, ...] | None) -> None:
+        self.uri = uri
+        self._lock = threading.Lock()
+        self._file = _open(uri)
+        file = self._file
+        if file.count == 0:
+            inside = ", ".join(file.subdatasets[:20]) or "nothing"
+            raise ConfigError(f"{uri} holds no bands itself; name one of its images: {inside}")
+        if file.count > _MOST_BANDS:
+            raise DamagedInput(f"{uri} claims {file.count} bands, at most {_MOST_BANDS} are read")
+        names = tuple(d or f"band {i}" for i, d in enumerate(file.descriptions, 1))
+        if channels is None:
+            kept = [i for i, c in enumerate(file.colorinterp) if c != ColorInterp.alpha]
+            chosen = tuple(kept) or tuple(range(file.count))
+        else:
+            chosen = choose_channels(names, channels)
+        self._bands = [i + 1 for i in chosen]
+        self.channels = tuple(names[i] for i in chosen)
+        self.dtype = _common_dtype(uri, [file.dtypes[i] for i in chosen])
+        self.nodata = file.nodatavals[chosen[0]]
+        rows, columns = file.block_shapes[chosen[0]]
+        if rows * columns * self.dtype.itemsize > _LARGEST_BLOCK:
+            raise DamagedInput(f"{uri} claims blocks of {rows} x {columns} samples: it is damaged")
+        self.blocks = (rows, columns)
+        self.grid = _grid(file)
+        flags = [file.mask_flag_enums[i] for i in chosen]
+        self._all_valid = any(MaskFlags.all_valid in f for f in flags)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the samples of ``box``, (c, *box.shape)."""
+        return self._read(box, lambda window: self._file.read(self._bands, window=window)).astype(
+            self.dtype, copy=False
+        )
+
+    def valid(self, box: Box) -> NDArray[np.bool_]:
+        """Return where any chosen band was measured: mask band, alpha or declared nodata."""
+        if self._all_valid:
+            return np.ones(box.shape, dtype=np.bool_)
+        masks = self._read(box, lambda window: self._file.read_masks(self._bands, window=window))
+        valid: NDArray[np.bool_] = masks.any(axis=0)
+        return valid
+
+    def overview(self, limit: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Pick samples through the file's own overviews where the image is large."""
+        shape = tuple(len(centred_picks(n, limit)) for n in self.grid.shape)
+        if not self._file.overviews(self._bands[0]) or shape == self.grid.shape:
+            return super().overview(limit)
+
+        def decimated(window: Window) -> NDArray[Any]:
+            return self._file.read(
+                self._bands, out_shape=(len(self._bands), *shape), resampling=Resampling.nearest
+            )
+
+        values = self._read(self.grid.box, decimated).astype(self.dtype, copy=False)
+        if self._all_valid:
+            return values, np.ones(shape, dtype=np.bool_)
+        masks = self._read(
+            self.grid.box,
+            lambda window: self._file.read_masks(self._bands, out_shape=(len(self._bands), *shape)),
+        )
+        return values, masks.any(axis=0)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the identity of every file the raster is made of."""
+        files = [Path(f) for f in self._file.files if Path(f).is_file()]
+        if not files:
+            return {"uri": self.uri, "shape": list(self.grid.shape)}
+        return {"files": [file_identity(f) for f in sorted(files)]}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read(self, box: Box, action: Any) -> NDArray[Any]:
+        (top, left), (rows, columns) = box.start, box.shape
+        try:
+            with self._lock:  # a GDAL dataset serves one thread at a time
+                result: NDArray[Any] = action(Window(left, top, columns, rows))
+        except (RasterioError, OSError, ValueError) as error:
+            raise DamagedInput(
+                f"{self.uri} is damaged: rows {box.start[0]} to {box.stop[0]}, columns "
+                f"{box.start[1]} to {box.stop[1]} cannot be read ({_reason(error)})"
+            ) from error
+        return result
+
+
+def _open(uri: str) -> rasterio.DatasetReader:
+    os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_BYTES // 2**20))  # read when GDAL first opens
+    if "://" not in uri and not uri.startswith("/vsi") and ":" not in uri:
+        if not Path(uri).exists():
+            raise ConfigError(f"there is no file {uri}")
+        if Path(uri).is_file() and Path(uri).stat().st_size == 0:
+            raise DamagedInput(f"{uri} is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            return rasterio.open(uri)
+    except (RasterioError, OSError, ValueError) as error:
+        raise DamagedInput(f"{uri} cannot be opened as a raster: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return what GDAL says, from the deepest cause, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:200]
+
+
+def _common_dtype(uri: str, dtypes: list[str]) -> np.dtype[Any]:
+    kinds = []
+    for name in dtypes:
+        if name.startswith("complex"):
+            raise ConfigError(
+                f"{uri} has complex samples ({name}); convert them to amplitude first"
+            )
+        kinds.append(np.dtype(name))
+    return np.result_type(*kinds)
+
+
+def _grid(file: rasterio.DatasetReader) -> Grid:
+    points, crs = file.gcps
+    if file.crs is None and points and crs is not None:
+        fitted = Grid.from_matrix(file.shape, _matrix(from_gcps(points)), _space(crs))
+        control = tuple(ControlPoint(p.row, p.col, p.x, p.y, p.z or 0.0) for p in points)
+        return Grid(fitted.shape, fitted.affine, fitted.space, control)
+    space = LOCAL if file.crs is None else _space(file.crs)
+    return Grid.from_matrix(file.shape, _matrix(file.transform), space)
+
+
+def _matrix(transform: Any) -> NDArray[np.float64]:
+    return np.array(transform, dtype=np.float64).reshape(3, 3)
+
+
+def _space(crs: Any) -> Space:
+    wkt = crs.to_wkt()
+    if crs.is_geographic:
+        return Space(SpaceKind.GEOGRAPHIC, wkt)
+    unit = None
+    with suppress(RasterioError):
+        unit = float(crs.linear_units_factor[1])
+    kind = SpaceKind.PROJECTED if crs.is_projected else SpaceKind.LOCAL
+    return Space(kind, wkt, unit)

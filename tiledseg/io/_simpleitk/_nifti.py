@@ -1,0 +1,182 @@
+"""What a NIfTI header must keep, checked before ITK reads it.
+
+ITK (SimpleITK 2.5.7) silently accepts headers that describe no image, or another one: a size of
+the header that is wrong, an empty axis (read as 1), missing data (read as 0), an affine of NaN. It
+turns NaN samples into 0, and adds ``scl_inter`` where ``scl_slope`` is 0, which the standard says
+means "not scaled". So geometry comes from ITK, samples of the plain datatypes come from the file.
+Field offsets are those of nifti1.h and nifti2.h (https://nifti.nimh.nih.gov).
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from dataclasses import dataclass
+from math import isfinite, prod, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DamagedInput
+
+#: Bytes per sample of every datatype code.
+_SAMPLE_BYTES = {
+    2: 1, 4: 2, 8: 4, 16: 4, 32: 8, 64: 8, 128: 3, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8,
+    1536: 16, 1792: 16, 2048: 32, 2304: 4,
+}  # fmt: skip
+#: numpy's word for the datatype codes that are plain numbers.
+_PLAIN = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
+          1024: "i8", 1280: "u8"}  # fmt: skip
+#: Relative difference up to which spacing in pixdim and in the sform count as the same.
+_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class NiftiHeader:
+    """The fields that are used; see nifti1.h for their words. ``order`` is ``<`` or ``>``."""
+
+    order: str
+    dims: tuple[int, ...]
+    datatype: int
+    pixdim: tuple[float, ...]
+    offset: float
+    slope: float
+    inter: float
+    codes: tuple[int, int]
+    sform: tuple[tuple[float, ...], ...]
+
+    @property
+    def data_end(self) -> int:
+        """Least length of the uncompressed file."""
+        return int(self.offset) + prod(self.dims) * _SAMPLE_BYTES[self.datatype]
+
+    @property
+    def plain(self) -> np.dtype[Any] | None:
+        """Dtype of the samples in the file; None where they are no plain numbers on 3 or 4 axes."""
+        code = _PLAIN.get(self.datatype)
+        if code is None or len(self.dims) not in (3, 4):
+            return None
+        return np.dtype(self.order + code)
+
+    @property
+    def scaling(self) -> tuple[float, float] | None:
+        """Slope and intercept, or None where the samples are what they are."""
+        if self.slope == 0 or not isfinite(self.slope) or not isfinite(self.inter):
+            return None
+        return None if (self.slope, self.inter) == (1, 0) else (self.slope, self.inter)
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the content, not the name, is gzip."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def read_header(path: Path) -> NiftiHeader:
+    """Read and check the header of a .nii or .nii.gz file.
+
+    Raises:
+        DamagedInput: It describes no volume; the sentence says which field is wrong.
+    """
+    try:
+        with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
+            raw = file.read(540)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DamagedInput(f"{path} is damaged: its header cannot be read ({error})") from error
+    header = _parse(path, raw)
+    _check(path, header)
+    if not is_gzip(path):
+        check_length(path, header, path.stat().st_size)
+    return header
+
+
+def check_length(path: Path, header: NiftiHeader, length: int) -> None:
+    """Refuse a file that ends before its data do.
+
+    Raises:
+        DamagedInput: Data are missing.
+    """
+    if length < header.data_end:
+        raise DamagedInput(
+            f"{path} is damaged: its header promises {header.data_end} bytes, {length} are there"
+        )
+
+
+def _parse(path: Path, raw: bytes) -> NiftiHeader:
+    if len(raw) < 348:
+        raise DamagedInput(f"{path} is damaged: {len(raw)} bytes are too few for a NIfTI header")
+    for order in "<>":
+        size = struct.unpack_from(order + "i", raw)[0]
+        if size == 348:
+            return _parse_1(order, raw)
+        if size == 540 and len(raw) >= 540:
+            return _parse_2(order, raw)
+    size = struct.unpack_from("<i", raw)[0]
+    raise DamagedInput(f"{path} is damaged: its header claims {size} bytes, expected 348 or 540")
+
+
+def _parse_1(order: str, raw: bytes) -> NiftiHeader:
+    def get(code: str, at: int) -> tuple[float, ...]:
+        return struct.unpack_from(order + code, raw, at)
+
+    dim = struct.unpack_from(order + "8h", raw, 40)
+    return NiftiHeader(
+        order=order,
+        dims=tuple(dim[1 : 1 + dim[0]]) if 0 < dim[0] < 8 else (),
+        datatype=struct.unpack_from(order + "h", raw, 70)[0],
+        pixdim=get("8f", 76)[1:4],
+        offset=get("f", 108)[0],
+        slope=get("f", 112)[0],
+        inter=get("f", 116)[0],
+        codes=struct.unpack_from(order + "2h", raw, 252),
+        sform=tuple(get("4f", at) for at in (280, 296, 312)),
+    )
+
+
+def _parse_2(order: str, raw: bytes) -> NiftiHeader:
+    def get(code: str, at: int) -> tuple[float, ...]:
+        return struct.unpack_from(order + code, raw, at)
+
+    dim = struct.unpack_from(order + "8q", raw, 16)
+    return NiftiHeader(
+        order=order,
+        dims=tuple(dim[1 : 1 + dim[0]]) if 0 < dim[0] < 8 else (),
+        datatype=struct.unpack_from(order + "h", raw, 12)[0],
+        pixdim=get("8d", 104)[1:4],
+        offset=struct.unpack_from(order + "q", raw, 168)[0],
+        slope=get("d", 176)[0],
+        inter=get("d", 184)[0],
+        codes=struct.unpack_from(order + "2i", raw, 344),
+        sform=tuple(get("4d", at) for at in (400, 432, 464)),
+    )
+
+
+def _check(path: Path, header: NiftiHeader) -> None:
+    def refuse(what: str) -> DamagedInput:
+        return DamagedInput(f"{path} is damaged: {what}")
+
+    if not header.dims or min(header.dims) < 1:
+        raise refuse(f"its header has dimensions {header.dims}, expected positive numbers")
+    if header.datatype not in _SAMPLE_BYTES:
+        raise refuse(f"its header names datatype {header.datatype}, which does not exist")
+    if not isfinite(header.offset) or header.offset < 0:
+        raise refuse(f"its data start at byte {header.offset}")
+    spacing = header.pixdim[: len(header.dims)]
+    qform, sform = header.codes
+    if sform <= 0 and (not all(map(isfinite, spacing)) or min(spacing) <= 0):
+        raise refuse(f"its voxels measure {spacing} mm, expected positive numbers")
+    if sform > 0 and len(header.dims) >= 3:
+        if not all(isfinite(v) for row in header.sform for v in row):
+            raise refuse("its sform affine holds values that are not finite")
+        lengths = tuple(sqrt(sum(row[i] ** 2 for row in header.sform)) for i in range(3))
+        if min(lengths) == 0:
+            raise refuse("its sform affine is singular: an axis has no length")
+        apart = max(abs(s / p - 1) if p else 1.0 for s, p in zip(lengths, spacing, strict=True))
+        if apart > _TOLERANCE:
+            rounded = tuple(round(v, 4) for v in lengths)
+            raise refuse(
+                f"its sform says voxels of {rounded} mm, its pixdim {spacing} mm; one of them is "
+                "wrong: mend the header (for example with fslorient -copyqform2sform)"
+            )

@@ -1,0 +1,48 @@
+"""Plain samples in a file, read by box.
+
+Whole planes are read with ordinary reads: a memory map would count every page it ever touched as
+resident, and so break the memory budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...box import Box
+from ...errors import DamagedInput
+
+
+@dataclass(frozen=True, slots=True)
+class RawVolume:
+    """Samples of (frames, z, y, x) in C order.
+
+    Args:
+        path: The file.
+        dtype: Of the samples in the file, byte order included.
+        shape: (z, y, x).
+        offset: Byte of the first sample.
+    """
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int = 0
+
+    def read(self, frame: int, box: Box) -> NDArray[Any]:
+        """Return the samples of ``box`` in one frame, box.shape."""
+        plane = prod(self.shape[1:])
+        first = frame * self.shape[0] + box.start[0]
+        count = box.shape[0] * plane
+        with self.path.open("rb") as file:
+            at = self.offset + first * plane * self.dtype.itemsize
+            values = np.fromfile(file, self.dtype, count, offset=at)
+        if len(values) < count:
+            raise DamagedInput(f"{self.path} is damaged: it ends before slice {box.stop[0]}")
+        planes = values.reshape(box.shape[0], *self.shape[1:])
+        return planes[(slice(None), *box.slices[1:])]

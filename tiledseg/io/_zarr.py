@@ -1,0 +1,209 @@
+"""Zarr arrays, format 2 and 3; the only door to zarr."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from ..box import Box
+from ..errors import ConfigError, DamagedInput
+from ..grid import Grid
+from ..labels import ClassSchema
+from ._base import Sink, Source
+from ._channels import choose_channels
+from ._files import temporary_beside, writing
+from ._memory import Dims, differs_from, numeric_dtype
+
+_GRID, _CLASSES, _NODATA = "tiledseg_grid", "tiledseg_classes", "nodata"
+
+
+def open_zarr(
+    uri: str | Any, dims: Dims | None, channels: tuple[int | str, ...] | None = None
+) -> Source:
+    """Open a Zarr array, by path (``store.zarr`` or ``store.zarr/array``) or as an object.
+
+    Raises:
+        ConfigError: There is no array, a group instead of one, or axes that are not an image's.
+        DamagedInput: The array's own description cannot be read.
+    """
+    array = _open(uri) if isinstance(uri, str) else uri
+    return ZarrSource(array, dims, channels, str(uri) if isinstance(uri, str) else "zarr array")
+
+
+def _open(uri: str) -> Any:
+    try:
+        found = zarr.open(uri, mode="r")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no Zarr array at {uri}") from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DamagedInput(f"{uri} cannot be opened as Zarr: {error}") from error
+    if isinstance(found, zarr.Group):
+        names = ", ".join(sorted(name for name, _ in found.arrays())) or "none"
+        raise ConfigError(f"{uri} is a Zarr group; name one of its arrays: {names}")
+    return found
+
+
+class ZarrSource(Source):
+    """A Zarr array: (*spatial), or channels first.
+
+    Only attributes declare nodata (``_FillValue``, ``nodata`` or ``missing_value``); Zarr's own
+    fill value is what unwritten chunks hold, not a statement about the data.
+    """
+
+    def __init__(
+        self, array: Any, dims: Dims | None, wanted: tuple[int | str, ...] | None, uri: str
+    ) -> None:
+        spatial = dims or (array.ndim if array.ndim < 4 else 3)
+        if array.ndim not in (spatial, spatial + 1) or 0 in array.shape:
+            raise ConfigError(
+                f"{uri} of shape {array.shape} is not a {spatial}-D image: expected {spatial} axes, "
+                f"or channels first and {spatial} axes, none of them empty"
+            )
+        self._array, self._bare = array, array.ndim == spatial
+        attributes = dict(array.attrs)
+        count = 1 if self._bare else int(array.shape[0])
+        names = tuple(attributes.get("channels", ())) or tuple(
+            f"channel {i}" for i in range(1, count + 1)
+        )
+        self._chosen = choose_channels(names, wanted)
+        self.uri = uri
+        self.channels = tuple(names[i] for i in self._chosen)
+        self.dtype = numeric_dtype(array.dtype, uri)
+        self.nodata = _declared(attributes)
+        unit = (getattr(array, "shards", None) or array.chunks)[-spatial:]
+        self.blocks = tuple(int(n) for n in unit)
+        shape = tuple(int(n) for n in array.shape[-spatial:])
+        described = attributes.get(_GRID)
+        self.grid = Grid.local(shape) if described is None else Grid.from_dict(described)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the samples of ``box``, (c, *box.shape)."""
+        try:
+            if self._bare:
+                return np.asarray(self._array[box.slices], dtype=self.dtype)[np.newaxis]
+            parts = [np.asarray(self._array[(i, *box.slices)]) for i in self._chosen]
+        except (ValueError, RuntimeError, OSError, KeyError) as error:
+            raise DamagedInput(
+                f"{self.uri} is damaged: {box.start} to {box.stop} cannot be read ({error})"
+            ) from error
+        return np.stack(parts).astype(self.dtype, copy=False)
+
+    def valid(self, box: Box) -> NDArray[np.bool_]:
+        """Return where any channel differs from the declared nodata value."""
+        if self.nodata is None:
+            return np.ones(box.shape, dtype=np.bool_)
+        return differs_from(self.read(box), self.nodata)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return names, sizes and times of the stored files; the shape where there are none."""
+        shape = {"shape": list(self._array.shape), "dtype": str(self.dtype)}
+        root = getattr(self._array.store, "root", None)
+        if root is None:
+            return {"uri": self.uri, **shape}
+        digest = hashlib.sha256()
+        for file in sorted(Path(root, self._array.path).rglob("*")):
+            if file.is_file():
+                status = file.stat()
+                digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return {"files": digest.hexdigest(), **shape}
+
+
+def _declared(attributes: dict[str, Any]) -> float | None:
+    for key in ("_FillValue", _NODATA, "missing_value"):
+        if attributes.get(key) is not None:
+            return float(attributes[key])
+    return None
+
+
+class ZarrSink(Sink):
+    """A Zarr v3 array at the root of a folder, with grid, classes and nodata as attributes."""
+
+    def prepare(self) -> None:
+        """Create the array under a temporary name."""
+        spec = self.spec
+        self._folder = temporary_beside(self.path)
+        lead = () if len(spec.bands) == 1 else (len(spec.bands),)
+        edge = 1024 if spec.grid.ndim == 2 else 128
+        chunks = tuple(min(n, edge) for n in spec.grid.shape)
+        with writing(self.path):
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._array = create_array(
+                self._folder,
+                shape=(*lead, *spec.grid.shape),
+                chunks=(*(1 for _ in lead), *chunks),
+                dtype=spec.dtype,
+                fill_value=spec.nodata,
+            )
+            self._array.attrs.update(self._attributes())
+
+    def write(self, box: Box, values: NDArray[Any]) -> None:
+        """Store rows."""
+        with writing(self.path):
+            if len(self.spec.bands) == 1:
+                self._array[box.slices] = values[0]
+            else:
+                self._array[(slice(None), *box.slices)] = values
+
+    def commit(self) -> list[Path]:
+        """Rename into place; an older array there is replaced."""
+        with writing(self.path):
+            shutil.rmtree(self.path, ignore_errors=True)
+            self._folder.replace(self.path)
+        return [self.path]
+
+    def abort(self) -> None:
+        """Remove the temporary folder."""
+        shutil.rmtree(temporary_beside(self.path), ignore_errors=True)
+
+    def _attributes(self) -> dict[str, Any]:
+        spec = self.spec
+        values: dict[str, Any] = {_GRID: spec.grid.to_dict(), "channels": list(spec.bands)}
+        if spec.nodata is not None and not np.isnan(spec.nodata):
+            values[_NODATA] = spec.nodata
+        if spec.scale is not None:
+            values["scale"] = spec.scale
+        if spec.schema is not None:
+            values[_CLASSES] = spec.schema.to_dict()
+        return values
+
+
+def read_schema(path: Path) -> ClassSchema | None:
+    """Return the classes a class map was written with, or None."""
+    described = dict(_open(str(path)).attrs).get(_CLASSES)
+    return None if described is None else ClassSchema.from_dict(described)
+
+
+def create_array(
+    path: Path,
+    *,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: np.dtype[Any],
+    fill_value: float | None,
+) -> Any:
+    """Create a Zarr v3 array on disk; fails where one is already.
+
+    Chunks are written to a temporary file and renamed by zarr itself, so a killed process leaves
+    whole chunks only.
+    """
+    return zarr.create_array(
+        store=str(path),
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        fill_value=fill_value,
+        compressors=ZstdCodec(level=1),
+        zarr_format=3,
+    )
+
+
+def open_array(path: Path, *, writable: bool) -> Any:
+    """Open an array that `create_array` made."""
+    return zarr.open_array(str(path), mode="r+" if writable else "r")

@@ -1,0 +1,115 @@
+"""ClassSchema: what the labels of a class map mean, and scores -> class map."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ConfigError
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassInfo:
+    """One class: its label value in the class map, its name, its colour (r, g, b) 0..255."""
+
+    id: int
+    name: str
+    color: Color
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSchema:
+    """The classes of a class map, in the order of a model's output channels.
+
+    Args:
+        classes: One entry per class. Two output channels may share an id: they are merged into
+            one class of the map (the scores are not added; the arg max decides first).
+        background: Id of the class that is "nothing" (0 in medical label maps), or None. It is
+            a class; it is neither nodata nor turned into polygons and surfaces.
+
+    Raises:
+        ConfigError: No class, an id outside 0..65533, or one id with two names.
+    """
+
+    classes: tuple[ClassInfo, ...]
+    background: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise ConfigError("a class schema needs at least one class")
+        names: dict[int, str] = {}
+        for c in self.classes:
+            if not 0 <= c.id < 65534:
+                raise ConfigError(f"class id {c.id} of {c.name!r} is outside 0..65533")
+            if names.setdefault(c.id, c.name) != c.name:
+                raise ConfigError(f"class id {c.id} is named {names[c.id]!r} and {c.name!r}")
+
+    @classmethod
+    def of_names(cls, names: list[str], background: int | None = None) -> ClassSchema:
+        """Return a schema with ids 0, 1, 2 ... and well separated colours."""
+        pairs = zip(names, default_colors(len(names), background), strict=True)
+        classes = tuple(ClassInfo(i, name, color) for i, (name, color) in enumerate(pairs))
+        return cls(classes, background)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def unique(self) -> tuple[ClassInfo, ...]:
+        """The classes of the map by ascending id, merged ones once."""
+        return tuple({c.id: c for c in sorted(self.classes, key=lambda c: c.id)}.values())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8 while ids stay below 255, else uint16; the largest value is kept for nodata."""
+        return np.dtype(np.uint8 if max(c.id for c in self.classes) < 255 else np.uint16)
+
+    @property
+    def nodata(self) -> int:
+        """The label that means "not measured": 255 or 65535."""
+        return int(np.iinfo(self.dtype).max)
+
+    @property
+    def ids(self) -> NDArray[Any]:
+        """Label value of every output channel, in `dtype`."""
+        return np.array([c.id for c in self.classes], dtype=self.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `from_dict` turns back into this schema."""
+        return {
+            "classes": [{"id": c.id, "name": c.name, "color": list(c.color)} for c in self.classes],
+            "background": self.background,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ClassSchema:
+        """Return the schema `to_dict` described; ids and colours may be left out."""
+        entries = values["classes"]
+        background = values.get("background")
+        colors = default_colors(len(entries), background)
+        classes = []
+        for i, entry in enumerate(entries):
+            r, g, b = entry.get("color", colors[i])
+            classes.append(ClassInfo(int(entry.get("id", i)), str(entry["name"]), (r, g, b)))
+        return cls(tuple(classes), background)
+
+
+def default_colors(count: int, background: int | None = None) -> list[Color]:
+    """Return ``count`` distinct colours; the background's is black.
+
+    Hues are a golden-ratio walk around the colour wheel, so neighbours in the list differ most.
+    """
+    colors: list[Color] = []
+    for i in range(count):
+        hue = (0.33 + i * 0.618033988749895) % 1.0
+        r, g, b = colorsys.hsv_to_rgb(hue, 0.65, 0.95 if i % 2 == 0 else 0.7)
+        colors.append((round(r * 255), round(g * 255), round(b * 255)))
+    if background is not None and background < count:
+        colors[background] = (0, 0, 0)
+    return colors

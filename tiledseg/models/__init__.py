@@ -1,0 +1,89 @@
+"""Networks ready to run: one file per kind of weights, told by the card."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, DamagedInput
+from ._base import Model, ModelCard
+from ._card import card_from_dict, card_to_dict, read_card, weights_path
+
+__all__ = [
+    "Model",
+    "ModelCard",
+    "card_from_dict",
+    "card_to_dict",
+    "create_network",
+    "load_model",
+    "read_card",
+    "save_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs MONAI only when it is asked for."""
+    if name == "create_network":
+        from ._monai import create_network
+
+        return create_network
+    if name == "save_model":
+        from ._torch import save_model
+
+        return save_model
+    raise AttributeError(f"module 'tiledseg.models' has no attribute {name!r}")
+
+
+def load_model(path: str | Path, device: str = "cpu", threads: int | None = None) -> Model:
+    """Load a model.
+
+    Args:
+        path: Folder with ``model.yaml``, a card (.yaml), a .safetensors file with its card inside,
+            or an .onnx file with its card beside it (same name, .yaml).
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: Threads of one call for libraries that ask for it when loading; None: their own.
+
+    Raises:
+        ConfigError: No such file, or card and weights do not fit together.
+        DamagedInput: The weights are damaged, or not those the card was written for.
+        MissingBackend: The library that runs this kind of weights is not installed.
+    """
+    card, weights = _find(Path(path))
+    if not weights.is_file():
+        raise ConfigError(f"card {card.name!r}: there are no weights at {weights}")
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if card.sha256 is not None and card.sha256 != digest:
+        raise DamagedInput(
+            f"weights {weights} have sha256 {digest[:12]}..., the card says {card.sha256[:12]}...: "
+            "they are damaged or another version"
+        )
+    card = replace(card, sha256=digest)
+    if card.format == "onnx":
+        from ._onnx import load_onnx
+
+        return load_onnx(card, weights, device, threads)
+    from ._torch import load_torch
+
+    return load_torch(card, weights, device)
+
+
+def _find(place: Path) -> tuple[ModelCard, Path]:
+    """Return the card and the place of its weights."""
+    if not place.exists():
+        raise ConfigError(f"there is no model at {place}")
+    if place.suffix == ".safetensors":
+        from ._torch import read_embedded_card
+
+        return read_embedded_card(place), place
+    if place.suffix == ".onnx":
+        beside = place.with_suffix(".yaml")
+        if not beside.is_file():
+            raise ConfigError(
+                f"{place} needs a card that says what its channels and classes are: write {beside} "
+                "(see configs/models)"
+            )
+        return read_card(beside), place
+    card = read_card(place)
+    return card, weights_path(card, place if place.is_dir() else place.parent)

@@ -1,0 +1,87 @@
+"""ModelCard and Model: what the engine must know of a network, and what a network must keep."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from ..labels import ClassSchema
+from ..normalize import Normalization
+
+Activation = Literal["softmax", "sigmoid", "none"]
+Locality = Literal["local", "global", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Everything needed to run a model right, readable by people and checked on loading.
+
+    Args:
+        name: Short name.
+        format: Kind of weights: ``tiledseg`` (safetensors + architecture) or ``onnx``.
+        weights: File with the weights, relative to the card.
+        sha256: Of that file, hexadecimal; None is filled in when the model is loaded.
+        dims: 2 or 3 spatial axes.
+        channels: Name of every input channel, in order.
+        schema: The classes, in the order of the output channels.
+        window: Input extent to use unless the user says otherwise, array order.
+        architecture: For ``tiledseg``: ``{"name": ..., **arguments}``.
+        multiple: Input extents, and window starts, must be multiples of this.
+        any_size: Whether any extent that is a multiple is accepted, not only ``window``.
+        activation: What turns the raw output into scores; ``none`` where the output is scores.
+        single_output: Whether one output channel stands for two classes: the second is where the
+            score exceeds 0.5.
+        normalization: From file intensities to model units.
+        locality: Whether an output sample depends on a bounded neighbourhood only.
+        margin: Receptive radius in samples: context a sample needs for an exact result; 0 where
+            unknown or global. It is the default of the tiling's discarded margin.
+        spacing: Sample spacing it was trained at (array order, metres or mm), or None.
+        orientation: For volumes, the anatomical letters of the input's array axes, or None.
+        licence: SPDX name or short text.
+        provenance: Where the weights come from.
+    """
+
+    name: str
+    format: Literal["tiledseg", "onnx"]
+    weights: str
+    dims: Literal[2, 3]
+    channels: tuple[str, ...]
+    schema: ClassSchema
+    window: tuple[int, ...]
+    sha256: str | None = None
+    architecture: dict[str, Any] = field(default_factory=dict)
+    multiple: int = 1
+    any_size: bool = True
+    activation: Activation = "softmax"
+    single_output: bool = False
+    normalization: Normalization = Normalization()
+    locality: Locality = "unknown"
+    margin: int = 0
+    spacing: tuple[float, ...] | None = None
+    orientation: str | None = None
+    licence: str = ""
+    provenance: str = ""
+
+    @property
+    def outputs(self) -> int:
+        """Number of output channels."""
+        return 1 if self.single_output else len(self.schema)
+
+
+class Model(ABC):
+    """A network ready to run.
+
+    ``model(x)`` takes normalised float32 (n, c, *window) on `device` and returns the raw output
+    (n, k, *window) on the same device, float32. It may be called from several threads at once.
+    For one n, a sample's output must not depend on its neighbours in the batch.
+    """
+
+    card: ModelCard
+    device: torch.device
+
+    @abstractmethod
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return raw outputs (n, k, *window) for inputs (n, c, *window)."""

@@ -1,0 +1,155 @@
+"""Where everything meets: image + model -> class map, vectors and report.
+
+Nothing else in the package knows all the parts. `prepare` decides everything and refuses early;
+`segment` then only executes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import RunConfig
+from ..engine import Event, OnEvent
+from ..models import Model, ModelCard
+from ..models import load_model as _load
+from ._describe import describe
+from ._job import Job, prepare
+from ._run import Result, execute, work_folder
+from ._vectorize import vectorize
+
+__all__ = [
+    "Job",
+    "Predictor",
+    "Result",
+    "describe",
+    "execute",
+    "load_model",
+    "plan",
+    "segment",
+    "vectorize",
+]
+
+
+def segment(
+    image: Any,
+    model: Predictor | str | Path,
+    out: str | Path | None = None,
+    *,
+    fresh: bool = False,
+    on_event: OnEvent | None = None,
+    **settings: Any,
+) -> Result:
+    """Segment an image of any size.
+
+    Args:
+        image: File, folder, URL, a list of those (stacked as channels), a numpy, dask or zarr
+            array, or an xarray DataArray; channels first where there are several.
+        model: What `load_model` takes or returned.
+        out: Class map to write; the suffix is the format. None keeps it in memory.
+        fresh: Discard unfinished work of an earlier run instead of finishing it.
+        on_event: Told of windows and tiles as they finish, from one thread at a time.
+        settings: The sections of `RunConfig`, as dicts or their dataclasses:
+            ``tiling={"window": (512, 512)}, budget={"memory": "4GB"}``.
+
+    Returns:
+        What was made; see `Result`.
+
+    Raises:
+        ConfigError: A wrong setting, or settings, model and image that do not fit together.
+        PlanChanged: Unfinished work beside ``out`` belongs to another run.
+        BudgetExceeded: It cannot be done within the memory budget.
+        DamagedInput: The image is not what it claims to be.
+        OutputFailed: A result could not be written.
+    """
+    job = plan(image, model, out, fresh=fresh, **settings)
+    with job.source:
+        target = None if out is None else Path(out)
+        return execute(job, target, fresh, on_event or _ignore)
+
+
+def plan(
+    image: Any,
+    model: Predictor | str | Path,
+    out: str | Path | None = None,
+    *,
+    fresh: bool = False,
+    **settings: Any,
+) -> Job:
+    """Decide how an image would be segmented, without doing it.
+
+    Args and errors are those of `segment`. The caller closes the job's source.
+    """
+    config = RunConfig.parse(
+        {
+            "image": _named(image),
+            "model": _model_name(model),
+            "out": None if out is None else str(out),
+            **settings,
+        }
+    )
+    folder = None if out is None or fresh else work_folder(Path(out))
+    network = model.model if isinstance(model, Predictor) else model
+    return prepare(config, image, network, folder)
+
+
+class Predictor:
+    """A loaded model, for anything small; `segment` takes it too.
+
+    Args:
+        model: The network.
+        uri: Where it came from.
+    """
+
+    def __init__(self, model: Model, uri: str) -> None:
+        self.model = model
+        self.uri = uri
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model is, and how it wants its input."""
+        return self.model.card
+
+    def predict(self, image: Any, **settings: Any) -> NDArray[Any]:
+        """Return the class map of an image, (y, x) or (z, y, x), in memory.
+
+        Args and errors are those of `segment`.
+        """
+        result = segment(image, self, **settings)
+        return np.asarray(result.array)
+
+
+def load_model(path: str | Path, device: str = "cpu", threads: int | None = None) -> Predictor:
+    """Load a model.
+
+    Args:
+        path: Folder with ``model.yaml``, a card (.yaml), a .safetensors file with its card inside,
+            or an .onnx file with its card beside it.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: Threads of one model call; None leaves it to the library.
+
+    Raises:
+        ConfigError: No such file, or a card that does not fit the weights.
+        DamagedInput: The weights are not what the card says.
+        MissingBackend: The library that runs this kind of weights is not installed.
+    """
+    return Predictor(_load(path, device=device, threads=threads), str(path))
+
+
+def _named(image: Any) -> str | list[str]:
+    if isinstance(image, str | Path):
+        return str(image)
+    if isinstance(image, list | tuple):
+        return [str(part) for part in image]
+    return type(image).__name__
+
+
+def _model_name(model: Predictor | str | Path) -> str:
+    return model.uri if isinstance(model, Predictor) else str(model)
+
+
+def _ignore(event: Event) -> None:
+    """Take no notice."""

@@ -1,0 +1,67 @@
+"""What a file is: image, model, class map or report, as plain values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..io import Source, open_source, read_schema
+from ..models import card_to_dict, read_card
+from ..models import load_model as _load
+
+_CARDS = (".yaml", ".yml")
+_WEIGHTS = (".safetensors", ".onnx")
+
+
+def describe(path: str | Path, series: str | None = None) -> dict[str, Any]:
+    """Return what there is to know of an image, a model, a class map or a report.
+
+    Args:
+        path: The file or folder.
+        series: For a DICOM folder with several series, which one.
+
+    Raises:
+        ConfigError: There is nothing at ``path``.
+        DamagedInput: It is not what it claims to be.
+    """
+    place = Path(path)
+    if place.suffix in _CARDS or (place / "model.yaml").is_file():
+        return {"kind": "model", **card_to_dict(read_card(place))}
+    if place.suffix in _WEIGHTS:
+        return {"kind": "model", **card_to_dict(_load(place).card)}
+    if place.name == "report.json" or (place / "report.json").is_file():
+        return {"kind": "report", **_report(place)}
+    with open_source(path, series=series) as source:
+        return _image(path, source)
+
+
+def _report(place: Path) -> dict[str, Any]:
+    file = place / "report.json" if place.is_dir() else place
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"report {file} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"report {file} is not a report of tiledseg")
+    return values
+
+
+def _image(path: str | Path, source: Source) -> dict[str, Any]:
+    grid, schema = source.grid, read_schema(path)
+    return {
+        "kind": "image" if schema is None else "class map",
+        "shape": list(grid.shape),
+        "channels": list(source.channels),
+        "dtype": str(source.dtype),
+        "nodata": source.nodata,
+        "blocks": list(source.blocks),
+        "space": str(grid.space.kind),
+        "crs": grid.space.crs,
+        "spacing": list(grid.spacing),
+        "orientation": grid.orientation,
+        "bounds": [list(pair) for pair in grid.bounds],
+        "control_points": len(grid.control),
+        "classes": None if schema is None else schema.to_dict()["classes"],
+    }

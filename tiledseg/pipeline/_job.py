@@ -1,0 +1,301 @@
+"""Deciding everything before any work: image + model + settings -> Job, or a refusal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isqrt, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from .. import vector
+from ..budget import Cost, check_core, fit_core, format_bytes, parse_bytes, total_bytes
+from ..config import RunConfig
+from ..engine import ScoreCoding, WorkStore, memory, warm_up
+from ..errors import ConfigError, PlanChanged
+from ..grid import AxisMap, Grid, SpaceKind
+from ..io import OrientedSource, Source, open_source
+from ..models import Model, ModelCard, load_model
+from ..normalize import Normalization, measured
+from ..tiling import ModelShape, TilePlan, make_plan
+
+#: Most samples per axis, and in all, of the decimated image that the picture and scene statistics
+#: are taken from. 256 along every axis keeps a common head scan whole.
+_OVERVIEW = {2: 1024, 3: 256}
+_OVERVIEW_SAMPLES = 32_000_000
+_SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
+#: Relative difference of sample spacing from the model's from which on the user is told.
+_SPACING_TOLERANCE = 0.25
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything decided before any work.
+
+    Args:
+        config: The config, as given.
+        model: The network.
+        source: The image, in the model's orientation.
+        axes: From the image's own axes to the model's, or None where they agree.
+        grid: The image's own grid.
+        normalization: Fitted to the image.
+        plan: Lattice and tiles.
+        cost: What a tile costs.
+        budget: Bytes of host memory.
+        overview: Decimated image, (c, *s), and where it was measured.
+        warnings: What the user should know.
+    """
+
+    config: RunConfig
+    model: Model
+    source: Source
+    axes: AxisMap | None
+    grid: Grid
+    normalization: Normalization
+    plan: TilePlan
+    cost: Cost
+    budget: int
+    overview: tuple[NDArray[Any], NDArray[np.bool_]]
+    warnings: tuple[str, ...]
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self.model.card
+
+    @property
+    def coding(self) -> ScoreCoding | None:
+        """How scores are stored, or None where none are wanted."""
+        if self.config.output.scores is None:
+            return None
+        kind = np.dtype(self.config.output.score_type)
+        nodata = float("nan") if kind.kind == "f" else float(np.iinfo(kind).max)
+        return ScoreCoding(kind, _SCORE_SCALES.get(self.config.output.score_type), nodata)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything besides the plan that the result's bytes depend on, as JSON values."""
+        return {
+            "input": self.source.fingerprint(),
+            "channels": list(self.source.channels),
+            "model": self.card.sha256,
+            "activation": self.card.activation,
+            "classes": self.card.schema.to_dict(),
+            "normalization": self.normalization.to_list(),
+            "device": self.config.runtime.device,
+            "scores": self.config.output.score_type if self.config.output.scores else None,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return the figures a person wants before a long run."""
+        figures = self.plan.describe()
+        figures["memory"] = format_bytes(total_bytes(self.plan, self.cost))
+        figures["budget"] = format_bytes(self.budget)
+        return figures
+
+
+def prepare(config: RunConfig, image: Any, model: Model | str | Path, folder: Path | None) -> Job:
+    """Decide everything, reading no more than the header and a decimated image.
+
+    Args:
+        config: The settings.
+        image: What to segment.
+        model: A loaded model, or where it is.
+        folder: Where unfinished work of this run may lie; its core is taken over.
+
+    Raises:
+        ConfigError: Settings, model and image do not fit together.
+        BudgetExceeded: It cannot be done within the budget.
+    """
+    threads = config.runtime.threads or _threads(config.runtime.workers)
+    if not isinstance(model, Model):
+        model = load_model(model, device=config.runtime.device, threads=threads)
+    card = model.card
+    _check_vectors(config, card.dims)
+    opened = _open(config, image, card)
+    source, axes = _orient(opened, card)
+    normalization, overview = _look(source, card)
+    shape = ModelShape(card.window, card.multiple, card.any_size, card.margin)
+    single = make_plan(source.grid, config.tiling, shape, 1, threads)
+    # torch's fp32 3-D convolution at batch 1 takes another, 2.5 times slower, kernel.
+    usual = 1 if card.dims == 2 else min(2, single.planned)
+    plan = replace(single, microbatch=config.runtime.microbatch or usual)
+    if config.tiling.core is None and folder is not None:
+        stored = WorkStore.stored_plan(folder)
+        if stored is not None and stored[0].grid == plan.grid:
+            plan = replace(plan, core=stored[0].core)
+            config = config.model_copy(
+                update={"tiling": replace(config.tiling, core=stored[0].core)}
+            )
+    workspace = memory.growth(lambda: warm_up(model, plan))
+    job = Job(
+        config=config,
+        model=model,
+        source=source,
+        axes=axes,
+        grid=opened.grid,
+        normalization=normalization,
+        plan=plan,
+        cost=_cost(config, source, card, workspace),
+        budget=_budget(config),
+        overview=overview,
+        warnings=tuple(_warnings(opened, plan, card)),
+    )
+    fit = fit_core if config.tiling.core is None else check_core
+    return replace(job, plan=fit(plan, job.cost, job.budget))
+
+
+def require_same(job: Job, folder: Path) -> None:
+    """Refuse unfinished work that was made under another plan, input or model.
+
+    Raises:
+        PlanChanged: The sentence says what differs.
+    """
+    stored = WorkStore.stored_plan(folder)
+    if stored is None:
+        return
+    before = {**stored[0].to_dict(), **stored[1]}
+    now = {**job.plan.to_dict(), **job.identity}
+    changed = [key for key in now if before.get(key) != now[key]]
+    if changed:
+        told = "; ".join(f"{k} was {_short(before.get(k))}, is {_short(now[k])}" for k in changed)
+        raise PlanChanged(
+            f"unfinished work in {folder} belongs to another run: {told}; "
+            "run it with the former settings, or discard it with --fresh"
+        )
+
+
+def _check_vectors(config: RunConfig, dims: int) -> None:
+    """Refuse vectors that do not fit the image, before any work.
+
+    Raises:
+        ConfigError: Polygons of a volume, or surfaces of a scene.
+        UnknownFormat: No such vector format.
+    """
+    if config.output.polygons is not None:
+        if dims != 2:
+            raise ConfigError("polygons are made of 2-D images; for a volume ask for surfaces")
+        vector.check_polygon_format(Path(config.output.polygons))
+    if config.output.surfaces is not None and dims != 3:
+        raise ConfigError("surfaces are made of volumes; for a 2-D image ask for polygons")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _threads(workers: int) -> int:
+    cores = psutil.cpu_count(logical=False) or 1
+    return max(1, cores // workers)
+
+
+# --------------------------------------------------------------------- image and model
+
+
+def _open(config: RunConfig, image: Any, card: ModelCard) -> Source:
+    """Open the image with the channels the model wants."""
+    wanted, series = config.input.channels, config.input.series
+    source = open_source(image, channels=wanted, series=series, dims=card.dims)
+    if wanted is None and len(source.channels) != len(card.channels):
+        there = {name.lower() for name in source.channels}
+        if all(name.lower() in there for name in card.channels):
+            source.close()
+            source = open_source(image, channels=card.channels, series=series, dims=card.dims)
+    if source.grid.ndim != card.dims:
+        raise ConfigError(
+            f"model {card.name!r} segments {card.dims}-D images, {source.uri} has "
+            f"{source.grid.ndim} axes"
+        )
+    if len(source.channels) != len(card.channels):
+        raise ConfigError(
+            f"model {card.name!r} takes {len(card.channels)} channels ({', '.join(card.channels)}), "
+            f"{source.uri} has {len(source.channels)} ({_short(', '.join(source.channels))}); "
+            "choose them with --channels"
+        )
+    return source
+
+
+def _orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:
+    codes = card.orientation
+    if codes is None or source.grid.orientation in (None, codes):
+        return source, None
+    return OrientedSource(source, codes), source.grid.reorient(codes)[1]
+
+
+def _look(
+    source: Source, card: ModelCard
+) -> tuple[Normalization, tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Read a decimated image once; fit the normalisation to it."""
+    limit = _OVERVIEW[card.dims]
+    if card.dims == 2:
+        limit = max(64, min(limit, isqrt(_OVERVIEW_SAMPLES // len(source.channels))))
+    values, valid = source.overview(limit)
+    valid = measured(values, valid)
+    if card.normalization.fitted:
+        return card.normalization, (values, valid)
+    return card.normalization.fit(values[:, valid]), (values, valid)
+
+
+def _warnings(source: Source, plan: TilePlan, card: ModelCard) -> list[str]:
+    told = []
+    if card.locality == "global" and plan.planned > 1:
+        told.append(
+            f"model {card.name!r} is global: an output sample depends on its whole window, so the "
+            "result differs from whole-image inference"
+        )
+    unit = source.grid.space.unit
+    if card.spacing and unit:
+        scale = unit * (1000 if source.grid.space.kind is SpaceKind.PATIENT else 1)
+        found = tuple(s * scale for s in source.grid.spacing)
+        if any(
+            abs(f / s - 1) > _SPACING_TOLERANCE for f, s in zip(found, card.spacing, strict=True)
+        ):
+            unit_name = "mm" if source.grid.space.kind is SpaceKind.PATIENT else "m"
+            told.append(
+                f"model {card.name!r} was trained at a spacing of {card.spacing} {unit_name}, the "
+                f"image has {tuple(round(f, 4) for f in found)}: expect worse results, or resample"
+            )
+    return told
+
+
+# --------------------------------------------------------------------- memory
+
+
+def _budget(config: RunConfig) -> int:
+    if config.budget.memory is not None:
+        return parse_bytes(config.budget.memory)
+    return memory.resident() + memory.available() // 2
+
+
+def _cost(config: RunConfig, source: Source, card: ModelCard, workspace: int) -> Cost:
+    """Return what tiles cost, and what readers, writers and vectors hold besides."""
+    labels = card.schema.dtype.itemsize
+    samples = prod(source.grid.shape)
+    fixed = source.working_bytes
+    if card.dims == 3:
+        fixed += 2 * samples * labels  # volume files are written from memory
+    scores = 0
+    if config.output.scores is not None:
+        scores = np.dtype(config.output.score_type).itemsize
+        if card.dims == 3:
+            fixed += 2 * samples * scores * card.outputs
+    if config.output.polygons is not None:
+        fixed += vector.polygons_need(samples)
+    if config.output.surfaces is not None:
+        fixed += vector.surfaces_need(source.grid.shape)
+    return Cost(
+        reserved=memory.resident(),
+        workspace=workspace,
+        channels=len(source.channels),
+        itemsize=source.dtype.itemsize,
+        outputs=card.outputs,
+        label_bytes=labels,
+        score_bytes=scores,
+        workers=config.runtime.workers,
+        block_rows=source.blocks[0],
+        fixed=fixed,
+    )

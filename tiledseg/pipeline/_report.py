@@ -1,0 +1,160 @@
+"""Gathering the facts of a run for its report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .. import report
+from ..budget import format_bytes
+from ..config import RunConfig
+from ..engine import Assembled, Receipt, memory
+from ._job import Job
+
+_PACKAGES = ("tiledseg", "torch", "numpy", "rasterio", "SimpleITK", "zarr", "monai", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run went.
+
+    Args:
+        planned: Windows of all tiles.
+        evaluated: Windows the model saw, those of resumed tiles included.
+        skipped: Windows without a valid sample.
+        tiles: Number of tiles.
+        resumed: Tiles taken over from an earlier run.
+        lost: Tiles that failed and are nodata in the result, with the reason.
+        unmeasured: Samples that are nodata in the result.
+        seam: How much more often neighbours differ at seams than elsewhere; None without seams.
+        seconds: Wall time of this run, and of it the time after the last tile.
+        waited: Seconds the model stood still for reading and for writing.
+        peak_memory: Most bytes the process held.
+    """
+
+    planned: int
+    evaluated: int
+    skipped: int
+    tiles: int
+    resumed: int
+    lost: dict[int, str]
+    unmeasured: int
+    seam: float | None
+    seconds: tuple[float, float]
+    waited: dict[str, float]
+    peak_memory: int
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        receipts: dict[int, Receipt],
+        lost: dict[int, str],
+        assembled: Assembled,
+        resumed: int,
+        seconds: tuple[float, float],
+    ) -> Ran:
+        """Add up the receipts."""
+        all_of = receipts.values()
+        waited = {k: sum(r.waited[k] for r in all_of) for k in ("reading", "writing")}
+        return cls(
+            planned=job.plan.planned,
+            evaluated=sum(r.evaluated for r in all_of),
+            skipped=sum(r.skipped for r in all_of),
+            tiles=len(job.plan),
+            resumed=resumed,
+            lost=lost,
+            unmeasured=assembled.unmeasured,
+            seam=assembled.seam,
+            seconds=seconds,
+            waited=waited,
+            peak_memory=memory.peak(),
+        )
+
+
+def resolved(job: Job) -> RunConfig:
+    """Return the config with every default that the bytes depend on written out."""
+    plan = job.plan
+    tiling = replace(job.config.tiling, window=plan.window, stride=plan.stride, margin=plan.margin)
+    runtime = replace(job.config.runtime, threads=plan.threads, microbatch=plan.microbatch)
+    return job.config.model_copy(update={"tiling": tiling, "runtime": runtime})
+
+
+def write_report(
+    job: Job, out: Path, ran: Ran, assembled: Assembled, outputs: tuple[Path, ...]
+) -> list[Path]:
+    """Write the report folder beside ``out``; return the files made."""
+    values, valid = job.overview
+    facts = report.ReportFacts(
+        title=f"{out.name}: {job.card.name} on {Path(job.source.uri).name}",
+        grid=job.plan.grid,
+        schema=job.card.schema,
+        image=values,
+        valid=valid,
+        class_map=assembled.picks,
+        channels=job.source.channels,
+        measures=report.measure_classes(assembled.counts, job.plan.grid, job.card.schema),
+        ran=_told(job, ran),
+        config=resolved(job).to_yaml(),
+        versions=_versions(),
+        warnings=(*job.warnings, *_losses(ran)),
+        outputs=outputs,
+    )
+    return report.write_report(report_folder(out), facts)
+
+
+def report_folder(out: Path) -> Path:
+    """Return the folder of the report for ``out``."""
+    return out.with_name(out.name.split(".")[0] + ".report")
+
+
+def _told(job: Job, ran: Ran) -> dict[str, Any]:
+    """Return how it ran, in words and figures."""
+    plan, seconds = job.plan, ran.seconds[0]
+    samples = plan.grid.box.size
+    busy = max(sum(ran.waited.values()), 0.0)
+    return {
+        "input": job.source.uri,
+        "model": f"{job.card.name} ({(job.card.sha256 or '')[:12]})",
+        "image": " x ".join(map(str, plan.grid.shape)),
+        "window": " x ".join(map(str, plan.window)),
+        "stride": " x ".join(map(str, plan.stride)),
+        "margin": plan.margin,
+        "tiles": ran.tiles,
+        "tiles_resumed": ran.resumed,
+        "tiles_lost": ran.lost,
+        "windows_planned": ran.planned,
+        "windows_evaluated": ran.evaluated,
+        "windows_skipped": ran.skipped,
+        "extra_work": f"{plan.extra_work:.1%}",
+        "nodata_samples": ran.unmeasured,
+        "seam_figure": None if ran.seam is None else round(ran.seam, 3),
+        "seconds": round(seconds, 2),
+        "seconds_assembling": round(ran.seconds[1], 2),
+        "samples_per_second": round(samples / seconds) if seconds else None,
+        "seconds_the_model_waited": round(busy, 2),
+        "peak_memory": format_bytes(ran.peak_memory),
+        "memory_budget": format_bytes(job.budget),
+    }
+
+
+def _losses(ran: Ran) -> list[str]:
+    if not ran.lost:
+        return []
+    first = next(iter(ran.lost.items()))
+    return [
+        f"{len(ran.lost)} tiles failed and are nodata; tile {first[0]}: {first[1]}. Run the same "
+        "command again to compute only those"
+    ]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,186 @@
+"""Executing a job: tiles -> work store -> outputs -> report."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .. import report
+from ..budget import format_bytes
+from ..engine import (
+    Event,
+    OnEvent,
+    Receipt,
+    SerialRunner,
+    ThreadRunner,
+    TileDone,
+    TileLost,
+    TileTask,
+    WorkStore,
+    assemble,
+)
+from ..io import MemorySink, OrientedSink, Sink
+from ._job import Job, require_same
+from ._outputs import label_sink, score_sink, whole_map, write_vectors
+from ._report import Ran, write_report
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run made.
+
+    Args:
+        outputs: Files written, the class map first; empty for an in-memory run.
+        classes: Samples, share and area or volume per class.
+        ran: Windows, times, memory, seam figure and lost tiles.
+        warnings: What the user should know.
+        array: The class map of an in-memory run, else None.
+    """
+
+    outputs: tuple[Path, ...]
+    classes: tuple[report.ClassMeasure, ...]
+    ran: Ran
+    warnings: tuple[str, ...] = ()
+    array: NDArray[Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, without the array."""
+        return {
+            "outputs": [str(path) for path in self.outputs],
+            "classes": [asdict(measure) for measure in self.classes],
+            "ran": asdict(self.ran),
+            "warnings": list(self.warnings),
+        }
+
+    def summary(self) -> str:
+        """Return a few lines for people."""
+        lines = [f"warning: {text}" for text in self.warnings]
+        width = max(len(c.name) for c in self.classes)
+        for c in self.classes:
+            if c.samples:
+                lines.append(f"  {c.name:{width}}  {c.share:7.2%}  {c.amount:,.2f} {c.unit}")
+        ran = self.ran
+        lines.append(
+            f"{ran.evaluated} windows evaluated, {ran.skipped} skipped, in {ran.seconds[0]:.1f} s; "
+            f"peak memory {format_bytes(ran.peak_memory)}"
+        )
+        if ran.lost:
+            lines.append(f"{len(ran.lost)} of {ran.tiles} tiles failed and are nodata")
+        return "\n".join([*lines, *(f"wrote {path}" for path in self.outputs)])
+
+
+@dataclass
+class _Tally:
+    """Collects how tiles ended, and passes events on."""
+
+    then: OnEvent
+    receipts: dict[int, Receipt]
+    lost: dict[int, str] = field(default_factory=dict)
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, TileDone):
+            self.receipts[event.receipt.tile] = event.receipt
+        elif isinstance(event, TileLost):
+            self.lost[event.tile] = event.reason
+        self.then(event)
+
+
+def work_folder(out: Path) -> Path:
+    """Return where unfinished work for ``out`` lies."""
+    return out.with_name(out.name + ".work")
+
+
+def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Result:
+    """Compute the missing tiles, write the outputs, and remove the work store.
+
+    With lost tiles the outputs are written with nodata in their place and the store is kept, so
+    that the next run computes only those.
+    """
+    began = time.perf_counter()
+    labels, scores = label_sink(job, out), score_sink(job)
+    with _store(job, out, fresh) as store:
+        tally = _Tally(on_event, store.receipts())
+        resumed = len(tally.receipts)
+        _compute(job, store, tally)
+        assembling = time.perf_counter()
+        with _committed(labels, scores) as outputs:
+            assembled = assemble(store, job.card.schema, labels, scores, max(job.overview[1].shape))
+        measures = report.measure_classes(assembled.counts, job.plan.grid, job.card.schema)
+        if job.config.output.polygons or job.config.output.surfaces:
+            outputs += write_vectors(job.config, whole_map(job, store), job.grid, job.card.schema)
+        now = time.perf_counter()
+        ran = Ran.of(
+            job, tally.receipts, tally.lost, assembled, resumed, (now - began, now - assembling)
+        )
+        if out is not None and job.config.output.report:
+            outputs += write_report(job, out, ran, assembled, tuple(outputs))
+        if not tally.lost:
+            store.remove()
+    return Result(tuple(outputs), measures, ran, job.warnings, _array(labels))
+
+
+def _compute(job: Job, store: WorkStore, tally: _Tally) -> None:
+    """Run every tile that has no receipt."""
+    schema = job.card.schema
+    task = TileTask(
+        job.plan,
+        job.source,
+        job.normalization,
+        job.model,
+        schema.ids,
+        schema.nodata,
+        job.coding,
+        store,
+    )
+    workers = job.config.runtime.workers
+    runner = SerialRunner() if workers == 1 else ThreadRunner(workers)
+    done = set(tally.receipts)
+    runner.run(task, (tile for tile in job.plan if tile.index not in done), tally)
+
+
+@contextmanager
+def _store(job: Job, out: Path | None, fresh: bool) -> Iterator[WorkStore]:
+    """Open the work store beside the output, or a passing one for an in-memory run."""
+    schema, coding = job.card.schema, job.coding
+    with tempfile.TemporaryDirectory(prefix="tiledseg-") as scratch:
+        folder = work_folder(Path(scratch) / "array" if out is None else out)
+        if not fresh and WorkStore.stored_plan(folder) is not None:
+            require_same(job, folder)
+            yield WorkStore(folder, job.plan)
+            return
+        yield WorkStore.create(
+            folder,
+            job.plan,
+            job.identity,
+            (schema.dtype, schema.nodata),
+            None if coding is None else (coding, job.card.outputs),
+        )
+
+
+@contextmanager
+def _committed(labels: Sink, scores: Sink | None) -> Iterator[list[Path]]:
+    """Prepare the sinks, and commit all or abort all."""
+    sinks = [labels] if scores is None else [labels, scores]
+    outputs: list[Path] = []
+    try:
+        for sink in sinks:
+            sink.prepare()
+        yield outputs
+        for sink in sinks:
+            outputs += sink.commit()
+    except BaseException:
+        for sink in sinks:
+            sink.abort()
+        raise
+
+
+def _array(sink: Sink) -> NDArray[Any] | None:
+    inner = sink.inner if isinstance(sink, OrientedSink) else sink
+    return inner.array[0] if isinstance(inner, MemorySink) else None

@@ -1,0 +1,57 @@
+"""What every run leaves to look at: a picture, a page and its figures as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from ..io import settle, temporary_beside, write_text, writing
+from ._facts import ClassMeasure, ReportFacts, measure_classes
+from ._html import page
+from ._pictures import picture
+
+__all__ = ["ClassMeasure", "ReportFacts", "measure_classes", "write_report"]
+
+
+def write_report(folder: Path, facts: ReportFacts) -> list[Path]:
+    """Write ``report.html``, ``report.json``, ``picture.png`` and ``run.yaml``.
+
+    Args:
+        folder: Where; made if it is not there.
+        facts: What to tell.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        OutputFailed: A file cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+    image = picture(facts)
+    png = folder / "picture.png"
+    with writing(png):
+        partial = temporary_beside(png)
+        image.save(partial, "PNG", optimize=True)
+        settle(partial, png)
+    html, figures, config = (folder / n for n in ("report.html", "report.json", "run.yaml"))
+    write_text(html, page(facts, image))
+    write_text(figures, _json(facts))
+    write_text(config, facts.config)
+    return [html, figures, png, config]
+
+
+def _json(facts: ReportFacts) -> str:
+    values = {
+        "title": facts.title,
+        "grid": facts.grid.to_dict(),
+        "channels": list(facts.channels),
+        "classes": [asdict(m) for m in facts.measures],
+        "ran": facts.ran,
+        "config": facts.config,
+        "versions": facts.versions,
+        "warnings": list(facts.warnings),
+        "outputs": [str(p) for p in facts.outputs],
+    }
+    return json.dumps(values, indent=2, default=str)

@@ -1,0 +1,86 @@
+"""What a report tells, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..grid import Grid
+from ..labels import ClassSchema
+from ..vector import row_measures
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMeasure:
+    """How much of a class there is.
+
+    Args:
+        id: Label.
+        name: Its name.
+        color: Its colour.
+        samples: Number of samples.
+        share: Of all measured samples, 0 to 1.
+        amount: Area or volume.
+        unit: ``ha``, ``ml`` or ``samples``.
+    """
+
+    id: int
+    name: str
+    color: tuple[int, int, int]
+    samples: int
+    share: float
+    amount: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """Everything a report shows.
+
+    Args:
+        title: Heading.
+        grid: Grid of the class map as shown.
+        schema: The classes.
+        image: Decimated image, (c, *s).
+        valid: Where it was measured, (*s).
+        class_map: Labels at the same samples, (*s).
+        channels: Names of the image's channels.
+        measures: Per class.
+        ran: How it ran: name -> value, in the order to show.
+        config: The config as run, YAML.
+        versions: Package -> version.
+        warnings: What the user should know.
+        outputs: Files made.
+    """
+
+    title: str
+    grid: Grid
+    schema: ClassSchema
+    image: NDArray[Any]
+    valid: NDArray[np.bool_]
+    class_map: NDArray[Any]
+    channels: tuple[str, ...]
+    measures: tuple[ClassMeasure, ...]
+    ran: dict[str, Any]
+    config: str
+    versions: dict[str, str]
+    warnings: tuple[str, ...]
+    outputs: tuple[Path, ...]
+
+
+def measure_classes(
+    counts: NDArray[np.int64], grid: Grid, schema: ClassSchema
+) -> tuple[ClassMeasure, ...]:
+    """Turn counts per row and class, (n0, classes by ascending id), into areas or volumes."""
+    per_sample, unit = row_measures(grid)
+    totals = counts.sum(axis=0)
+    amounts = per_sample @ counts
+    measured = max(1, int(totals.sum()))
+    return tuple(
+        ClassMeasure(c.id, c.name, c.color, int(n), float(n) / measured, float(a), unit)
+        for c, n, a in zip(schema.unique, totals, amounts, strict=True)
+    )

@@ -1,0 +1,375 @@
+"""The lattice of windows, and the tiles that share the work on it.
+
+The lattice is fixed by the grid and the spec, never by the tiles. A tile owns a disjoint core,
+evaluates every window that weighs on its core, and alone writes its core. So a sample's value is a
+function of the lattice alone, whatever the cores, their order or who computes them.
+
+           window i          window i + 1
+    |<---------------->|
+              |<---------------->|
+    [ kept by i   |  blended  |  kept by i + 1 ...     (margins are dropped on inner sides)
+       core of tile a     |     core of tile b         (the core border moves nothing)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from functools import cached_property
+from itertools import product
+from math import ceil, prod
+from typing import Any, ClassVar, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .box import Box
+from .errors import ConfigError
+from .grid import Grid
+from .taper import Taper, kept_range, normalized_profiles
+
+
+class Lattice(StrEnum):
+    """How window starts are placed along an axis.
+
+    ``aligned``: multiples of the stride; the last start is pulled in to the smallest multiple of
+    the model's ``multiple`` that still covers the edge. ``even``: nnU-Net's, evenly spread and
+    rounded. ``clamped``: MONAI's, multiples of the stride with the last ones moved inside.
+    """
+
+    ALIGNED = "aligned"
+    EVEN = "even"
+    CLAMPED = "clamped"
+
+
+def starts(kind: Lattice, extent: int, window: int, stride: int, multiple: int) -> tuple[int, ...]:
+    """Return the first sample of every window along an axis.
+
+    Args:
+        kind: How to place them.
+        extent: Samples of the image along the axis.
+        window: Samples of a window. Where it is longer than the image a single window is centred
+            (``even`` and ``clamped``, as their models pad) or starts at 0 (``aligned``).
+        stride: Largest distance between starts.
+        multiple: Starts of ``aligned`` are multiples of this.
+
+    >>> starts(Lattice.ALIGNED, 100, 32, 24, 8)
+    (0, 24, 48, 72)
+    >>> starts(Lattice.EVEN, 100, 32, 24, 8)
+    (0, 23, 45, 68)
+    >>> starts(Lattice.CLAMPED, 100, 32, 24, 8)
+    (0, 24, 48, 68)
+    """
+    if extent <= window:
+        return (0,) if kind is Lattice.ALIGNED else (-((window - extent) // 2),)
+    last = extent - window
+    count = ceil(last / stride) + 1
+    if kind is Lattice.EVEN:
+        # nnU-Net v2 compute_steps_for_sliding_window: round half to even, as numpy does.
+        return tuple(int(np.round(i * last / (count - 1))) for i in range(count))
+    if kind is Lattice.ALIGNED:
+        last = ceil(last / multiple) * multiple
+    return tuple(min(i * stride, last) for i in range(count))
+
+
+@dataclass(frozen=True, slots=True)
+class TilingSpec:
+    """How the image is cut; None means "as the model's card and the image suggest".
+
+    Args:
+        window: Input rectangle of the model, array order, in samples.
+        stride: Distance between window starts, array order.
+        margin: Samples of a window's inner sides that are dropped.
+        taper: Weight profile of a window.
+        lattice: How window starts are placed.
+        padding: What lies outside the image: its mirror image, or 0 in model units.
+        core: Samples a tile owns, array order.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    window: tuple[int, ...] | None = None
+    stride: tuple[int, ...] | None = None
+    margin: int | None = None
+    taper: Taper = Taper.GAUSSIAN
+    lattice: Lattice = Lattice.ALIGNED
+    padding: Literal["reflect", "zero"] = "reflect"
+    core: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """What a lattice must know of a model; see `tiledseg.models.ModelCard` for the words."""
+
+    window: tuple[int, ...]
+    multiple: int
+    any_size: bool
+    margin: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Unit of work: its number, the core only it writes, the box it reads (may stick out)."""
+
+    index: int
+    core: Box
+    read: Box
+
+
+@dataclass(frozen=True)
+class TilePlan(Sequence[Tile]):
+    """Every decision that the result's bytes depend on, and how the work is shared.
+
+    A sequence of tiles in array order of their cores; its memory is the sum of the axis lengths,
+    not their product.
+
+    Args:
+        grid: Grid of the image as the model sees it.
+        window: Input rectangle of the model.
+        stride: Distance between window starts.
+        margin: Samples dropped on a window's inner sides.
+        taper: Weight profile.
+        lattice: How starts are placed.
+        padding: What lies outside the image.
+        multiple: Of the model.
+        core: Samples a tile owns.
+        microbatch: Windows per model call; the last call of a tile is filled up.
+        threads: Threads of one model call.
+        precision: Arithmetic of the model.
+    """
+
+    grid: Grid
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    margin: int
+    taper: Taper
+    lattice: Lattice
+    padding: Literal["reflect", "zero"]
+    multiple: int
+    core: tuple[int, ...]
+    microbatch: int = 1
+    threads: int = 1
+    precision: str = "fp32"
+
+    # ----------------------------------------------------------------- lattice
+
+    @cached_property
+    def starts(self) -> tuple[tuple[int, ...], ...]:
+        """Window starts of every axis."""
+        sizes = zip(self.grid.shape, self.window, self.stride, strict=True)
+        return tuple(starts(self.lattice, n, w, s, self.multiple) for n, w, s in sizes)
+
+    @cached_property
+    def kept(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Per axis and window, the half-open range of samples on which the window weighs."""
+        sizes = zip(self.starts, self.window, self.grid.shape, strict=True)
+        return tuple(
+            tuple(kept_range(start, w, n, self.margin) for start in axis) for axis, w, n in sizes
+        )
+
+    @cached_property
+    def tapers(self) -> tuple[list[NDArray[np.float32]], ...]:
+        """Per axis and window, the normalised 1-D weights."""
+        sizes = zip(self.starts, self.window, self.grid.shape, strict=True)
+        return tuple(
+            normalized_profiles(self.taper, w, axis, n, self.margin) for axis, w, n in sizes
+        )
+
+    def seams(self, axis: int) -> NDArray[np.int64]:
+        """Return the samples at which the set of windows differs from the sample before."""
+        inner = {p for kept in self.kept[axis] for p in kept} - {0, self.grid.shape[axis]}
+        return np.array(sorted(inner), dtype=np.int64)
+
+    # ----------------------------------------------------------------- tiles
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Tiles along every axis."""
+        return tuple(ceil(n / c) for n, c in zip(self.grid.shape, self.core, strict=True))
+
+    def __len__(self) -> int:
+        return prod(self.counts)
+
+    @overload
+    def __getitem__(self, index: int) -> Tile: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tile]: ...
+    def __getitem__(self, index: int | slice) -> Tile | list[Tile]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"tile {index} of {len(self)}")
+        index %= len(self)
+        place = np.unravel_index(index, self.counts)
+        start = tuple(int(p) * c for p, c in zip(place, self.core, strict=True))
+        core = Box.of_shape(self.core, start).intersect(self.grid.box)
+        spans = self.windows(core)
+        low = tuple(axis[span.start] for axis, span in zip(self.starts, spans, strict=True))
+        high = tuple(
+            axis[span.stop - 1] + w
+            for axis, span, w in zip(self.starts, spans, self.window, strict=True)
+        )
+        return Tile(index, core, Box(low, high))
+
+    def __iter__(self) -> Iterator[Tile]:
+        return (self[i] for i in range(len(self)))
+
+    def windows(self, core: Box) -> tuple[range, ...]:
+        """Return per axis the indices of the windows that weigh on ``core``."""
+        spans = []
+        for kept, a, b in zip(self.kept, core.start, core.stop, strict=True):
+            lows = np.array([low for low, _ in kept])
+            highs = np.array([high for _, high in kept])
+            first = int(np.searchsorted(highs, a, side="right"))
+            stop = int(np.searchsorted(lows, b, side="left"))
+            spans.append(range(first, stop))
+        return tuple(spans)
+
+    def places(self, core: Box) -> Iterator[tuple[int, ...]]:
+        """Return the windows of ``core`` as per-axis indices, in lattice order."""
+        return product(*self.windows(core))
+
+    # ----------------------------------------------------------------- figures
+
+    @cached_property
+    def planned(self) -> int:
+        """Windows all tiles evaluate together when none is skipped."""
+        total = 1
+        for axis, (n, c) in enumerate(zip(self.grid.shape, self.core, strict=True)):
+            cores = (self.grid.box.along(axis, a, min(a + c, n)) for a in range(0, n, c))
+            total *= sum(len(self.windows(core)[axis]) for core in cores)
+        return total
+
+    @property
+    def extra_work(self) -> float:
+        """Share of windows evaluated more than once, because cores meet: 0.1 is 10 %."""
+        return self.planned / prod(len(axis) for axis in self.starts) - 1
+
+    def describe(self) -> dict[str, Any]:
+        """Return the figures a person wants before a long run."""
+        return {
+            "image": self.grid.shape,
+            "window": self.window,
+            "stride": self.stride,
+            "margin": self.margin,
+            "tiles": len(self),
+            "core": self.core,
+            "windows": self.planned,
+            "extra_work": self.extra_work,
+            "microbatch": self.microbatch,
+            "threads": self.threads,
+        }
+
+    # ----------------------------------------------------------------- JSON
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `from_dict` turns back into this plan."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["grid"] = self.grid.to_dict()
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TilePlan:
+        """Return the plan `to_dict` described."""
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        plain["grid"] = Grid.from_dict(values["grid"])
+        plain["taper"], plain["lattice"] = Taper(values["taper"]), Lattice(values["lattice"])
+        return cls(**plain)
+
+    def digest(self) -> str:
+        """Return a sha256 of everything in the plan."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_plan(
+    grid: Grid, spec: TilingSpec, model: ModelShape, microbatch: int, threads: int
+) -> TilePlan:
+    """Return the plan for an image, with one tile unless the spec gives a core.
+
+    Args:
+        grid: Grid of the image as the model sees it.
+        spec: The user's wishes.
+        model: What the model needs.
+        microbatch: Windows per model call.
+        threads: Threads of one model call.
+
+    Raises:
+        ConfigError: A wish that the model or the lattice cannot meet.
+    """
+    n = grid.ndim
+    for name, value in (("window", spec.window), ("stride", spec.stride), ("core", spec.core)):
+        if value is not None and (len(value) != n or any(v < 1 for v in value)):
+            raise ConfigError(f"tiling.{name} needs {n} positive numbers, got {value}")
+    window = _window(grid, spec, model)
+    margin = _margin(spec, model)
+    stride = spec.stride or _stride(window, margin, model.multiple)
+    for axis, (extent, w, s) in enumerate(zip(grid.shape, window, stride, strict=True)):
+        if extent > w and s > w - 2 * margin:
+            raise ConfigError(
+                f"tiling.stride {s} on axis {axis} leaves gaps: window {w} with margin {margin} "
+                f"on both sides covers {w - 2 * margin}; lower the stride or the margin, or raise "
+                "the window"
+            )
+        if extent > w and s % model.multiple and spec.lattice is Lattice.ALIGNED:
+            raise ConfigError(
+                f"tiling.stride {s} on axis {axis} must be a multiple of {model.multiple}, "
+                "the model's down-sampling factor"
+            )
+    core = tuple(min(c, e) for c, e in zip(spec.core or grid.shape, grid.shape, strict=True))
+    return TilePlan(
+        grid=grid,
+        window=window,
+        stride=stride,
+        margin=margin,
+        taper=spec.taper,
+        lattice=spec.lattice,
+        padding=spec.padding,
+        multiple=model.multiple,
+        core=core,
+        microbatch=microbatch,
+        threads=threads,
+    )
+
+
+def _window(grid: Grid, spec: TilingSpec, model: ModelShape) -> tuple[int, ...]:
+    window = spec.window or model.window
+    if any(w % model.multiple for w in window):
+        raise ConfigError(
+            f"tiling.window {window} must be a multiple of {model.multiple} on every axis, "
+            "the model's down-sampling factor"
+        )
+    if not model.any_size:
+        if window != model.window:
+            raise ConfigError(
+                f"tiling.window {window}: the model takes windows of {model.window} only"
+            )
+        return window
+    if spec.lattice is not Lattice.ALIGNED:  # the tools these lattices reproduce always pad
+        return window
+    fitted = (ceil(e / model.multiple) * model.multiple for e in grid.shape)
+    return tuple(min(w, f) for w, f in zip(window, fitted, strict=True))
+
+
+def _margin(spec: TilingSpec, model: ModelShape) -> int:
+    """Take the model's receptive radius where the window has room for it, else blend only."""
+    if spec.margin is not None:
+        if spec.margin < 0:
+            raise ConfigError(f"tiling.margin must not be negative, got {spec.margin}")
+        return spec.margin
+    asked = spec.window or model.window
+    strides = spec.stride or (model.multiple,) * len(asked)
+    room = min(w - s for w, s in zip(asked, strides, strict=True))
+    return model.margin if 2 * model.margin <= room else 0
+
+
+def _stride(window: tuple[int, ...], margin: int, multiple: int) -> tuple[int, ...]:
+    """3/4 of a window in 2-D and half a window in 3-D, as far as the margin allows."""
+    share = 0.75 if len(window) == 2 else 0.5
+    lengths = (min(round(w * share), w - 2 * margin) // multiple * multiple for w in window)
+    return tuple(max(s, multiple) for s in lengths)
