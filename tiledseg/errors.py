@@ -2,7 +2,7 @@
 
     TiledsegError
     ├── ConfigError (ValueError)        a setting is wrong, or two settings contradict
-    │   └── PlanChanged                 unfinished work on disk belongs to another plan, input or model
+    │   └── PlanChanged                 unfinished work belongs to another plan, input or model
     ├── GridMismatch (ValueError)       two images that must share a grid do not
     ├── BudgetExceeded (ValueError)     the work cannot be done within the memory budget
     ├── MissingBackend (ImportError)    an optional library is not installed

@@ -34,6 +34,7 @@ class Affine:
     offset: tuple[float, ...] = (0.0,)
 
     def __call__(self, x: Floats) -> Floats:
+        """Return ``x`` (c, *spatial) transformed."""
         return x * _per_channel(self.scale, x.ndim) + _per_channel(self.offset, x.ndim)
 
 
@@ -46,6 +47,7 @@ class Clip:
     high: tuple[float, ...] = (1.0,)
 
     def __call__(self, x: Floats) -> Floats:
+        """Return ``x`` (c, *spatial) transformed."""
         limited: Floats = np.clip(
             x, _per_channel(self.low, x.ndim), _per_channel(self.high, x.ndim)
         )
@@ -60,6 +62,7 @@ class Log:
     scale: float = 1.0
 
     def __call__(self, x: Floats) -> Floats:
+        """Return ``x`` (c, *spatial) transformed."""
         tiny = np.finfo(np.float32).tiny
         logs: Floats = np.log(np.maximum(x * np.float32(self.scale) + np.float32(1), tiny))
         return logs
@@ -74,6 +77,7 @@ class Sigmoid:
     offset: float = 0.0
 
     def __call__(self, x: Floats) -> Floats:
+        """Return ``x`` (c, *spatial) transformed."""
         slope = x * np.float32(-self.gain) - np.float32(self.offset)
         with np.errstate(over="ignore"):  # exp of a large number is inf, and 1 / inf is right
             squashed: Floats = np.float32(1) / (np.float32(1) + np.exp(slope))
@@ -184,7 +188,9 @@ class Normalization:
         """
         steps = []
         for entry in values:
-            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+            fields: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()
+            }
             kind = fields.pop("kind", None)
             if kind not in _STEPS:
                 raise ConfigError(f"unknown normalisation {kind!r}; known: {', '.join(_STEPS)}")

@@ -25,7 +25,7 @@ class Taper(StrEnum):
 
 def _linear(n: int) -> NDArray[np.float64]:
     position = np.arange(n)
-    return np.minimum(position + 1.0, n - position) / ((n + 1) // 2)
+    return np.asarray(np.minimum(position + 1.0, n - position) / ((n + 1) // 2))
 
 
 def _hann(n: int) -> NDArray[np.float64]:

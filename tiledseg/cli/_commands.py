@@ -124,7 +124,7 @@ def plan(
     if model is None:
         values = _given(RunConfig.read(image[0], tuple(changes or ())))
     else:
-        sections = {
+        sections: dict[str, dict[str, Any]] = {
             "input": {"channels": _words(channels), "series": series},
             "tiling": {"window": _numbers(window), "stride": _numbers(stride), "margin": margin},
             "runtime": {"workers": workers},

@@ -1,6 +1,6 @@
 """The engine: tiles of one plan, computed by a runner, kept in a work store, assembled once."""
 
-from . import _memory as memory
+from . import _machine as machine
 from ._assemble import Assembled, assemble
 from ._events import Event, OnEvent, Receipt, TileDone, TileLost, WindowsDone
 from ._runner import Runner, SerialRunner
@@ -24,6 +24,6 @@ __all__ = [
     "WindowsDone",
     "WorkStore",
     "assemble",
-    "memory",
+    "machine",
     "warm_up",
 ]

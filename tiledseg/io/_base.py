@@ -77,8 +77,8 @@ class Source(ABC):
             for first, last in _runs(some, self.blocks[0]):
                 box = self.grid.box.along(0, int(some[first]), int(some[last - 1]) + 1)
                 at = some[first:last] - some[first]
-                rows.append(self.read(box)[:, at][(slice(None), slice(None), *inner)])
-                masks.append(self.valid(box)[at][(slice(None), *inner)])
+                rows.append(_picked(self.read(box)[:, at], inner))
+                masks.append(_picked(self.valid(box)[at], inner))
         return np.concatenate(rows, axis=1), np.concatenate(masks, axis=0)
 
     def __enter__(self) -> Self:
@@ -96,6 +96,12 @@ def centred_picks(extent: int, limit: int) -> NDArray[np.int64]:
     """
     m = min(extent, limit)
     return ((np.arange(m) + 0.5) * extent / m).astype(np.int64)
+
+
+def _picked(array: NDArray[Any], picks: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """Return ``array`` at `numpy.ix_` picks of its last axes."""
+    lead: tuple[Any, ...] = (...,)
+    return np.asarray(array[lead + picks])
 
 
 def _runs(picks: NDArray[np.int64], reach: int) -> list[tuple[int, int]]:
@@ -134,7 +140,7 @@ def read_padded(source: Source, box: Box, padding: Padding) -> tuple[Array, Mask
     if inside == box:
         return values, valid
     at = np.ix_(*(p - a for p, a in zip(picks, low, strict=True)))
-    values, valid = values[(slice(None), *at)], valid[at]
+    values, valid = _picked(values, at), valid[at]
     if padding == "zero":
         outside = np.ones(box.shape, bool)
         outside[box.intersect(source.grid.box).relative_to(box).slices] = False

@@ -74,8 +74,7 @@ def differs_from(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_
         missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
     else:
         missing = values == nodata
-    valid: NDArray[np.bool_] = ~missing.all(axis=0)
-    return valid
+    return np.asarray(~missing.all(axis=0))
 
 
 def numeric_dtype(dtype: Any, uri: str) -> np.dtype[Any]:
@@ -89,7 +88,8 @@ def numeric_dtype(dtype: Any, uri: str) -> np.dtype[Any]:
         return np.dtype(np.uint8)
     if found.kind not in "iuf":
         raise ConfigError(f"{uri} has samples of {found}; expected integers or real numbers")
-    return found.newbyteorder("=")
+    native: np.dtype[Any] = found.newbyteorder("=")
+    return native
 
 
 def channels_first(array: Any, dims: Dims, uri: str) -> Any:
@@ -105,8 +105,8 @@ def channels_first(array: Any, dims: Dims, uri: str) -> Any:
     """
     if array.ndim not in (dims, dims + 1) or 0 in array.shape:
         raise ConfigError(
-            f"{uri} of shape {tuple(array.shape)} is not a {dims}-D image: expected {dims} axes, or "
-            f"channels first and {dims} axes, none of them empty"
+            f"{uri} of shape {tuple(array.shape)} is not a {dims}-D image: expected {dims} "
+            f"axes, or channels first and {dims} axes, none of them empty"
         )
     return array[None] if array.ndim == dims else array
 
@@ -124,7 +124,7 @@ def xarray_parts(data: Any, dims: Dims) -> dict[str, Any]:
     if None in spatial or len(rest) > 1 or any(r.lower() not in _CHANNEL_DIMS for r in rest):
         raise ConfigError(
             f"DataArray with dimensions {tuple(names)} is not a {dims}-D image: expected "
-            f"{'z, ' if dims == 3 else ''}y and x (or lat and lon), and at most one of band, channel"
+            f"{'z, ' if dims == 3 else ''}y and x (or lat and lon), and at most a band or channel"
         )
     ordered = data.transpose(*rest, *spatial)
     channels = None

@@ -43,7 +43,7 @@ class StackedSource(Source):
 
     def valid(self, box: Box) -> NDArray[np.bool_]:
         """Return where every image was measured."""
-        return np.logical_and.reduce([s.valid(box) for s in self._sources])
+        return np.asarray(np.logical_and.reduce([s.valid(box) for s in self._sources]))
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the identities of all images."""

@@ -63,8 +63,8 @@ class ZarrSource(Source):
         spatial = dims or (array.ndim if array.ndim < 4 else 3)
         if array.ndim not in (spatial, spatial + 1) or 0 in array.shape:
             raise ConfigError(
-                f"{uri} of shape {array.shape} is not a {spatial}-D image: expected {spatial} axes, "
-                f"or channels first and {spatial} axes, none of them empty"
+                f"{uri} of shape {array.shape} is not a {spatial}-D image: expected {spatial} "
+                f"axes, or channels first and {spatial} axes, none of them empty"
             )
         self._array, self._bare = array, array.ndim == spatial
         attributes = dict(array.attrs)

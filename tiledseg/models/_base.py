@@ -57,7 +57,7 @@ class ModelCard:
     any_size: bool = True
     activation: Activation = "softmax"
     single_output: bool = False
-    normalization: Normalization = Normalization()
+    normalization: Normalization = field(default_factory=Normalization)
     locality: Locality = "unknown"
     margin: int = 0
     spacing: tuple[float, ...] | None = None

@@ -27,7 +27,8 @@ class TorchModel(Model):
         self.card, self.device = card, device
         layout = torch.channels_last if card.dims == 2 else torch.contiguous_format
         self._layout = layout
-        self._network = network.eval().to(device=device, memory_format=layout)
+        network.eval().to(device).to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
+        self._network = network
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return raw outputs (n, k, *window) for inputs (n, c, *window)."""

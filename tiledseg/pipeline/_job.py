@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from .. import vector
 from ..budget import Cost, check_core, fit_core, format_bytes, parse_bytes, total_bytes
 from ..config import RunConfig
-from ..engine import ScoreCoding, WorkStore, memory, warm_up
+from ..engine import ScoreCoding, WorkStore, machine, warm_up
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
 from ..io import OrientedSource, Source, open_source
@@ -130,7 +129,7 @@ def prepare(config: RunConfig, image: Any, model: Model | str | Path, folder: Pa
             config = config.model_copy(
                 update={"tiling": replace(config.tiling, core=stored[0].core)}
             )
-    workspace = memory.growth(lambda: warm_up(model, plan))
+    workspace = machine.growth(lambda: warm_up(model, plan))
     job = Job(
         config=config,
         model=model,
@@ -189,8 +188,7 @@ def _short(value: Any) -> str:
 
 
 def _threads(workers: int) -> int:
-    cores = psutil.cpu_count(logical=False) or 1
-    return max(1, cores // workers)
+    return max(1, machine.cores() // workers)
 
 
 # --------------------------------------------------------------------- image and model
@@ -212,8 +210,9 @@ def _open(config: RunConfig, image: Any, card: ModelCard) -> Source:
         )
     if len(source.channels) != len(card.channels):
         raise ConfigError(
-            f"model {card.name!r} takes {len(card.channels)} channels ({', '.join(card.channels)}), "
-            f"{source.uri} has {len(source.channels)} ({_short(', '.join(source.channels))}); "
+            f"model {card.name!r} takes {len(card.channels)} channels "
+            f"({', '.join(card.channels)}), {source.uri} has "
+            f"{len(source.channels)} ({_short(', '.join(source.channels))}); "
             "choose them with --channels"
         )
     return source
@@ -268,7 +267,7 @@ def _warnings(source: Source, plan: TilePlan, card: ModelCard) -> list[str]:
 def _budget(config: RunConfig) -> int:
     if config.budget.memory is not None:
         return parse_bytes(config.budget.memory)
-    return memory.resident() + memory.available() // 2
+    return machine.resident() + machine.available() // 2
 
 
 def _cost(config: RunConfig, source: Source, card: ModelCard, workspace: int) -> Cost:
@@ -288,7 +287,7 @@ def _cost(config: RunConfig, source: Source, card: ModelCard, workspace: int) ->
     if config.output.surfaces is not None:
         fixed += vector.surfaces_need(source.grid.shape)
     return Cost(
-        reserved=memory.resident(),
+        reserved=machine.resident(),
         workspace=workspace,
         channels=len(source.channels),
         itemsize=source.dtype.itemsize,

@@ -10,7 +10,7 @@ from typing import Any
 from .. import report
 from ..budget import format_bytes
 from ..config import RunConfig
-from ..engine import Assembled, Receipt, memory
+from ..engine import Assembled, Receipt, machine
 from ._job import Job
 
 _PACKAGES = ("tiledseg", "torch", "numpy", "rasterio", "SimpleITK", "zarr", "monai", "onnxruntime")
@@ -70,7 +70,7 @@ class Ran:
             seam=assembled.seam,
             seconds=seconds,
             waited=waited,
-            peak_memory=memory.peak(),
+            peak_memory=machine.peak(),
         )
 
 

@@ -63,9 +63,11 @@ class Result:
         """Return a few lines for people."""
         lines = [f"warning: {text}" for text in self.warnings]
         width = max(len(c.name) for c in self.classes)
-        for c in self.classes:
-            if c.samples:
-                lines.append(f"  {c.name:{width}}  {c.share:7.2%}  {c.amount:,.2f} {c.unit}")
+        lines += [
+            f"  {c.name:{width}}  {c.share:7.2%}  {c.amount:,.2f} {c.unit}"
+            for c in self.classes
+            if c.samples
+        ]
         ran = self.ran
         lines.append(
             f"{ran.evaluated} windows evaluated, {ran.skipped} skipped, in {ran.seconds[0]:.1f} s; "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import vector
 from ..budget import format_bytes, parse_bytes
-from ..engine import memory
+from ..engine import machine
 from ..errors import BudgetExceeded, ConfigError
 from ..io import Source, open_source, read_schema
 from ..labels import ClassSchema
@@ -52,10 +53,13 @@ def vectorize(
         if source.grid.ndim == 2:
             vector.write_polygons(labels, source.grid, schema, target)
             return [target]
-        return vector.write_surfaces(labels, source.grid, schema, target, surface_format)
+        made: list[Path] = vector.write_surfaces(
+            labels, source.grid, schema, target, surface_format
+        )
+        return made
 
 
-def _bare_schema(labels: np.ndarray) -> ClassSchema:
+def _bare_schema(labels: NDArray[Any]) -> ClassSchema:
     """Name classes by their label; 0 is background, as in every label map without a legend."""
     ids = sorted({0, *np.unique(labels).tolist()})
     return ClassSchema.from_dict(
@@ -68,8 +72,8 @@ def _require_room(source: Source, budget: str | None) -> None:
     need = vector.surfaces_need(source.grid.shape)
     if source.grid.ndim == 2:
         need = vector.polygons_need(samples)
-    need += memory.resident() + samples * (source.dtype.itemsize + 2)
-    limit = parse_bytes(budget) if budget else memory.resident() + memory.available() // 2
+    need += machine.resident() + samples * (source.dtype.itemsize + 2)
+    limit = parse_bytes(budget) if budget else machine.resident() + machine.available() // 2
     if need > limit:
         raise BudgetExceeded(
             f"vectors of {source.grid.shape} samples need {format_bytes(need)}, budget is "

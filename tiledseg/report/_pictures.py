@@ -29,7 +29,7 @@ def picture(facts: ReportFacts) -> Image.Image:
 def _scene(facts: ReportFacts) -> Image.Image:
     gray = _stretched(facts.image, facts.valid, facts.channels)
     blended = _blend(gray, facts.class_map, facts)
-    height, width = facts.valid.shape
+    width = facts.valid.shape[1]
     rows = facts.grid.spacing[0] * facts.grid.shape[0]
     columns = facts.grid.spacing[1] * facts.grid.shape[1]
     scale = 720 / max(rows, columns)
@@ -50,9 +50,7 @@ def _montage(facts: ReportFacts) -> Image.Image:
     used = np.flatnonzero(labelled.any(axis=(1, 2)))
     first, last = (used[0], used[-1]) if len(used) else (0, len(gray) - 1)
     picks = np.unique(np.linspace(first, last, _SLICES).round().astype(int))
-    depth, rows, columns = (
-        s * n for s, n in zip(facts.grid.spacing, facts.grid.shape, strict=True)
-    )
+    _, rows, columns = (s * n for s, n in zip(facts.grid.spacing, facts.grid.shape, strict=True))
     scale = 240 / max(rows, columns)
     size = (max(24, round(columns * scale)), max(24, round(rows * scale)))
     across = min(4, len(picks))

@@ -34,9 +34,8 @@ def _geodesic_rows(grid: Grid) -> NDArray[np.float64]:
     """Area of the sample in the middle of every row; exact for rows that follow parallels."""
     geod = _geod(grid.space)
     middle = grid.shape[1] / 2
-    top = np.arange(grid.shape[0])
     sizes = np.empty(grid.shape[0])
-    for row in top:
+    for row in range(grid.shape[0]):
         corners = grid.index_to_world(
             [(row, middle), (row, middle + 1), (row + 1, middle + 1), (row + 1, middle)]
         )

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
@@ -149,7 +150,7 @@ class RasterSink(Sink):
 
 
 def _has_transform(matrix: NDArray[Any]) -> bool:
-    return matrix.tolist() != [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    return not np.array_equal(matrix, np.eye(3))
 
 
 def read_schema(path: Path) -> ClassSchema | None:

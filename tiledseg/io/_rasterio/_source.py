@@ -93,8 +93,7 @@ class RasterSource(Source):
         if self._all_valid:
             return np.ones(box.shape, dtype=np.bool_)
         masks = self._read(box, lambda window: self._file.read_masks(self._bands, window=window))
-        valid: NDArray[np.bool_] = masks.any(axis=0)
-        return valid
+        return np.asarray(masks.any(axis=0))
 
     def overview(self, limit: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Pick samples through the file's own overviews where the image is large."""
@@ -103,8 +102,9 @@ class RasterSource(Source):
             return super().overview(limit)
 
         def decimated(window: Window) -> NDArray[Any]:
-            return self._file.read(
-                self._bands, out_shape=(len(self._bands), *shape), resampling=Resampling.nearest
+            out_shape = (len(self._bands), *shape)
+            return np.asarray(
+                self._file.read(self._bands, out_shape=out_shape, resampling=Resampling.nearest)
             )
 
         values = self._read(self.grid.box, decimated).astype(self.dtype, copy=False)
@@ -114,7 +114,7 @@ class RasterSource(Source):
             self.grid.box,
             lambda window: self._file.read_masks(self._bands, out_shape=(len(self._bands), *shape)),
         )
-        return values, masks.any(axis=0)
+        return values, np.asarray(masks.any(axis=0))
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the identity of every file the raster is made of."""

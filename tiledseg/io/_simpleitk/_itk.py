@@ -38,7 +38,7 @@ def execute(path: Path, reader: sitk.ImageFileReader) -> NDArray[Any]:
         DamagedInput: The data cannot be decoded.
     """
     try:
-        return sitk.GetArrayFromImage(reader.Execute())
+        return np.asarray(sitk.GetArrayFromImage(reader.Execute()))
     except RuntimeError as error:
         raise DamagedInput(f"{path} is damaged: {reason(error)}") from error
 
@@ -58,7 +58,8 @@ def dtype_of(path: Path, reader: sitk.ImageFileReader) -> np.dtype[Any]:
     blank = sitk.GetArrayFromImage(sitk.Image([1] * 2, reader.GetPixelID()))
     if blank.dtype.kind not in "iuf":
         raise ConfigError(f"{path} has samples of {blank.dtype}; expected integers or real numbers")
-    return np.dtype(blank.dtype)
+    found: np.dtype[Any] = blank.dtype
+    return found
 
 
 def grid_of(path: Path, size: tuple[int, ...], geometry: Any) -> Grid:

@@ -164,7 +164,7 @@ def _check(path: Path, header: NiftiHeader) -> None:
     if not isfinite(header.offset) or header.offset < 0:
         raise refuse(f"its data start at byte {header.offset}")
     spacing = header.pixdim[: len(header.dims)]
-    qform, sform = header.codes
+    sform = header.codes[1]
     if sform <= 0 and (not all(map(isfinite, spacing)) or min(spacing) <= 0):
         raise refuse(f"its voxels measure {spacing} mm, expected positive numbers")
     if sform > 0 and len(header.dims) >= 3:

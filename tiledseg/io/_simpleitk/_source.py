@@ -82,7 +82,7 @@ class _File:
         """Memory that unpacking takes for a moment; gzip is unpacked piece by piece."""
         if not self._packed or self.header is not None:
             return 0
-        return prod(self.size) * self.frames * self.components * self.dtype.itemsize
+        return int(prod(self.size) * self.frames * self.components * self.dtype.itemsize)
 
     def identity(self) -> dict[str, Any]:
         """Return what changes with the content."""
@@ -108,16 +108,15 @@ class _File:
             scaling = None if self.header is None else self.header.scaling
             if scaling is None:
                 return values
-            return values.astype(self.dtype) * self.dtype.type(scaling[0]) + self.dtype.type(
-                scaling[1]
-            )
+            slope, inter = (self.dtype.type(number) for number in scaling)
+            return np.asarray(values.astype(self.dtype) * slope + inter)
         frame, component = divmod(channel, self.components)
         reader = information(self.path)
         frame_index, frame_size = ([frame], [0]) if self.frames > 1 else ([], [])
         reader.SetExtractIndex([*box.start[::-1], *frame_index])
         reader.SetExtractSize([*box.shape[::-1], *frame_size])
         values = execute(self.path, reader)
-        return values[..., component] if self.components > 1 else values
+        return np.asarray(values[..., component]) if self.components > 1 else values
 
     def _gunzip(self, target: Path, header: NiftiHeader) -> None:
         with writing(target), target.open("wb") as plain:

@@ -1,10 +1,11 @@
-"""Host memory of this process: what it holds, its peak, what is free."""
+"""This machine: its cores, and host memory as this process holds it."""
 
 from __future__ import annotations
 
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,11 @@ import psutil
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _earlier_peak = 0
+
+
+def cores() -> int:
+    """Return the physical cores."""
+    return int(psutil.cpu_count(logical=False) or 1)
 
 
 def resident() -> int:
@@ -33,10 +39,10 @@ def growth(action: Callable[[], object]) -> int:
     """Return by how many bytes ``action`` raises what the process holds at a time."""
     global _earlier_peak
     _earlier_peak = peak()
-    try:
-        _CLEAR.write_text("5")  # Linux: forget the high-water mark, so that a new one shows
-    except OSError:  # another system, or not allowed: the mark so far hides small growth
-        pass
+    # Linux: forget the high-water mark, so that a new one shows. Elsewhere, or where it is not
+    # allowed, the old mark hides small growth.
+    with suppress(OSError):
+        _CLEAR.write_text("5")
     before = resident()
     action()
     return max(0, _high_water() - before)

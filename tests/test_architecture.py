@@ -1,0 +1,53 @@
+"""Every outside library has one door, and modules stay small."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import tiledseg
+
+ROOT = Path(tiledseg.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+DOORS = {
+    "rasterio": "io/_rasterio/",
+    "SimpleITK": "io/_simpleitk/",
+    "zarr": "io/_zarr.py",
+    "dask": "io/_dask.py",
+    "pyogrio": "vector/_write.py",
+    "pyproj": "vector/_area.py",
+    "skimage": "vector/_surfaces.py",
+    "trimesh": "vector/_surfaces.py",
+    "monai": "models/_monai.py",
+    "onnxruntime": "models/_onnx.py",
+    "psutil": ("engine/_machine.py",),
+    "PIL": "report/",
+    "jinja2": "report/_html.py",
+    "torch": ("models/", "engine/_sweep.py"),
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the top-level names of every package a module imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_is_imported_behind_its_door_only(library: str) -> None:
+    users = [p.relative_to(ROOT).as_posix() for p in MODULES if library in imported(p)]
+    assert users, f"{library} is a dependency nobody uses"
+    assert all(user.startswith(DOORS[library]) for user in users), users
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_modules_are_small_and_well_named(path: Path) -> None:
+    assert path.stem not in ("utils", "common", "helpers")
+    assert len(path.read_text().splitlines()) <= 400
