@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,3 +17,51 @@ def data() -> Path:
     if not named or not Path(named).is_dir():
         pytest.skip("TILEDSEG_DATA does not name the data folder")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that writes a small U-Net with random weights and returns its folder."""
+    made: dict[str, Path] = {}
+
+    def make(dims: int = 2, channels: int = 3, classes: int = 4, **changes: Any) -> Path:
+        key = repr((dims, channels, classes, sorted(changes.items())))
+        if key not in made:
+            made[key] = _write_model(
+                tmp_path_factory.mktemp("model"), dims, channels, classes, changes
+            )
+        return made[key]
+
+    return make
+
+
+def _write_model(
+    folder: Path, dims: int, channels: int, classes: int, changes: dict[str, Any]
+) -> Path:
+    import torch
+
+    from tiledseg.labels import ClassSchema
+    from tiledseg.models import ModelCard, create_network, save_model
+    from tiledseg.normalize import Affine, Normalization
+
+    values: dict[str, Any] = {
+        "name": "small",
+        "format": "tiledseg",
+        "weights": "weights.safetensors",
+        "dims": dims,
+        "channels": tuple(f"c{i}" for i in range(channels)),
+        "schema": ClassSchema.of_names([f"class {i}" for i in range(classes)]),
+        "window": (64,) * dims if dims == 2 else (24,) * dims,
+        "architecture": {"name": "unet", "channels": [6, 8], "strides": [2], "norm": "batch"},
+        "multiple": 2,
+        "normalization": Normalization((Affine((0.01,), (-1.0,)),)),
+        "locality": "local",
+        **changes,
+    }
+    card = ModelCard(**values)
+    torch.manual_seed(7)
+    network = create_network(card)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    save_model(network, card, folder)
+    return folder

@@ -67,7 +67,8 @@ class Cost:
         score_bytes: Bytes per stored score, 0 where no scores are kept.
         workers: Tiles computed at the same time.
         block_rows: Rows the source reads at once.
-        fixed: Whole-image memory of readers and writers that cannot stream, and their caches.
+        fixed: Caches and whole-image memory of readers, held all the time.
+        after: Whole-image memory of writers and vectors, held once the tiles are done.
     """
 
     reserved: int
@@ -80,6 +81,7 @@ class Cost:
     workers: int = 1
     block_rows: int = 1
     fixed: int = 0
+    after: int = 0
 
 
 def strip_rows(plan: TilePlan, block_rows: int) -> int:
@@ -125,7 +127,8 @@ def tile_bytes(plan: TilePlan, cost: Cost) -> int:
 
 def total_bytes(plan: TilePlan, cost: Cost) -> int:
     """Return the most bytes the process holds during a run."""
-    return cost.reserved + cost.fixed + cost.workers * (cost.workspace + tile_bytes(plan, cost))
+    tiles = cost.workers * (cost.workspace + tile_bytes(plan, cost))
+    return cost.reserved + cost.fixed + max(tiles, cost.after)
 
 
 def fit_core(plan: TilePlan, cost: Cost, budget: int) -> TilePlan:
@@ -171,6 +174,12 @@ def _core(plan: TilePlan, parts: list[int]) -> tuple[int, ...]:
 
 def _refusal(plan: TilePlan, cost: Cost, budget: int) -> BudgetExceeded:
     need = total_bytes(plan, cost)
+    if cost.reserved + cost.fixed + cost.after > budget:
+        return BudgetExceeded(
+            f"writing {plan.grid.shape} samples and their vectors needs {format_bytes(need)}, "
+            f"budget is {format_bytes(budget)}: raise budget.memory, leave out polygons or "
+            "surfaces, or write to .zarr or .tif, which are written piece by piece"
+        )
     return BudgetExceeded(
         f"tile core {plan.core} needs {format_bytes(need)}, budget is {format_bytes(budget)} "
         f"({format_bytes(cost.reserved + cost.fixed)} of it taken before any tile, "

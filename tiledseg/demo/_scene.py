@@ -61,7 +61,7 @@ def make_scene(seed: int, size: int = 4096) -> Scene:
     rng = np.random.default_rng(seed)
     shape = (size, size)
     truth, shade = _land(rng, shape)
-    season = rng.uniform(0.85, 1.15, (len(CLASSES), len(CHANNELS))).astype(np.float32)
+    season = rng.uniform(0.93, 1.07, (len(CLASSES), len(CHANNELS))).astype(np.float32)
     haze = field(rng, shape, 1500) * 60 + rng.uniform(0, 120)
     grain = fractal(rng, shape, 6, 3)
     image = np.empty((len(CHANNELS), *shape), np.uint16)
@@ -88,7 +88,7 @@ def _land(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[NDArray[np.
     truth[farmed] = CROPS
     fallow = farmed & (parcels < 0.22)
     truth[fallow] = SOIL
-    shade += np.where(farmed, (parcels - 0.5) * 0.35 + rows * 0.07, 0)
+    shade += np.where(farmed, (parcels - 0.5) * 0.35 + rows * 0.12, 0)
     truth[damp + 0.4 * hills > 0.42] = FOREST
     town = fractal(rng, shape, 300, 3) > 0.75
     streets = _streets(rng, shape)

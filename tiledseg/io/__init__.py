@@ -82,12 +82,17 @@ def open_source(
         GridMismatch: Stacked images do not share a grid.
     """
     if isinstance(image, Source):
+        if channels is not None:
+            raise ConfigError(
+                f"channels of {image.uri} cannot be chosen any more: it is open; choose them with "
+                "open_source"
+            )
         return image
     if isinstance(image, list | tuple):
         if not image:
             raise ConfigError("no image was given")
         if len(image) > 1:
-            return _stack([str(part) for part in image], channels, series, dims)
+            return _stack(list(image), channels, series, dims)
         return open_source(image[0], channels=channels, series=series, dims=dims)
     if isinstance(image, str | Path):
         return _open_path(os.fspath(image), channels, series, dims)
@@ -95,7 +100,7 @@ def open_source(
 
 
 def _stack(
-    uris: list[str],
+    images: list[Any],
     channels: tuple[int | str, ...] | None,
     series: str | None,
     dims: Literal[2, 3] | None,
@@ -104,7 +109,7 @@ def _stack(
         raise ConfigError(
             "channels cannot be chosen from several images at once; give only the images to stack"
         )
-    return StackedSource([open_source(uri, series=series, dims=dims) for uri in uris])
+    return StackedSource([open_source(image, series=series, dims=dims) for image in images])
 
 
 def _open_path(
@@ -114,7 +119,7 @@ def _open_path(
     dims: Literal[2, 3] | None,
 ) -> Source:
     lower = uri.lower()
-    if ".zarr" in lower or _is_zarr(Path(uri)):
+    if _is_zarr(uri):
         from ._zarr import open_zarr
 
         return open_zarr(uri, dims, channels)
@@ -127,8 +132,10 @@ def _open_path(
     return open_raster(uri, channels)
 
 
-def _is_zarr(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
+def _is_zarr(uri: str) -> bool:
+    if any(part.endswith(".zarr") for part in uri.lower().split("/")):
+        return True
+    return any(Path(uri, name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
 
 
 def _open_array(image: Any, channels: tuple[int | str, ...] | None, dims: Literal[2, 3]) -> Source:
@@ -196,7 +203,7 @@ def create_sink(path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "c
 def read_schema(path: str | Path) -> ClassSchema | None:
     """Return the classes a class map was written with, or None where it names none."""
     lower = str(path).lower()
-    if ".zarr" in lower or _is_zarr(Path(path)):
+    if _is_zarr(str(path)):
         from ._zarr import read_schema as read
     elif lower.endswith(_VOLUMES) or Path(path).is_dir():
         from ._simpleitk import read_schema as read

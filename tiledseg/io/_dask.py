@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
 from numpy.typing import NDArray
 
 from ..box import Box
+from ..errors import ConfigError
 from ..grid import Grid
 from ._base import Source
 from ._channels import choose_channels
@@ -26,6 +26,9 @@ class DaskSource(Source):
         channels: Names; None numbers them.
         nodata: Value that means "not measured", or None.
         wanted: Channels to use, by number or name.
+
+    Raises:
+        ConfigError: An extent of the array is not known.
     """
 
     def __init__(
@@ -36,6 +39,11 @@ class DaskSource(Source):
         nodata: float | None = None,
         wanted: tuple[int | str, ...] | None = None,
     ) -> None:
+        if any(np.isnan(n) for n in array.shape):
+            raise ConfigError(
+                f"dask array of shape {array.shape} cannot be cut into boxes: its extent is not "
+                "known; call compute_chunk_sizes() on it first"
+            )
         names = channels or tuple(f"channel {i}" for i in range(1, array.shape[0] + 1))
         chosen = choose_channels(names, wanted)
         self._array = array if wanted is None else array[list(chosen)]
@@ -48,8 +56,8 @@ class DaskSource(Source):
 
     def read(self, box: Box) -> NDArray[Any]:
         """Compute the samples of ``box``."""
-        with dask.config.set(scheduler="synchronous"):
-            return np.array(self._array[(slice(None), *box.slices)].compute(), dtype=self.dtype)
+        part = self._array[(slice(None), *box.slices)]
+        return np.array(part.compute(scheduler="synchronous"), dtype=self.dtype)
 
     def valid(self, box: Box) -> NDArray[np.bool_]:
         """Return where any channel differs from the declared nodata value."""

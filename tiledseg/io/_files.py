@@ -39,12 +39,19 @@ def temporary_beside(path: Path) -> Path:
 
 def settle(temporary: Path, final: Path) -> None:
     """Bring a finished file to disk and to its final name."""
-    descriptor = os.open(temporary, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    to_disk(temporary)
     temporary.replace(final)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or every file of a folder, is on disk."""
+    for file in path.rglob("*") if path.is_dir() else (path,):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +64,8 @@ class MemorySource(Source):
     def fingerprint(self) -> dict[str, Any]:
         """Return the hash of the samples."""
         whole = np.ascontiguousarray(self._array)
-        return {"sha256": hashlib.sha256(whole.data).hexdigest(), "shape": list(whole.shape)}
+        digest = hashlib.sha256(whole.data).hexdigest()
+        return {"sha256": digest, "shape": list(whole.shape), "dtype": whole.dtype.str}
 
 
 def differs_from(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
@@ -163,7 +165,11 @@ def _space(wkt: str | None) -> Space:
         return LOCAL
     if wkt.upper().startswith(("GEOG", "GEODCRS")):
         return Space(SpaceKind.GEOGRAPHIC, wkt)
-    return Space(SpaceKind.PROJECTED, wkt, 1.0 if 'UNIT["met' in wkt else None)
+    if not wkt.upper().startswith("PROJ"):
+        return Space(SpaceKind.LOCAL, wkt)
+    # The ellipsoid has a unit too, in WKT 2; that of the axes comes last.
+    units = re.findall(r'\b(?:LENGTH)?UNIT\["[^"]*",\s*([^],\s]+)', wkt)
+    return Space(SpaceKind.PROJECTED, wkt, float(units[-1]) if units else None)
 
 
 class MemorySink(Sink):
@@ -172,6 +178,7 @@ class MemorySink(Sink):
     def __init__(self, spec: SinkSpec) -> None:
         super().__init__(Path("memory"), spec)
         self.array = np.empty((0,), dtype=spec.dtype)
+        self._whole = False
 
     def prepare(self) -> None:
         """Make room."""
@@ -183,8 +190,10 @@ class MemorySink(Sink):
 
     def commit(self) -> list[Path]:
         """Return no files: there are none."""
+        self._whole = True
         return []
 
     def abort(self) -> None:
-        """Let go of the array."""
-        self.array = self.array[:0]
+        """Let go of an unfinished array."""
+        if not self._whole:
+            self.array = self.array[:0]

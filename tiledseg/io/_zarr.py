@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import shutil
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,12 @@ from ..grid import Grid
 from ..labels import ClassSchema
 from ._base import Sink, Source
 from ._channels import choose_channels
-from ._files import temporary_beside, writing
+from ._files import temporary_beside, to_disk, writing
 from ._memory import Dims, differs_from, numeric_dtype
 
 _GRID, _CLASSES, _NODATA = "tiledseg_grid", "tiledseg_classes", "nodata"
+#: What the codecs raise on chunks they cannot decode.
+_UNREADABLE = (ValueError, RuntimeError, OSError, KeyError, EOFError, zlib.error)
 
 
 def open_zarr(
@@ -42,7 +47,9 @@ def _open(uri: str) -> Any:
         found = zarr.open(uri, mode="r")
     except FileNotFoundError:
         raise ConfigError(f"there is no Zarr array at {uri}") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except ImportError as error:
+        raise ConfigError(f"{uri} cannot be reached: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise DamagedInput(f"{uri} cannot be opened as Zarr: {error}") from error
     if isinstance(found, zarr.Group):
         names = ", ".join(sorted(name for name, _ in found.arrays())) or "none"
@@ -60,6 +67,10 @@ class ZarrSource(Source):
     def __init__(
         self, array: Any, dims: Dims | None, wanted: tuple[int | str, ...] | None, uri: str
     ) -> None:
+        attributes = dict(array.attrs)
+        grid = _described_grid(attributes, uri)
+        if grid is not None:
+            dims = 2 if grid.ndim == 2 else 3  # it was written as an image of so many axes
         spatial = dims or (array.ndim if array.ndim < 4 else 3)
         if array.ndim not in (spatial, spatial + 1) or 0 in array.shape:
             raise ConfigError(
@@ -67,21 +78,24 @@ class ZarrSource(Source):
                 f"axes, or channels first and {spatial} axes, none of them empty"
             )
         self._array, self._bare = array, array.ndim == spatial
-        attributes = dict(array.attrs)
         count = 1 if self._bare else int(array.shape[0])
-        names = tuple(attributes.get("channels", ())) or tuple(
-            f"channel {i}" for i in range(1, count + 1)
-        )
+        names = tuple(f"channel {i}" for i in range(1, count + 1))
+        named = attributes.get("channels")
+        if isinstance(named, list) and len(named) == count:
+            names = tuple(map(str, named))
         self._chosen = choose_channels(names, wanted)
         self.uri = uri
         self.channels = tuple(names[i] for i in self._chosen)
         self.dtype = numeric_dtype(array.dtype, uri)
-        self.nodata = _declared(attributes)
+        self.nodata = _declared(attributes, uri)
         unit = (getattr(array, "shards", None) or array.chunks)[-spatial:]
         self.blocks = tuple(int(n) for n in unit)
         shape = tuple(int(n) for n in array.shape[-spatial:])
-        described = attributes.get(_GRID)
-        self.grid = Grid.local(shape) if described is None else Grid.from_dict(described)
+        self.grid = grid or Grid.local(shape)
+        if self.grid.shape != shape:
+            raise DamagedInput(
+                f"{uri} is damaged: it holds {shape} samples, its grid is of {self.grid.shape}"
+            )
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the samples of ``box``, (c, *box.shape)."""
@@ -89,7 +103,7 @@ class ZarrSource(Source):
             if self._bare:
                 return np.asarray(self._array[box.slices], dtype=self.dtype)[np.newaxis]
             parts = [np.asarray(self._array[(i, *box.slices)]) for i in self._chosen]
-        except (ValueError, RuntimeError, OSError, KeyError) as error:
+        except _UNREADABLE as error:
             raise DamagedInput(
                 f"{self.uri} is damaged: {box.start} to {box.stop} cannot be read ({error})"
             ) from error
@@ -115,11 +129,34 @@ class ZarrSource(Source):
         return {"files": digest.hexdigest(), **shape}
 
 
-def _declared(attributes: dict[str, Any]) -> float | None:
+def _described_grid(attributes: dict[str, Any], uri: str) -> Grid | None:
+    if _GRID not in attributes:
+        return None
+    try:
+        return Grid.from_dict(attributes[_GRID])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedInput(f"{uri} is damaged: its grid cannot be understood ({error})") from error
+
+
+def _declared(attributes: dict[str, Any], uri: str) -> float | None:
     for key in ("_FillValue", _NODATA, "missing_value"):
         if attributes.get(key) is not None:
-            return float(attributes[key])
+            try:
+                return _number(attributes[key])
+            except (ValueError, TypeError, struct.error):
+                raise DamagedInput(
+                    f"{uri} declares {key} {attributes[key]!r}, which is not a number"
+                ) from None
     return None
+
+
+def _number(value: Any) -> float:
+    """Return a number written as such, or as xarray codes float fill values in Zarr format 3."""
+    try:
+        return float(value)
+    except ValueError:
+        (number,) = struct.unpack("<d", base64.b64decode(value, validate=True))
+        return float(number)
 
 
 class ZarrSink(Sink):
@@ -154,6 +191,7 @@ class ZarrSink(Sink):
     def commit(self) -> list[Path]:
         """Rename into place; an older array there is replaced."""
         with writing(self.path):
+            to_disk(self._folder)
             shutil.rmtree(self.path, ignore_errors=True)
             self._folder.replace(self.path)
         return [self.path]
@@ -165,8 +203,8 @@ class ZarrSink(Sink):
     def _attributes(self) -> dict[str, Any]:
         spec = self.spec
         values: dict[str, Any] = {_GRID: spec.grid.to_dict(), "channels": list(spec.bands)}
-        if spec.nodata is not None and not np.isnan(spec.nodata):
-            values[_NODATA] = spec.nodata
+        if spec.nodata is not None:  # JSON has no word for NaN
+            values[_NODATA] = "NaN" if np.isnan(spec.nodata) else spec.nodata
         if spec.scale is not None:
             values["scale"] = spec.scale
         if spec.schema is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from math import isqrt, prod
 from pathlib import Path
@@ -157,7 +158,7 @@ def require_same(job: Job, folder: Path) -> None:
     if stored is None:
         return
     before = {**stored[0].to_dict(), **stored[1]}
-    now = {**job.plan.to_dict(), **job.identity}
+    now = json.loads(json.dumps({**job.plan.to_dict(), **job.identity}))
     changed = [key for key in now if before.get(key) != now[key]]
     if changed:
         told = "; ".join(f"{k} was {_short(before.get(k))}, is {_short(now[k])}" for k in changed)
@@ -274,18 +275,18 @@ def _cost(config: RunConfig, source: Source, card: ModelCard, workspace: int) ->
     """Return what tiles cost, and what readers, writers and vectors hold besides."""
     labels = card.schema.dtype.itemsize
     samples = prod(source.grid.shape)
-    fixed = source.working_bytes
+    after = 0
     if card.dims == 3:
-        fixed += 2 * samples * labels  # volume files are written from memory
+        after += 2 * samples * labels  # volume files are written from memory
     scores = 0
     if config.output.scores is not None:
         scores = np.dtype(config.output.score_type).itemsize
         if card.dims == 3:
-            fixed += 2 * samples * scores * card.outputs
+            after += 2 * samples * scores * card.outputs
     if config.output.polygons is not None:
-        fixed += vector.polygons_need(samples)
+        after += vector.polygons_need(samples)
     if config.output.surfaces is not None:
-        fixed += vector.surfaces_need(source.grid.shape)
+        after += vector.surfaces_need(source.grid.shape)
     return Cost(
         reserved=machine.resident(),
         workspace=workspace,
@@ -296,5 +297,6 @@ def _cost(config: RunConfig, source: Source, card: ModelCard, workspace: int) ->
         score_bytes=scores,
         workers=config.runtime.workers,
         block_rows=source.blocks[0],
-        fixed=fixed,
+        fixed=source.working_bytes,
+        after=after,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +21,13 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from ...box import Box
+from ...errors import OutputFailed, TiledsegError
 from ...grid import SpaceKind
 from ...labels import ClassSchema
 from .._base import Sink, SinkSpec
-from .._files import settle, temporary_beside, writing
+from .._files import settle, temporary_beside
 from .._qml import write_qml
+from ._source import reason
 
 _TAG = "TILEDSEG_CLASSES"
 _BLOCK = 512
@@ -71,7 +75,7 @@ class RasterSink(Sink):
             grid.space.kind is not SpaceKind.LOCAL or _has_transform(grid.matrix)
         ):
             profile["transform"] = Affine(*grid.matrix[:2].ravel().tolist())
-        with writing(self.path), warnings.catch_warnings():
+        with _writing(self.path), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             self._file = rasterio.open(self._tiled, "w", **profile)
             self._describe()
@@ -79,17 +83,18 @@ class RasterSink(Sink):
     def write(self, box: Box, values: NDArray[Any]) -> None:
         """Store rows."""
         (top, left), (rows, columns) = box.start, box.shape
-        with writing(self.path):
+        with _writing(self.path):
             self._file.write(values, window=Window(left, top, columns, rows))
 
     def commit(self) -> list[Path]:
         """Close, arrange, rename; write the QGIS style of a class map."""
-        with writing(self.path), warnings.catch_warnings():
+        with _writing(self.path), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             self._close()
-            self._check_whole()
+            _check_whole(self._tiled)
             if self._layout == "cog":
                 self._copy_cog()
+                _check_whole(self._ready)
                 self._tiled.unlink()
             else:
                 self._tiled.replace(self._ready)
@@ -110,12 +115,6 @@ class RasterSink(Sink):
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
-
-    def _check_whole(self) -> None:
-        """GDAL reports a full disk only when the directory of blocks is read again."""
-        with rasterio.open(self._tiled) as file:
-            last = file.height - 1
-            file.read(1, window=Window(0, last, file.width, 1))
 
     def _copy_cog(self) -> None:
         average = Resampling.mode if self.spec.schema is not None else Resampling.average
@@ -147,6 +146,42 @@ class RasterSink(Sink):
             if spec.nodata is not None:
                 colors[int(spec.nodata)] = (0, 0, 0, 0)
             file.write_colormap(1, colors)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong into `OutputFailed`; GDAL seldom says why, so the room left is told."""
+    try:
+        yield
+    except TiledsegError:
+        raise
+    except Exception as error:  # `copy` lets SystemError and nameless classes of rasterio out
+        folder, told = path.parent, getattr(error, "strerror", None)
+        if told is None and folder.is_dir():
+            free = shutil.disk_usage(folder).free / 2**20
+            told = f"{free:.1f} MiB are free in {folder}, GDAL says: {reason(error)}"
+        raise OutputFailed(
+            f"cannot write {path}: {told or reason(error)}; "
+            "mend that and run the same command again to go on"
+        ) from error
+
+
+def _check_whole(path: Path) -> None:
+    """Read a finished file through: GDAL is silent about a disk that fills up while it closes."""
+    with rasterio.open(path) as file:
+        levels = len(file.overviews(1))
+        _check_blocks(file)
+    for level in range(levels):
+        with rasterio.open(path, overview_level=level) as file:
+            _check_blocks(file)
+
+
+def _check_blocks(file: Any) -> None:
+    for (row, column), window in file.block_windows(1):
+        for band in file.indexes:
+            if file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
+                raise OSError(f"rows from {window.row_off} are missing in what was written")
+        file.read(window=window)
 
 
 def _has_transform(matrix: NDArray[Any]) -> bool:

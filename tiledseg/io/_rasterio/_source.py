@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from rasterio.transform import from_gcps
 from rasterio.windows import Window
 
 from ...box import Box
-from ...errors import ConfigError, DamagedInput
+from ...errors import ConfigError, DamagedInput, TiledsegError
 from ...grid import LOCAL, ControlPoint, Grid, Space, SpaceKind
 from .._base import Source, centred_picks
 from .._channels import choose_channels
@@ -58,7 +58,17 @@ class RasterSource(Source):
         self.uri = uri
         self._lock = threading.Lock()
         self._file = _open(uri)
-        file = self._file
+        try:
+            self._describe(channels)
+        except TiledsegError:
+            self._file.close()
+            raise
+        except Exception as error:  # a damaged header comes out as anything, UnicodeError included
+            self._file.close()
+            raise DamagedInput(f"{uri} cannot be opened as a raster: {reason(error)}") from error
+
+    def _describe(self, channels: tuple[int | str, ...] | None) -> None:
+        file, uri = self._file, self.uri
         if file.count == 0:
             inside = ", ".join(file.subdatasets[:20]) or "nothing"
             raise ConfigError(f"{uri} holds no bands itself; name one of its images: {inside}")
@@ -70,17 +80,17 @@ class RasterSource(Source):
             chosen = tuple(kept) or tuple(range(file.count))
         else:
             chosen = choose_channels(names, channels)
+        dtypes, flags = file.dtypes, file.mask_flag_enums  # made anew for all bands at every access
         self._bands = [i + 1 for i in chosen]
         self.channels = tuple(names[i] for i in chosen)
-        self.dtype = _common_dtype(uri, [file.dtypes[i] for i in chosen])
+        self.dtype = _common_dtype(uri, [dtypes[i] for i in chosen])
         self.nodata = file.nodatavals[chosen[0]]
         rows, columns = file.block_shapes[chosen[0]]
         if rows * columns * self.dtype.itemsize > _LARGEST_BLOCK:
             raise DamagedInput(f"{uri} claims blocks of {rows} x {columns} samples: it is damaged")
         self.blocks = (rows, columns)
-        self.grid = _grid(file)
-        flags = [file.mask_flag_enums[i] for i in chosen]
-        self._all_valid = any(MaskFlags.all_valid in f for f in flags)
+        self.grid = _grid(file, uri)
+        self._all_valid = any(MaskFlags.all_valid in flags[i] for i in chosen)
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the samples of ``box``, (c, *box.shape)."""
@@ -135,7 +145,7 @@ class RasterSource(Source):
         except (RasterioError, OSError, ValueError) as error:
             raise DamagedInput(
                 f"{self.uri} is damaged: rows {box.start[0]} to {box.stop[0]}, columns "
-                f"{box.start[1]} to {box.stop[1]} cannot be read ({_reason(error)})"
+                f"{box.start[1]} to {box.stop[1]} cannot be read ({reason(error)})"
             ) from error
         return result
 
@@ -152,10 +162,10 @@ def _open(uri: str) -> rasterio.DatasetReader:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(uri)
     except (RasterioError, OSError, ValueError) as error:
-        raise DamagedInput(f"{uri} cannot be opened as a raster: {_reason(error)}") from error
+        raise DamagedInput(f"{uri} cannot be opened as a raster: {reason(error)}") from error
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Return what GDAL says, from the deepest cause, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -173,14 +183,18 @@ def _common_dtype(uri: str, dtypes: list[str]) -> np.dtype[Any]:
     return np.result_type(*kinds)
 
 
-def _grid(file: rasterio.DatasetReader) -> Grid:
+def _grid(file: rasterio.DatasetReader, uri: str) -> Grid:
     points, crs = file.gcps
-    if file.crs is None and points and crs is not None:
-        fitted = Grid.from_matrix(file.shape, _matrix(from_gcps(points)), _space(crs))
-        control = tuple(ControlPoint(p.row, p.col, p.x, p.y, p.z or 0.0) for p in points)
-        return Grid(fitted.shape, fitted.affine, fitted.space, control)
-    space = LOCAL if file.crs is None else _space(file.crs)
-    return Grid.from_matrix(file.shape, _matrix(file.transform), space)
+    placed = file.crs is not None and not file.transform.is_identity
+    try:
+        if points and crs is not None and not placed:
+            fitted = Grid.from_matrix(file.shape, _matrix(from_gcps(points)), _space(crs))
+            control = tuple(ControlPoint(p.row, p.col, p.x, p.y, p.z or 0.0) for p in points)
+            return replace(fitted, control=control)
+        space = LOCAL if file.crs is None else _space(file.crs)
+        return Grid.from_matrix(file.shape, _matrix(file.transform), space)
+    except ConfigError as error:
+        raise DamagedInput(f"{uri} has no usable georeference: {error}") from error
 
 
 def _matrix(transform: Any) -> NDArray[np.float64]:
@@ -191,8 +205,6 @@ def _space(crs: Any) -> Space:
     wkt = crs.to_wkt()
     if crs.is_geographic:
         return Space(SpaceKind.GEOGRAPHIC, wkt)
-    unit = None
-    with suppress(RasterioError):
-        unit = float(crs.linear_units_factor[1])
-    kind = SpaceKind.PROJECTED if crs.is_projected else SpaceKind.LOCAL
-    return Space(kind, wkt, unit)
+    if not crs.is_projected:  # engineering, geocentric: no plane to measure in
+        return Space(SpaceKind.LOCAL, wkt)
+    return Space(SpaceKind.PROJECTED, wkt, float(crs.linear_units_factor[1]))

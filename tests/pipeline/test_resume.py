@@ -1,0 +1,199 @@
+"""Killed at random moments and run again: the same bytes, and nothing computed twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiledseg
+from tiledseg.engine import TileDone, WindowsDone
+from tiledseg.grid import Grid
+from tiledseg.io import SinkSpec, create_sink
+
+MakeModel = Callable[..., Path]
+
+
+def write_scene(path: Path, shape: tuple[int, int], seed: int = 0) -> Path:
+    """Write a three-band GeoTIFF of blocky noise with a nodata corner."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(1, 250, (3, shape[0] // 4 + 1, shape[1] // 4 + 1), np.uint8)
+    pixels = pixels.repeat(4, 1).repeat(4, 2)[:, : shape[0], : shape[1]].copy()
+    pixels[:, :60, :70] = 0
+    spec = SinkSpec(Grid.local(shape), np.dtype(np.uint8), ("c0", "c1", "c2"), 0)
+    sink = create_sink(path, spec)
+    sink.prepare()
+    sink.write(spec.grid.box, pixels)
+    sink.commit()
+    return path
+
+
+def sha(path: Path) -> str:
+    """Return the sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def command(scene: Path, model: Path, out: Path, *more: str) -> list[str]:
+    """Return the command line of a run with many small tiles."""
+    return [
+        *(sys.executable, "-m", "tiledseg", "segment", str(scene), "-m", str(model)),
+        *("-o", str(out), "--set", "tiling.core=[128,128]", "--threads", "1", "--quiet", *more),
+    ]
+
+
+@pytest.mark.slow
+def test_ten_kills_and_the_same_bytes(tmp_path: Path, make_model: MakeModel) -> None:
+    scene = write_scene(tmp_path / "scene.tif", (1900, 1700))
+    model = make_model()
+    whole = tmp_path / "whole.tif"
+    subprocess.run(command(scene, model, whole), check=True)
+    out = tmp_path / "killed.tif"
+    receipts = out.with_name("killed.tif.work") / "receipts"
+    chance = random.Random(5)
+    kills = 0
+    done: list[int] = []
+    while kills < 10:
+        process = subprocess.Popen(command(scene, model, out))
+        # Kill within the run, not within the imports: once this run has finished a tile or two.
+        goal = (done[-1] if done else 0) + chance.randrange(1, 4)
+        while process.poll() is None and len(list(receipts.glob("*.json"))) < goal:
+            time.sleep(0.005)
+        time.sleep(chance.random() * 0.05)
+        assert process.poll() is None, "the run ended before it could be killed ten times"
+        process.kill()
+        process.wait()
+        kills += 1
+        done.append(len(list(receipts.glob("*.json"))))
+        assert not out.exists()
+    assert done == sorted(done)
+    assert len(done) == 10
+    subprocess.run(command(scene, model, out), check=True)
+    assert sha(out) == sha(whole)
+    assert not out.with_name("killed.tif.work").exists()
+
+
+def test_finished_tiles_are_not_computed_again(tmp_path: Path, make_model: MakeModel) -> None:
+    scene = write_scene(tmp_path / "scene.tif", (300, 300))
+    settings = {"tiling": {"core": (100, 100)}, "runtime": {"threads": 1}}
+    out = tmp_path / "out.tif"
+    events: list[object] = []
+
+    def stop_after_four(event: object) -> None:
+        events.append(event)
+        if sum(isinstance(e, TileDone) for e in events) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiledseg.segment(scene, make_model(), out, on_event=stop_after_four, **settings)
+    assert not out.exists()
+    again: list[object] = []
+    result = tiledseg.segment(scene, make_model(), out, on_event=again.append, **settings)
+    assert result.ran.resumed == 4
+    assert sum(isinstance(e, TileDone) for e in again) == 5
+    windows = [e for e in [*events, *again] if isinstance(e, WindowsDone)]
+    assert sum(e.windows for e in windows) == result.ran.planned
+    assert result.ran.evaluated + result.ran.skipped == result.ran.planned
+
+
+def interrupted(scene: Path, model: Path, out: Path, **settings: object) -> None:
+    """Begin a run and stop it after its first tile."""
+
+    def stop(event: object) -> None:
+        if isinstance(event, TileDone):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiledseg.segment(scene, model, out, on_event=stop, **settings)
+
+
+def test_changes_of_plan_model_and_input_are_refused(tmp_path: Path, make_model: MakeModel) -> None:
+    scene = write_scene(tmp_path / "scene.tif", (300, 300))
+    out = tmp_path / "out.tif"
+    base = {"tiling": {"core": (100, 100)}, "runtime": {"threads": 1}}
+    interrupted(scene, make_model(), out, **base)
+    with pytest.raises(tiledseg.PlanChanged, match=r"taper was gaussian, is hann.*--fresh"):
+        tiledseg.segment(
+            scene,
+            make_model(),
+            out,
+            runtime=base["runtime"],
+            tiling={**base["tiling"], "taper": "hann"},
+        )
+    with pytest.raises(tiledseg.PlanChanged, match="model was"):
+        tiledseg.segment(scene, make_model(classes=5), out, **base)
+    write_scene(tmp_path / "scene.tif", (300, 300), seed=1)
+    with pytest.raises(tiledseg.PlanChanged, match="input was"):
+        tiledseg.segment(scene, make_model(), out, **base)
+    tiledseg.segment(scene, make_model(), out, fresh=True, **base)
+    assert out.exists()
+
+
+def test_resume_keeps_the_cores_under_another_budget(tmp_path: Path, make_model: MakeModel) -> None:
+    scene = write_scene(tmp_path / "scene.tif", (300, 1300))
+    out = tmp_path / "out.tif"
+    settings = {"runtime": {"threads": 1}, "tiling": {"core": (300, 256)}}
+    interrupted(scene, make_model(), out, **settings)
+    result = tiledseg.segment(
+        scene, make_model(), out, runtime={"threads": 1}, budget={"memory": "20GB"}
+    )
+    assert result.ran.resumed == 1
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a file system of ``size``, where that is allowed."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("size", ["120k", "700k"])
+def test_a_full_disk_loses_nothing(tmp_path: Path, make_model: MakeModel, size: str) -> None:
+    scene = write_scene(tmp_path / "scene.tif", (1000, 1000))
+    whole = tmp_path / "whole.tif"
+    model = make_model()
+    subprocess.run(command(scene, model, whole), check=True)
+    with small_disk(tmp_path / "disk", size) as disk:
+        out = disk / "out.tif"
+        ended = subprocess.run(
+            command(scene, model, out), capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 2, ended.stderr
+        assert str(disk) in ended.stderr
+        assert "Traceback" not in ended.stderr
+        # libtiff prints "_tiffSeekProc" by itself, past every handler GDAL offers
+        lines = [line for line in ended.stderr.splitlines() if not line.startswith("_tiff")]
+        assert len(lines) == 1
+        assert not out.exists()
+        subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
+        subprocess.run(command(scene, model, out), check=True)
+        assert sha(out) == sha(whole)
+
+
+def test_the_config_as_run_gives_the_same_bytes(tmp_path: Path, make_model: MakeModel) -> None:
+    scene = write_scene(tmp_path / "scene.tif", (200, 170))
+    out = tmp_path / "out.tif"
+    tiledseg.segment(scene, make_model(), out)
+    first = sha(out)
+    config = tiledseg.RunConfig.read(tmp_path / "out.report" / "run.yaml")
+    out.unlink()
+    values = {name: getattr(config, name) for name in type(config).model_fields}
+    tiledseg.segment(**values)
+    assert sha(out) == first
+    report = json.loads((tmp_path / "out.report" / "report.json").read_text())
+    assert report["ran"]["windows_planned"] == 16
