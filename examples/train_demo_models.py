@@ -24,23 +24,8 @@ from tiledseg.normalize import Affine, Clip, Normalization
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
-_COVER_COLORS = (
-    (41, 98, 200),
-    (27, 94, 32),
-    (222, 200, 70),
-    (139, 195, 74),
-    (198, 40, 40),
-    (161, 121, 84),
-)
-_ORGAN_COLORS = (
-    (0, 0, 0),
-    (100, 160, 230),
-    (178, 64, 48),
-    (232, 180, 64),
-    (140, 70, 160),
-    (240, 236, 214),
-    (220, 40, 40),
-)
+_COVER_COLORS = ("2962c8", "1b5e20", "dec846", "8bc34a", "c62828", "a17954")
+_ORGAN_COLORS = ("000000", "64a0e6", "b24030", "e8b440", "8c46a0", "f0ecd6", "dc2828")
 
 
 def schema(names: tuple[str, ...], colors: tuple[str, ...], background: int | None) -> ClassSchema:
@@ -177,5 +162,5 @@ def train(card: ModelCard, size: int, count: int, steps: int, folder: Path) -> N
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    train(SCENE, size=128, count=12, steps=700, folder=target / "scene")
+    train(SCENE, size=128, count=12, steps=900, folder=target / "scene")
     train(ORGAN, size=64, count=4, steps=500, folder=target / "organs")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
-import click
 import typer
 
 from ..errors import BudgetExceeded, TiledsegError
@@ -17,7 +17,9 @@ from ._commands import app
 
 __all__ = ["main"]
 
-_BAD, _FAILED_TILES, _OVER_BUDGET, _INTERRUPTED = 2, 3, 4, 130
+_BAD, _OVER_BUDGET, _INTERRUPTED = 2, 4, 130
+#: Typer 0.20 and later bring their own click; this is the base of its errors in either.
+_UsageError: Any = typer.BadParameter.__base__
 
 
 def main() -> None:
@@ -34,13 +36,13 @@ def run(arguments: list[str]) -> int:
     except TiledsegError as error:
         _say(error)
         return _OVER_BUDGET if isinstance(error, BudgetExceeded) else _BAD
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+    except _UsageError as error:
+        if not arguments:  # then the error is the help text itself
+            print(error.format_message(), file=sys.stderr)
+        else:
+            _say(error.format_message())
         return _BAD
-    except click.ClickException as error:
-        _say(error.format_message())
-        return _BAD
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _say("interrupted; run the same command again to go on")
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as in `tiledseg info x | head`

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import fields
+from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import ConfigError
 from ..labels import ClassSchema
-from ..normalize import Normalization
+from ..normalize import Normalization, SceneStep, Step
 from ._base import Activation, Locality, ModelCard
 
 CARD_NAME = "model.yaml"
+_Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 class _ClassEntry(BaseModel):
@@ -22,7 +26,9 @@ class _ClassEntry(BaseModel):
 
     name: str
     id: int | None = Field(None, description="Label in the class map; default: the position.")
-    color: tuple[int, int, int] | None = Field(None, description="Red, green, blue, 0 to 255.")
+    color: tuple[_Byte, _Byte, _Byte] | None = Field(
+        None, description="Red, green, blue, 0 to 255."
+    )
 
 
 class CardDocument(BaseModel):
@@ -79,18 +85,24 @@ def card_from_dict(values: Any, name: str) -> ModelCard:
     Raises:
         ConfigError: A key is missing, unknown or wrong.
     """
+    if not isinstance(values, dict):
+        raise ConfigError(f"card {name}: expected keys and values, found {values!r:.60}")
     try:
         document = CardDocument.model_validate(values)
     except ValidationError as error:
-        told = (f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
-        raise ConfigError(f"card {name}: {'; '.join(told)}") from None
+        raise ConfigError(f"card {name}: {'; '.join(_told(error))}") from None
     entries = [e.model_dump(exclude_none=True) for e in document.classes]
+    try:
+        schema = ClassSchema.from_dict({"classes": entries, "background": document.background})
+        normalization = Normalization.from_list(document.normalization)
+    except ConfigError as error:
+        raise ConfigError(f"card {name}: {error}") from None
     card = ModelCard(
-        schema=ClassSchema.from_dict({"classes": entries, "background": document.background}),
+        schema=schema,
         channels=tuple(document.channels),
         window=tuple(document.window),
         spacing=None if document.spacing is None else tuple(document.spacing),
-        normalization=Normalization.from_list(document.normalization),
+        normalization=normalization,
         **document.model_dump(
             exclude={"classes", "background", "channels", "window", "spacing", "normalization"}
         ),
@@ -101,27 +113,53 @@ def card_from_dict(values: Any, name: str) -> ModelCard:
     return card
 
 
+def _told(error: ValidationError) -> Iterator[str]:
+    """Yield a clause per wrong key, in words of the card rather than of pydantic."""
+    for problem in error.errors():
+        key = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            yield f"{key}: there is no such key"
+        elif problem["type"] == "missing":
+            yield f"{key}: is missing"
+        elif problem["type"] == "model_type":
+            yield f"{key}: expected keys and values, found {problem['input']!r:.60}"
+        else:
+            yield f"{key}: {problem['msg'].lower()}, found {problem['input']!r:.60}"
+
+
 def _problem(card: ModelCard) -> str | None:
     """Return the first thing that does not fit together, or None."""
     if len(card.window) != card.dims or any(w < 1 for w in card.window):
         return f"window: expected {card.dims} positive numbers, found {card.window}"
     if any(w % card.multiple for w in card.window):
         return f"window: {card.window} must be a multiple of {card.multiple}"
-    if card.spacing is not None and len(card.spacing) != card.dims:
-        return f"spacing: expected {card.dims} numbers, found {card.spacing}"
+    spacing = card.spacing
+    if spacing is not None and (len(spacing) != card.dims or not all(s > 0 for s in spacing)):
+        return f"spacing: expected {card.dims} positive numbers, found {spacing}"
+    background = card.schema.background
+    if background is not None and background not in card.schema.ids:
+        return f"background: no class has the id {background}"
     if card.single_output and (len(card.schema) != 2 or card.activation == "softmax"):
         return "single_output: needs two classes and activation sigmoid or none"
     if card.orientation is not None:
         pairs = sorted(p for c in card.orientation.upper() for p in ("AP", "IS", "LR") if c in p)
         if card.dims != 3 or pairs != ["AP", "IS", "LR"]:
             return f"orientation: expected one of R/L, A/P and I/S each, found {card.orientation!r}"
-    for step in card.normalization.to_list():
-        for key, value in step.items():
-            if isinstance(value, tuple) and len(value) not in (1, len(card.channels)):
-                return (
-                    f"normalization.{step['kind']}.{key}: expected 1 or {len(card.channels)} "
-                    f"numbers, found {len(value)}"
-                )
+    return next(filter(None, (_step_problem(s, card) for s in card.normalization.steps)), None)
+
+
+def _step_problem(step: Step | SceneStep, card: ModelCard) -> str | None:
+    """Return what is wrong with the numbers of a normalisation step, or None."""
+    for field in fields(step):
+        value = getattr(step, field.name)
+        per_channel, listed = isinstance(field.default, tuple), isinstance(value, tuple)
+        numbers = value if listed else (value,)
+        sizes = sorted({1, len(card.channels)}) if per_channel else [1]
+        plain = all(type(v) in (int, float) and isfinite(v) for v in numbers)
+        if not plain or len(numbers) not in sizes or (listed and not per_channel):
+            wanted = " or ".join(map(str, sizes)) + " numbers" if per_channel else "a number"
+            key = f"normalization.{step.kind}.{field.name}"
+            return f"{key}: expected {wanted}, found {list(value) if listed else value!r}"
     return None
 
 

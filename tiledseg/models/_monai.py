@@ -35,7 +35,7 @@ def create_network(card: ModelCard) -> nn.Module:
     """
     arguments: dict[str, Any] = dict(card.architecture)
     name = arguments.pop("name", None)
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise ConfigError(
             f"card {card.name!r}: architecture {name!r} is not known; known are "
             f"{', '.join(ARCHITECTURES)}"
@@ -47,5 +47,6 @@ def create_network(card: ModelCard) -> nn.Module:
             out_channels=card.outputs,
             **arguments,
         )
-    except (TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"card {card.name!r}: architecture {name!r}: {error}") from None
+    except Exception as error:  # wrong arguments break MONAI in places of its own, by any error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"card {card.name!r}: architecture {name!r}: {reason}") from None

@@ -113,39 +113,50 @@ def prepare(config: RunConfig, image: Any, model: Model | str | Path, folder: Pa
     threads = config.runtime.threads or _threads(config.runtime.workers)
     if not isinstance(model, Model):
         model = load_model(model, device=config.runtime.device, threads=threads)
+    _check_vectors(config, model.card.dims)
+    opened = _open(config, image, model.card)
+    try:
+        return _decide(config, opened, model, threads, folder)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _decide(
+    config: RunConfig, opened: Source, model: Model, threads: int, folder: Path | None
+) -> Job:
+    """Decide how to segment an open image with a loaded model."""
     card = model.card
-    _check_vectors(config, card.dims)
-    opened = _open(config, image, card)
     source, axes = _orient(opened, card)
     normalization, overview = _look(source, card)
-    shape = ModelShape(card.window, card.multiple, card.any_size, card.margin)
-    single = make_plan(source.grid, config.tiling, shape, 1, threads)
-    # torch's fp32 3-D convolution at batch 1 takes another, 2.5 times slower, kernel.
-    usual = 1 if card.dims == 2 else min(2, single.planned)
-    plan = replace(single, microbatch=config.runtime.microbatch or usual)
-    if config.tiling.core is None and folder is not None:
-        stored = WorkStore.stored_plan(folder)
-        if stored is not None and stored[0].grid == plan.grid:
-            plan = replace(plan, core=stored[0].core)
-            config = config.model_copy(
-                update={"tiling": replace(config.tiling, core=stored[0].core)}
-            )
+    plan = _plan(config, source.grid, card, threads)
+    fit = fit_core if config.tiling.core is None else check_core
+    stored = None if folder is None else WorkStore.stored_plan(folder)
+    if stored is not None and config.tiling.core is None and stored[0].grid == plan.grid:
+        plan, fit = replace(plan, core=stored[0].core), check_core
     workspace = machine.growth(lambda: warm_up(model, plan))
-    job = Job(
+    cost, budget = _cost(config, source, card, workspace), _budget(config)
+    return Job(
         config=config,
         model=model,
         source=source,
         axes=axes,
         grid=opened.grid,
         normalization=normalization,
-        plan=plan,
-        cost=_cost(config, source, card, workspace),
-        budget=_budget(config),
+        plan=fit(plan, cost, budget),
+        cost=cost,
+        budget=budget,
         overview=overview,
         warnings=tuple(_warnings(opened, plan, card)),
     )
-    fit = fit_core if config.tiling.core is None else check_core
-    return replace(job, plan=fit(plan, job.cost, job.budget))
+
+
+def _plan(config: RunConfig, grid: Grid, card: ModelCard, threads: int) -> TilePlan:
+    shape = ModelShape(card.window, card.multiple, card.any_size, card.margin)
+    plan = make_plan(grid, config.tiling, shape, 1, threads)
+    # torch's fp32 3-D convolution at batch 1 takes another, 2.5 times slower, kernel.
+    usual = 1 if card.dims == 2 else min(2, prod(len(axis) for axis in plan.starts))
+    return replace(plan, microbatch=config.runtime.microbatch or usual)
 
 
 def require_same(job: Job, folder: Path) -> None:
@@ -199,7 +210,8 @@ def _open(config: RunConfig, image: Any, card: ModelCard) -> Source:
     """Open the image with the channels the model wants."""
     wanted, series = config.input.channels, config.input.series
     source = open_source(image, channels=wanted, series=series, dims=card.dims)
-    if wanted is None and len(source.channels) != len(card.channels):
+    named = isinstance(image, str | Path)
+    if named and wanted is None and len(source.channels) != len(card.channels):
         there = {name.lower() for name in source.channels}
         if all(name.lower() in there for name in card.channels):
             source.close()

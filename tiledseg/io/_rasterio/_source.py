@@ -75,8 +75,8 @@ class RasterSource(Source):
         if file.count > _MOST_BANDS:
             raise DamagedInput(f"{uri} claims {file.count} bands, at most {_MOST_BANDS} are read")
         names = tuple(d or f"band {i}" for i, d in enumerate(file.descriptions, 1))
+        kept = [i for i, c in enumerate(file.colorinterp) if c != ColorInterp.alpha]
         if channels is None:
-            kept = [i for i, c in enumerate(file.colorinterp) if c != ColorInterp.alpha]
             chosen = tuple(kept) or tuple(range(file.count))
         else:
             chosen = choose_channels(names, channels)
@@ -90,7 +90,9 @@ class RasterSource(Source):
             raise DamagedInput(f"{uri} claims blocks of {rows} x {columns} samples: it is damaged")
         self.blocks = (rows, columns)
         self.grid = _grid(file, uri)
-        self._all_valid = any(MaskFlags.all_valid in flags[i] for i in chosen)
+        told = [i for i in chosen if i in kept] or list(chosen)  # alpha's own mask says nothing
+        self._masks = [i + 1 for i in told]
+        self._all_valid = any(MaskFlags.all_valid in flags[i] for i in told)
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the samples of ``box``, (c, *box.shape)."""
@@ -102,7 +104,7 @@ class RasterSource(Source):
         """Return where any chosen band was measured: mask band, alpha or declared nodata."""
         if self._all_valid:
             return np.ones(box.shape, dtype=np.bool_)
-        masks = self._read(box, lambda window: self._file.read_masks(self._bands, window=window))
+        masks = self._read(box, lambda window: self._file.read_masks(self._masks, window=window))
         return np.asarray(masks.any(axis=0))
 
     def overview(self, limit: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -122,7 +124,7 @@ class RasterSource(Source):
             return values, np.ones(shape, dtype=np.bool_)
         masks = self._read(
             self.grid.box,
-            lambda window: self._file.read_masks(self._bands, out_shape=(len(self._bands), *shape)),
+            lambda window: self._file.read_masks(self._masks, out_shape=(len(self._masks), *shape)),
         )
         return values, np.asarray(masks.any(axis=0))
 
