@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ DOORS = {
     "jinja2": "report/_html.py",
     "torch": ("models/", "engine/_sweep.py"),
 }
+CORE = ("errors", "box", "grid", "taper", "tiling", "budget", "labels", "normalize")
 
 
 def imported(path: Path) -> set[str]:
@@ -45,6 +47,12 @@ def test_a_library_is_imported_behind_its_door_only(library: str) -> None:
     users = [p.relative_to(ROOT).as_posix() for p in MODULES if library in imported(p)]
     assert users, f"{library} is a dependency nobody uses"
     assert all(user.startswith(DOORS[library]) for user in users), users
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_core_values_know_numpy_only(name: str) -> None:
+    outside = imported(ROOT / f"{name}.py") - sys.stdlib_module_names
+    assert outside <= {"numpy"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())

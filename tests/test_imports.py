@@ -14,6 +14,7 @@ HEAVY = ("torch", "rasterio", "SimpleITK", "zarr", "dask", "monai", "pydantic", 
 
 def test_all_is_sorted_and_importable() -> None:
     assert tiledseg.__all__ == sorted(tiledseg.__all__)
+    assert set(tiledseg.__all__) == set(tiledseg._HOME_OF)
     assert all(getattr(tiledseg, name) is not None for name in tiledseg.__all__)
 
 

@@ -92,16 +92,17 @@ class ClassSchema:
         """Return the schema `to_dict` described; ids and colours may be left out."""
         entries = values["classes"]
         background = values.get("background")
-        colors = default_colors(len(entries), background)
+        ids = [int(entry.get("id", i)) for i, entry in enumerate(entries)]
+        colors = default_colors(len(entries), ids.index(background) if background in ids else None)
         classes = []
         for i, entry in enumerate(entries):
             r, g, b = entry.get("color", colors[i])
-            classes.append(ClassInfo(int(entry.get("id", i)), str(entry["name"]), (r, g, b)))
+            classes.append(ClassInfo(ids[i], str(entry["name"]), (r, g, b)))
         return cls(tuple(classes), background)
 
 
 def default_colors(count: int, background: int | None = None) -> list[Color]:
-    """Return ``count`` distinct colours; the background's is black.
+    """Return ``count`` colours, all different up to 400; the one at place ``background`` is black.
 
     Hues are a golden-ratio walk around the colour wheel, so neighbours in the list differ most.
     """

@@ -166,7 +166,8 @@ class Normalization:
 
     def __call__(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> Floats:
         """Return ``values`` (c, *spatial) in model units, float32, 0 where not ``valid``."""
-        x = np.ascontiguousarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # a nodata of -1.8e308 is -inf here and 0 on the next line
+            x = np.ascontiguousarray(values, dtype=np.float32)
         if not valid.all():
             x = np.where(valid, x, np.float32(0))
         for step in self.steps:
@@ -202,12 +203,15 @@ class Normalization:
 
 
 def measured(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where a sample can be used: valid in the file and finite in every channel.
+    """Return where a sample can be used: valid in the file and a finite float32 in every channel.
 
     NaN and infinity are never measurements, whether the file declares them as nodata or not; left
-    in, one of them would spread over a whole receptive field.
+    in, one of them would spread over a whole receptive field. A float64 too large for float32
+    (-1.8e308, GDAL's usual filler) is infinite to a model.
     """
     if values.dtype.kind != "f":
         return valid
-    finite: NDArray[np.bool_] = valid & np.isfinite(values).all(axis=0)
+    with np.errstate(over="ignore"):
+        seen = values.astype(np.float32, copy=False)
+    finite: NDArray[np.bool_] = valid & np.isfinite(seen).all(axis=0)
     return finite

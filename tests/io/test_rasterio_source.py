@@ -142,22 +142,21 @@ def test_space_of_real_files(data, name, kind, unit):
 
 
 @pytest.mark.data
-def test_eight_threads_read_as_one_does(data):
-    with open_raster(str(data / "geo/rio-tiler/cog_rgb_mask.tif")) as source:
+@pytest.mark.parametrize("name", ["rasterio/rgb_lzw.tif", "rio-tiler/cog_rgb_mask.tif"])
+def test_eight_threads_read_as_one_does(data, name):
+    with open_raster(str(data / "geo" / name)) as source:
         rng = np.random.default_rng(3)
-        ends = [np.sort([rng.integers(0, n, 200), rng.integers(1, n + 1, 200)], axis=0)
-                for n in source.grid.shape]  # fmt: skip
+        corners = [np.sort(rng.integers(0, n, (400, 2)), axis=1) for n in source.grid.shape]
         boxes = [
-            Box((int(ends[0][0, i]), int(ends[1][0, i])), (int(ends[0][1, i]), int(ends[1][1, i])))
-            for i in range(200)
+            Box((int(top), int(left)), (int(bottom) + 1, int(right) + 1))
+            for (top, bottom), (left, right) in zip(*corners, strict=True)
         ]
-        boxes = [box for box in boxes if box.size]
-        serial = [(source.read(box), source.valid(box)) for box in boxes]
-        with ThreadPoolExecutor(8) as pool:
-            threaded = list(pool.map(lambda box: (source.read(box), source.valid(box)), boxes))
-    for (values, mask), (others, other) in zip(serial, threaded, strict=True):
-        np.testing.assert_array_equal(values, others)
-        np.testing.assert_array_equal(mask, other)
+        whole, validity = source.read(source.grid.box), source.valid(source.grid.box)
+    with open_raster(str(data / "geo" / name)) as fresh, ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda box: (fresh.read(box), fresh.valid(box)), boxes))
+    for box, (values, mask) in zip(boxes, read, strict=True):
+        np.testing.assert_array_equal(values, whole[(slice(None), *box.slices)])
+        np.testing.assert_array_equal(mask, validity[box.slices])
 
 
 @pytest.mark.data
@@ -406,5 +405,5 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, sou
     run = [sys.executable, "-c", script, str(path)]
     out = subprocess.run(run, check=True, capture_output=True, text=True).stdout
     grown, stated = map(int, out.split())
-    assert stated == 128 * 2**20
-    assert grown < 128 + 4 * 24 + 64  # the cache, four results in flight, the rest
+    assert stated <= 128 * 2**20
+    assert grown < stated // 2**20 + 4 * 24 + 64  # the cache, four results in flight, the rest

@@ -15,7 +15,7 @@ LUNG, LIVER, KIDNEY, SPLEEN, BONE, AORTA = range(1, 7)
 #: Millimetres between slices, rows and columns.
 SPACING = (2.0, 1.6, 1.6)
 #: Hounsfield units in contrast-enhanced CT, by class; 0 is soft tissue.
-_UNITS = (35, -820, 110, 190, 125, 420, 260)
+_UNITS = (35, -820, 95, 200, 150, 420, 270)
 _AIR, _FAT = -1000, -100
 
 
@@ -46,7 +46,7 @@ def make_phantom(seed: int, shape: tuple[int, int, int] = (128, 192, 224)) -> Ph
     _bones(space, truth, body & ~space.inside((0.5, 0.5, 0.5), (9, 0.335, 0.375)), flesh)
     truth[space.inside((0.5, 0.60, 0.47), (9, 0.035, 0.03)) & (truth != BONE)] = AORTA
     image = np.where(flesh, np.float32(_UNITS[0]), np.where(body, np.float32(_FAT), _AIR))
-    shift = rng.uniform(-20, 20, len(_UNITS))
+    shift = rng.uniform(-10, 10, len(_UNITS))
     for label in range(1, len(CLASSES)):
         image[truth == label] = _UNITS[label] + (shift[label] if label != LUNG else 0)
     rough = np.array([12, 60, 10, 14, 10, 60, 8], np.float32)[truth]

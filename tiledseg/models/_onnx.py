@@ -25,9 +25,12 @@ class OnnxModel(Model):
         self.card = card
         self._session = session
         self._input = session.get_inputs()[0].name
+        self._one_by_one = session.get_inputs()[0].shape[0] == 1
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return raw outputs (n, k, *window) for inputs (n, c, *window)."""
+        if self._one_by_one and len(x) > 1:
+            return torch.cat([self(x[i : i + 1]) for i in range(len(x))])
         feed = {self._input: np.ascontiguousarray(x.numpy())}
         return torch.from_numpy(self._session.run(None, feed)[0])
 
@@ -59,13 +62,14 @@ def load_onnx(card: ModelCard, weights: Path, device: str, threads: int | None) 
 
 
 def _check(card: ModelCard, weights: Path, session: ort.InferenceSession) -> None:
+    """Compare the input the file states with the card; a fixed extent is a number there."""
     inputs = session.get_inputs()
+    said = ["n", len(card.channels), *(("any",) * card.dims if card.any_size else card.window)]
     shape = list(inputs[0].shape)
-    rank = card.dims + 2
-    fits = len(inputs) == 1 and len(shape) == rank and inputs[0].type == "tensor(float)"
-    channels = shape[1] if fits else None
-    if not fits or (isinstance(channels, int) and channels != len(card.channels)):
+    fits = len(inputs) == 1 and len(shape) == len(said) and inputs[0].type == "tensor(float)"
+    fixed = [(n, wanted) for n, wanted in zip(shape, said, strict=False) if isinstance(n, int)]
+    if not fits or any(n != wanted and (n, wanted) != (1, "n") for n, wanted in fixed):
         raise ConfigError(
             f"{weights} takes {[(i.name, i.shape, i.type) for i in inputs]}, the card says one "
-            f"float input (n, {len(card.channels)}, {card.dims} axes)"
+            f"float input {said}: correct its channels, dims, window or any_size"
         )

@@ -102,7 +102,11 @@ def save_model(network: nn.Module, card: ModelCard, path: Path) -> None:
     weights = path if single else path / "weights.safetensors"
     weights.parent.mkdir(parents=True, exist_ok=True)
     card = replace(card, format="tiledseg", weights=weights.name, sha256=None)
-    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    # DynUNet holds one tensor under two names, which safetensors refuses: each gets its own copy.
+    state = {
+        k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for k, v in network.state_dict().items()
+    }
     partial = weights.with_name(f".partial.{weights.name}")
     save_file(state, partial, {_CARD_KEY: json.dumps(card_to_dict(card))})
     partial.replace(weights)

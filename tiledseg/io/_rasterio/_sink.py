@@ -27,7 +27,7 @@ from ...labels import ClassSchema
 from .._base import Sink, SinkSpec
 from .._files import settle, temporary_beside
 from .._qml import write_qml
-from ._source import reason
+from ._source import keep_cache_small, reason
 
 _TAG = "TILEDSEG_CLASSES"
 _BLOCK = 512
@@ -51,6 +51,7 @@ class RasterSink(Sink):
 
     def prepare(self) -> None:
         """Create the temporary GeoTIFF."""
+        keep_cache_small()
         spec, grid = self.spec, self.spec.grid
         profile: dict[str, Any] = {
             "driver": "GTiff",
@@ -196,5 +197,5 @@ def read_schema(path: Path) -> ClassSchema | None:
             with rasterio.open(path) as file:
                 text = file.tags().get(_TAG)
         return None if text is None else ClassSchema.from_dict(json.loads(text))
-    except (RasterioError, ValueError, KeyError):
+    except (RasterioError, ValueError, KeyError, TypeError, AttributeError):
         return None

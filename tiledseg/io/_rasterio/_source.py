@@ -25,7 +25,7 @@ from .._channels import choose_channels
 from .._files import file_identity
 
 #: GDAL keeps decoded blocks up to this; its own default is 5 % of the machine's memory.
-CACHE_BYTES = 128 * 2**20
+CACHE_BYTES = 64 * 2**20
 #: A header may claim any size; a block this large is damage, not an image.
 _LARGEST_BLOCK = 2**31
 _MOST_BANDS = 10_000
@@ -152,8 +152,13 @@ class RasterSource(Source):
         return result
 
 
+def keep_cache_small() -> None:
+    """Set the limit of GDAL's cache for all threads; GDAL asks for it when it first needs it."""
+    os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_BYTES // 2**20))
+
+
 def _open(uri: str) -> rasterio.DatasetReader:
-    os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_BYTES // 2**20))  # read when GDAL first opens
+    keep_cache_small()
     if "://" not in uri and not uri.startswith("/vsi") and ":" not in uri:
         if not Path(uri).exists():
             raise ConfigError(f"there is no file {uri}")

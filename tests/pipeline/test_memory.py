@@ -1,0 +1,94 @@
+"""Measured peak memory: within the budget, and the same for a scene sixteen times as large."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tiledseg.budget import parse_bytes
+from tiledseg.grid import Grid
+from tiledseg.io import SinkSpec, create_sink
+
+MakeModel = Callable[..., Path]
+
+
+def _peak(scene: Path, model: Path, out: Path, memory: str, *more: str) -> int:
+    """Segment in a process of its own and return the peak it measured."""
+    command = [
+        *(sys.executable, "-m", "tiledseg", "segment", str(scene), "-m", str(model)),
+        *("-o", str(out), "--memory", memory, "--threads", "1", "--quiet", "--json", *more),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(json.loads(ended.stdout)["ran"]["peak_memory"])
+
+
+def _scene(path: Path, size: int) -> Path:
+    rng = np.random.default_rng(0)
+    spec = SinkSpec(Grid.local((size, size)), np.dtype(np.uint8), ("c0", "c1", "c2"), None)
+    sink = create_sink(path, spec, "gtiff")
+    sink.prepare()
+    for row in range(0, size, 512):
+        box = spec.grid.box.along(0, row, min(row + 512, size))
+        coarse = rng.integers(0, 255, (3, box.shape[0] // 8 + 1, size // 8 + 1), np.uint8)
+        sink.write(box, coarse.repeat(8, 1).repeat(8, 2)[:, : box.shape[0], :size])
+    sink.commit()
+    return path
+
+
+@pytest.mark.slow
+def test_peak_stays_within_the_budget_and_is_flat(tmp_path: Path, make_model: MakeModel) -> None:
+    model = make_model(window=(256, 256))
+    memory = "1.1GB"
+    peaks = []
+    for size in (4096, 16384):
+        scene = _scene(tmp_path / f"{size}.tif", size)
+        peaks.append(
+            _peak(
+                scene,
+                model,
+                tmp_path / f"{size}.map.tif",
+                memory,
+                "--set",
+                "tiling.core=[1024,1024]",
+            )
+        )
+    assert max(peaks) <= parse_bytes(memory)
+    assert peaks[1] <= 1.1 * peaks[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["900MB", "1.4GB"])
+def test_the_core_is_chosen_to_fit(tmp_path: Path, make_model: MakeModel, memory: str) -> None:
+    scene = _scene(tmp_path / "scene.tif", 4096)
+    model = make_model(classes=24, window=(256, 256))
+    assert _peak(scene, model, tmp_path / "map.tif", memory) <= parse_bytes(memory)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_a_world_of_648_megapixels(data: Path, tmp_path: Path, make_model: MakeModel) -> None:
+    """Promise: under 1.5 GB, and within 10 % of the peak of a quarter of the scene."""
+    import rasterio
+    from rasterio.windows import Window
+
+    world = data / "geo/rio-tiler/cog_world.tif"
+    quarter = tmp_path / "quarter.tif"
+    with rasterio.open(world) as source:
+        profile = {**source.profile, "driver": "GTiff", "height": 9000, "width": 18000}
+        with rasterio.open(quarter, "w", **profile) as crop:
+            for row in range(0, 9000, 512):
+                rows = min(512, 9000 - row)
+                part = source.read(1, window=Window(9000, 4500 + row, 18000, rows))
+                crop.write(part, 1, window=Window(0, row, 18000, rows))
+    model = make_model(channels=1, window=(512, 512))
+    more = ("--set", "tiling.core=[2048,2048]")
+    small = _peak(quarter, model, tmp_path / "q.tif", "1.5GB", *more)
+    large = _peak(world, model, tmp_path / "w.tif", "1.5GB", *more)
+    assert large < 1.5e9
+    assert large <= 1.1 * small
