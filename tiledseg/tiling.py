@@ -69,7 +69,8 @@ def starts(kind: Lattice, extent: int, window: int, stride: int, multiple: int) 
     count = ceil(last / stride) + 1
     if kind is Lattice.EVEN:
         # nnU-Net v2 compute_steps_for_sliding_window: round half to even, as numpy does.
-        return tuple(int(np.round(i * last / (count - 1))) for i in range(count))
+        step = last / (count - 1)  # first the mean step, then the products, as it does
+        return tuple(int(np.round(step * i)) for i in range(count))
     if kind is Lattice.ALIGNED:
         last = ceil(last / multiple) * multiple
     return tuple(min(i * stride, last) for i in range(count))

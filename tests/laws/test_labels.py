@@ -40,6 +40,13 @@ def test_ids_fit_the_dtype_and_leave_nodata_free(schema: ClassSchema) -> None:
     assert (schema.dtype == np.uint8) == (max(c.id for c in schema.classes) <= 254)
 
 
+@pytest.mark.parametrize(("largest", "nodata"), [(254, 255), (255, 65535), (65533, 65535)])
+def test_a_class_called_255_does_not_become_nodata(largest: int, nodata: int) -> None:
+    schema = ClassSchema((ClassInfo(0, "a", (0, 0, 0)), ClassInfo(largest, "b", (1, 1, 1))))
+    assert schema.nodata == nodata
+    assert schema.ids.tolist() == [0, largest]
+
+
 @given(schemas())
 def test_unique_classes_ascend_and_none_is_lost(schema: ClassSchema) -> None:
     assert [c.id for c in schema.unique] == sorted({c.id for c in schema.classes})

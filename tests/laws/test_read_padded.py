@@ -83,6 +83,26 @@ def test_an_overview_is_the_image_at_the_picks(image: np.ndarray, limit: int, ro
     assert_array_equal(valid, (image != NODATA).any(axis=0)[at])
 
 
+class CountedSource(MemorySource):
+    """Remembers the most rows that were read at once."""
+
+    most = 0
+
+    def read(self, box: Box) -> np.ndarray:
+        self.most = max(self.most, box.shape[0])
+        return super().read(box)
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 20))
+def test_an_overview_reads_no_more_rows_than_a_block_at_once(
+    extent: int, limit: int, rows: int
+) -> None:
+    source = CountedSource(np.zeros((1, extent, 2), np.uint8))
+    source.blocks = (rows, 2)
+    source.overview(limit)
+    assert 1 <= source.most <= rows
+
+
 @given(st.integers(1, 10**9), st.integers(1, 2000))
 def test_picks_lie_in_the_middle_of_equal_parts(extent: int, limit: int) -> None:
     picks = centred_picks(extent, limit).tolist()
