@@ -114,6 +114,9 @@ def _patch(values: np.ndarray, truth: np.ndarray, size: int, rng: np.random.Gene
                 int(np.clip(c - size // 2, 0, n - size))
                 for c, n in zip(center, truth.shape, strict=True)
             ]
+    if rng.random() < 0.3:  # the image's own border looks different: the network pads with 0
+        axis = int(rng.integers(truth.ndim))
+        low[axis] = int(rng.choice([0, truth.shape[axis] - size]))
     box = tuple(slice(a, a + size) for a in low)
     x, y = values[(slice(None), *box)], truth[box]
     if truth.ndim == 2:  # a scene has no up; a patient has
@@ -163,4 +166,4 @@ def train(card: ModelCard, size: int, count: int, steps: int, folder: Path) -> N
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     train(SCENE, size=128, count=12, steps=900, folder=target / "scene")
-    train(ORGAN, size=64, count=4, steps=500, folder=target / "organs")
+    train(ORGAN, size=64, count=4, steps=800, folder=target / "organs")

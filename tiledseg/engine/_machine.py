@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 from collections.abc import Callable
@@ -12,7 +13,18 @@ import psutil
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
+_M_ARENA_MAX = -8  # glibc, malloc.h
 _earlier_peak = 0
+
+
+def use_few_arenas() -> None:
+    """Keep glibc from giving every thread a heap of its own, which memory never leaves again.
+
+    Reading and writing threads come and go with every tile; with glibc's default of eight heaps
+    per core the peak of a long run was measured 15 % above that of a short one.
+    """
+    with suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def cores() -> int:

@@ -110,6 +110,7 @@ def prepare(config: RunConfig, image: Any, model: Model | str | Path, folder: Pa
         ConfigError: Settings, model and image do not fit together.
         BudgetExceeded: It cannot be done within the budget.
     """
+    machine.use_few_arenas()
     threads = config.runtime.threads or _threads(config.runtime.workers)
     if not isinstance(model, Model):
         model = load_model(model, device=config.runtime.device, threads=threads)
