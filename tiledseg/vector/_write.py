@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def write_features(
     partial.unlink(missing_ok=True)
     options = {"SPATIAL_INDEX": "YES"} if driver != "GeoJSON" else {"RFC7946": "YES"}
     try:
-        with writing(path):
+        with writing(path), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'crs' was not provided")  # an image may have none
             pyogrio.raw.write(
                 str(partial),
                 shapely.to_wkb(np.array(polygons, dtype=object)),

@@ -1,0 +1,132 @@
+"""The shell: what each command prints and returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tiledseg
+from tiledseg.cli import run
+
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """Return a 3-channel image without georeference."""
+    path = tmp_path / "scene.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (150, 140, 3), np.uint8)).save(path)
+    return path
+
+
+def test_segment_prints_json(
+    scene: Path, tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "map.tif"
+    arguments = ["segment", str(scene), "-m", str(make_model()), "-o", str(out), "--json", "-q"]
+    assert run(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["outputs"][0] == str(out)
+    assert sum(c["samples"] for c in told["classes"]) == 150 * 140
+    for path in told["outputs"]:
+        assert Path(path).exists()
+
+
+def test_progress_and_summary(
+    scene: Path, tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "map.tif"
+    assert run(["segment", str(scene), "-m", str(make_model()), "-o", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "9/9 windows" in captured.err
+    assert "peak memory" in captured.out
+    assert f"wrote {out}" in captured.out
+
+
+def test_quiet_is_quiet(
+    scene: Path, tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "map.tif"
+    assert run(["segment", str(scene), "-m", str(make_model()), "-o", str(out), "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_plan_info_vectorize_and_run(
+    scene: Path, tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = make_model(), tmp_path / "map.tif"
+    assert run(["plan", str(scene), "-m", str(model), "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["windows"] == 9
+    assert planned["tiles"] == 1
+    config = tmp_path / "c.yaml"
+    config.write_text(f"image: {scene}\nmodel: {model}\nout: {out}\n")
+    assert run(["run", str(config), "--set", "tiling.taper=hann", "-q"]) == 0
+    assert "taper: hann" in (tmp_path / "map.report" / "run.yaml").read_text()
+    capsys.readouterr()
+    kinds = {}
+    for path in (scene, model, out, tmp_path / "map.report"):
+        assert run(["info", str(path), "--json"]) == 0
+        kinds[path.name] = json.loads(capsys.readouterr().out)["kind"]
+    assert list(kinds.values()) == ["image", "model", "class map", "report"]
+    vectors = tmp_path / "map.gpkg"
+    assert run(["vectorize", str(out), "-o", str(vectors)]) == 0
+    assert vectors.stat().st_size > 0
+
+
+def test_config_schema_and_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["config", "--schema"]) == 0
+    assert "tiling" in json.loads(capsys.readouterr().out)["properties"]
+    assert run(["config"]) == 0
+    assert "image: scene.tif" in capsys.readouterr().out
+
+
+def test_failed_tiles_are_status_3_and_the_next_run_mends_them(
+    scene: Path,
+    tmp_path: Path,
+    make_model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from tiledseg.models._torch import TorchModel
+
+    out = tmp_path / "map.tif"
+    arguments = [
+        *("segment", str(scene), "-m", str(make_model()), "-o", str(out)),
+        *("--set", "tiling.core=[70,140]"),
+    ]
+    healthy, calls = TorchModel.__call__, [0]
+
+    def sick(self: TorchModel, x: object) -> object:
+        calls[0] += 1
+        if calls[0] == 4:  # two calls warm up; the second window fails
+            raise RuntimeError("cosmic ray")
+        return healthy(self, x)
+
+    monkeypatch.setattr(TorchModel, "__call__", sick)
+    assert run(arguments) == 3
+    captured = capsys.readouterr()
+    assert "cosmic ray" in captured.err
+    assert "1 of 3 tiles failed" in captured.out
+    with tiledseg.open_source(out) as source:
+        assert (source.read(source.grid.box) == 255).sum() == 70 * 140
+    monkeypatch.undo()
+    assert run(arguments) == 0
+    with tiledseg.open_source(out) as source:
+        assert (source.read(source.grid.box) != 255).all()
+    assert not Path(f"{out}.work").exists()
+
+
+def test_help_names_every_command() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "tiledseg", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for command in ("segment", "run", "plan", "info", "vectorize", "config", "demo"):
+        assert command in told

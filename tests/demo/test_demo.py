@@ -1,0 +1,58 @@
+"""The demo's images are reproducible, and the bundled models know unseen ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tiledseg
+from tiledseg.demo import (
+    COVERS,
+    DEMO_SEED,
+    MODELS,
+    ORGANS,
+    TRAINING_SEEDS,
+    make_phantom,
+    make_scene,
+)
+
+
+def test_the_demo_is_not_trained_on() -> None:
+    assert DEMO_SEED not in TRAINING_SEEDS
+
+
+def test_same_seed_same_bytes() -> None:
+    a, b, c = make_scene(1, 200), make_scene(1, 200), make_scene(2, 200)
+    assert a.image.tobytes() == b.image.tobytes()
+    assert a.image.tobytes() != c.image.tobytes()
+    p, q = make_phantom(1, (20, 40, 50)), make_phantom(1, (20, 40, 50))
+    assert p.image.tobytes() == q.image.tobytes()
+    assert p.grid == q.grid
+
+
+def test_all_classes_and_nodata_occur() -> None:
+    scene = make_scene(DEMO_SEED, 1024)
+    assert set(np.unique(scene.truth)) == set(range(len(COVERS)))
+    assert 0 < (~scene.valid).mean() < 0.2
+    assert (scene.image[:, ~scene.valid] == 0).all()
+    assert (scene.image[:, scene.valid] > 0).all()
+    phantom = make_phantom(DEMO_SEED)
+    assert set(np.unique(phantom.truth)) == set(range(len(ORGANS)))
+    assert phantom.grid.orientation == "SPL"
+
+
+def test_land_cover_of_an_unseen_scene() -> None:
+    scene = make_scene(9001, 768)
+    labels = tiledseg.load_model(MODELS / "scene").predict(scene.image)
+    right = (labels == scene.truth)[scene.valid].mean()
+    assert right > 0.95
+
+
+@pytest.mark.slow
+def test_organs_of_an_unseen_phantom() -> None:
+    phantom = make_phantom(9001)
+    labels = tiledseg.load_model(MODELS / "organs").predict(phantom.image)
+    for organ in range(1, len(ORGANS)):
+        a, b = labels == organ, phantom.truth == organ
+        dice = 2 * (a & b).sum() / (a.sum() + b.sum())
+        assert dice > 0.75, ORGANS[organ]
