@@ -128,7 +128,9 @@ def tile_bytes(plan: TilePlan, cost: Cost) -> int:
 def total_bytes(plan: TilePlan, cost: Cost) -> int:
     """Return the most bytes the process holds during a run."""
     tiles = cost.workers * (cost.workspace + tile_bytes(plan, cost))
-    return cost.reserved + cost.fixed + max(tiles, cost.after)
+    rows = chunk_shape(plan)[0] * prod(plan.grid.shape[1:])
+    assembling = rows * (cost.label_bytes + 4 + 2 * cost.outputs * cost.score_bytes)
+    return cost.reserved + cost.fixed + max(tiles, cost.after + assembling)
 
 
 def fit_core(plan: TilePlan, cost: Cost, budget: int) -> TilePlan:
@@ -178,7 +180,7 @@ def _refusal(plan: TilePlan, cost: Cost, budget: int) -> BudgetExceeded:
         return BudgetExceeded(
             f"writing {plan.grid.shape} samples and their vectors needs {format_bytes(need)}, "
             f"budget is {format_bytes(budget)}: raise budget.memory, leave out polygons or "
-            "surfaces, or write to .zarr or .tif, which are written piece by piece"
+            "surfaces, or write to .zarr, which is written piece by piece"
         )
     return BudgetExceeded(
         f"tile core {plan.core} needs {format_bytes(need)}, budget is {format_bytes(budget)} "

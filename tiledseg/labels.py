@@ -1,4 +1,4 @@
-"""ClassSchema: what the labels of a class map mean, and scores -> class map."""
+"""ClassSchema: what the labels of a class map mean."""
 
 from __future__ import annotations
 

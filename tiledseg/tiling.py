@@ -363,9 +363,9 @@ def _margin(spec: TilingSpec, model: ModelShape) -> int:
         if spec.margin < 0:
             raise ConfigError(f"tiling.margin must not be negative, got {spec.margin}")
         return spec.margin
-    asked = spec.window or model.window
-    strides = spec.stride or (model.multiple,) * len(asked)
-    room = min(w - s for w, s in zip(asked, strides, strict=True))
+    window = spec.window or model.window
+    strides = spec.stride or tuple(w // 3 for w in window)  # less would multiply the work
+    room = min(w - s for w, s in zip(window, strides, strict=True))
     return model.margin if 2 * model.margin <= room else 0
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -56,3 +59,13 @@ def test_organs_of_an_unseen_phantom() -> None:
         a, b = labels == organ, phantom.truth == organ
         dice = 2 * (a & b).sum() / (a.sum() + b.sum())
         assert dice > 0.75, ORGANS[organ]
+
+
+@pytest.mark.parametrize(("card", "size"), [("SCENE", 32), ("ORGAN", 32)])
+def test_the_training_script_runs(tmp_path: Path, card: str, size: int) -> None:
+    """Two steps of the real script; what it writes loads, with the right card."""
+    script = runpy.run_path(str(Path(__file__).parents[2] / "examples/train_demo_models.py"))
+    script["train"](script[card], size=size, count=2, steps=2, folder=tmp_path / "m")
+    made = tiledseg.load_model(tmp_path / "m").card
+    assert made.channels == script[card].channels
+    assert made.schema == script[card].schema

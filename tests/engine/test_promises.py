@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import tiledseg
 from tiledseg.engine import (
     Runner,
     SerialRunner,
@@ -24,6 +25,7 @@ from tiledseg.engine import (
 )
 from tiledseg.io import MemorySource
 from tiledseg.models import Model, ModelCard, load_model
+from tiledseg.pipeline import Predictor
 from tiledseg.tiling import ModelShape, TilePlan, TilingSpec, make_plan
 
 MakeModel = Callable[..., Path]
@@ -197,3 +199,32 @@ def test_a_poisoned_tile_loses_only_itself(tmp_path: Path, make_model: MakeModel
     assert "poison" in lost[0].reason
     assert (labels[64:, 64:] == 255).all()
     assert (labels == 255).sum() == 64 * 64
+
+
+def test_a_fault_late_in_a_tile_leaves_no_rows_behind(
+    tmp_path: Path, make_model: MakeModel
+) -> None:
+    """Rows of the tile that were already written become nodata again."""
+    pixels = image((1200, 60)).astype(np.float32)
+    pixels[:, 900, 30] = 1e6
+    model = PoisonedModel(load_model(make_model()).card)
+    tiling = {"core": (1100, 60), "window": (64, 60)}
+    result = tiledseg.segment(
+        pixels, Predictor(model, "poisoned"), tiling=tiling, runtime={"threads": 1}
+    )
+    assert list(result.ran.lost) == [0]
+    assert result.array is not None
+    assert (result.array[:1100] == 255).all()
+    assert (result.array[1100:] != 255).all()
+
+
+def test_a_model_that_answers_nan_loses_its_tile(tmp_path: Path, make_model: MakeModel) -> None:
+    class Nan(ConstantModel):
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return super().__call__(x) * float("nan")
+
+    model = Nan(load_model(make_model()).card)
+    source = MemorySource(image((64, 64)))
+    labels, events = compute(tmp_path / "w", source, model, plan_for(source, model, TilingSpec()))
+    assert "NaN" in events[-1].reason
+    assert (labels == 255).all()

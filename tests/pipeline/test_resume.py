@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -197,3 +198,40 @@ def test_the_config_as_run_gives_the_same_bytes(tmp_path: Path, make_model: Make
     assert sha(out) == first
     report = json.loads((tmp_path / "out.report" / "report.json").read_text())
     assert report["ran"]["windows_planned"] == 16
+
+
+def test_two_runs_on_one_output(tmp_path: Path, make_model: MakeModel) -> None:
+    scene = write_scene(tmp_path / "scene.tif", (300, 300))
+    out = tmp_path / "out.tif"
+
+    def second(event: object) -> None:
+        with pytest.raises(tiledseg.PlanChanged, match="another run is writing"):
+            tiledseg.segment(scene, make_model(), out)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiledseg.segment(scene, make_model(), out, on_event=second)
+    tiledseg.segment(scene, make_model(), out)
+
+
+def test_the_image_is_never_overwritten(tmp_path: Path, make_model: MakeModel) -> None:
+    scene = write_scene(tmp_path / "scene.tif", (100, 100))
+    before = sha(scene)
+    with pytest.raises(tiledseg.ConfigError, match="is the image itself"):
+        tiledseg.segment(scene, make_model(), scene)
+    assert sha(scene) == before
+
+
+def test_a_changed_architecture_is_refused(tmp_path: Path, make_model: MakeModel) -> None:
+    """The same weights in a network with another activation are another model."""
+    scene = write_scene(tmp_path / "scene.tif", (300, 300))
+    out = tmp_path / "out.tif"
+    base = {"tiling": {"core": (100, 100)}, "runtime": {"threads": 1}}
+    model = tmp_path / "model"
+    unet = {"name": "unet", "channels": [6, 8], "strides": [2], "norm": "batch", "act": "relu"}
+    shutil.copytree(make_model(architecture=unet), model)
+    interrupted(scene, model, out, **base)
+    card = (model / "model.yaml").read_text()
+    (model / "model.yaml").write_text(card.replace("act: relu", "act: tanh"))
+    with pytest.raises(tiledseg.PlanChanged, match="architecture was"):
+        tiledseg.segment(scene, model, out, **base)

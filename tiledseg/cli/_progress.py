@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..engine import Event, TileLost, WindowsDone
+from ..engine import Event, TileKept, TileLost, WindowsDone
 
 #: Seconds between plain lines.
 _LINE_EVERY = 10.0
@@ -33,7 +33,7 @@ class Bar:
 
     def __init__(self, total: int, quiet: bool) -> None:
         self._total, self._quiet = total, quiet
-        self._done = 0
+        self._done = self._kept = 0
         self._began = self._said = time.monotonic()
         terminal = sys.stderr.isatty() and not quiet
         self._progress = Progress(
@@ -54,6 +54,9 @@ class Bar:
         """Take note of an event."""
         if isinstance(event, WindowsDone):
             self._advance(event.windows)
+        elif isinstance(event, TileKept):
+            self._kept += event.receipt.evaluated + event.receipt.skipped
+            self._progress.update(self._task, completed=self._kept)
         elif isinstance(event, TileLost) and not self._quiet:
             self._progress.console.print(f"tile {event.tile} failed: {event.reason}", markup=False)
 
@@ -62,11 +65,12 @@ class Bar:
         now = time.monotonic()
         rate = self._done / max(now - self._began, 1e-3)
         self._progress.update(self._task, advance=windows, rate=f"{rate:.1f}/s")
-        if self._plain and (now - self._said >= _LINE_EVERY or self._done == self._total):
+        done = self._done + self._kept
+        if self._plain and (now - self._said >= _LINE_EVERY or done == self._total):
             self._said = now
-            left = (self._total - self._done) / rate
+            left = (self._total - done) / rate
             print(
-                f"{self._done}/{self._total} windows, {rate:.1f}/s, about {left:.0f} s left",
+                f"{done}/{self._total} windows, {rate:.1f}/s, about {left:.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )

@@ -2,9 +2,9 @@
 
 from . import _machine as machine
 from ._assemble import Assembled, assemble
-from ._events import Event, OnEvent, Receipt, TileDone, TileLost, WindowsDone
+from ._events import Event, OnEvent, Receipt, TileDone, TileKept, TileLost, WindowsDone
 from ._runner import Runner, SerialRunner
-from ._store import WorkStore
+from ._store import WorkStore, locked
 from ._sweep import ScoreCoding, warm_up
 from ._task import TileTask
 from ._threads import ThreadRunner
@@ -19,11 +19,13 @@ __all__ = [
     "SerialRunner",
     "ThreadRunner",
     "TileDone",
+    "TileKept",
     "TileLost",
     "TileTask",
     "WindowsDone",
     "WorkStore",
     "assemble",
+    "locked",
     "machine",
     "warm_up",
 ]

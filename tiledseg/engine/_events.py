@@ -48,6 +48,13 @@ class TileDone:
 
 
 @dataclass(frozen=True, slots=True)
+class TileKept:
+    """A tile was finished by an earlier run and is not computed again."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
 class TileLost:
     """A tile could not be computed; its core stays nodata."""
 
@@ -55,5 +62,5 @@ class TileLost:
     reason: str
 
 
-Event = WindowsDone | TileDone | TileLost
+Event = WindowsDone | TileDone | TileKept | TileLost
 OnEvent = Callable[[Event], None]

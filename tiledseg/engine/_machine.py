@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 
 _STATUS = Path("/proc/self/status")
+_CGROUP = Path("/sys/fs/cgroup")
 _CLEAR = Path("/proc/self/clear_refs")
 _M_ARENA_MAX = -8  # glibc, malloc.h
 _earlier_peak = 0
@@ -29,7 +31,10 @@ def use_few_arenas() -> None:
 
 def cores() -> int:
     """Return the physical cores."""
-    return int(psutil.cpu_count(logical=False) or 1)
+    physical = int(psutil.cpu_count(logical=False) or 1)
+    if hasattr(os, "sched_getaffinity"):  # a cluster's scheduler may have given fewer
+        return min(physical, len(os.sched_getaffinity(0)))
+    return physical
 
 
 def resident() -> int:
@@ -39,7 +44,11 @@ def resident() -> int:
 
 def available() -> int:
     """Return the bytes the system could still give without swapping."""
-    return int(psutil.virtual_memory().available)
+    free = int(psutil.virtual_memory().available)
+    with suppress(OSError, ValueError):  # a container's or job's own limit (Linux cgroup v2)
+        limit = int((_CGROUP / "memory.max").read_text())
+        free = min(free, limit - int((_CGROUP / "memory.current").read_text()))
+    return max(free, 0)
 
 
 def peak() -> int:

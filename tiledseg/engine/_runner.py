@@ -35,11 +35,24 @@ class SerialRunner(Runner):
             on_event(compute(task, tile, on_event))
 
 
+class _ListenerFailed(Exception):
+    """Carries an error of the listener past the tile's own."""
+
+
 def compute(task: Task, tile: Tile, on_event: OnEvent) -> Event:
     """Compute one tile and return how it ended."""
+
+    def on_windows(count: int) -> None:
+        try:
+            on_event(WindowsDone(tile.index, count))
+        except Exception as error:
+            raise _ListenerFailed from error
+
     try:
-        return TileDone(task(tile, lambda n: on_event(WindowsDone(tile.index, n))))
+        return TileDone(task(tile, on_windows))
     except TiledsegError:
         raise
+    except _ListenerFailed as failed:
+        raise failed.__cause__ or failed from None
     except Exception as error:  # a tile's own fault must not take the others with it
         return TileLost(tile.index, f"{type(error).__name__}: {error}")

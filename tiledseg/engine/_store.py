@@ -12,10 +12,13 @@ checksum, is computed again.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,27 @@ from ._events import Receipt
 from ._sweep import ScoreCoding, Slab
 
 _VERSION = 1
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second run from the same work store for as long as the context lasts.
+
+    Raises:
+        PlanChanged: Another process holds it.
+    """
+    path = folder.with_name(f".{folder.name}.lock")
+    with writing(path), path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PlanChanged(
+                f"another run is writing {folder}; wait for it, or choose another output"
+            ) from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 class WorkStore:
@@ -163,6 +187,13 @@ class WorkStore:
         if self._scores is None:
             raise PlanChanged(f"the work store {self.folder} holds no scores")
         return np.asarray(self._scores[(slice(None), *box.slices)])
+
+    def clear(self, box: Box) -> None:
+        """Make ``box``, whole cores, nodata again."""
+        with writing(self.folder):
+            self._labels[box.slices] = self._labels.fill_value
+            if self._scores is not None:
+                self._scores[(slice(None), *box.slices)] = self._scores.fill_value
 
     def put(self, slab: Slab) -> None:
         """Write finished rows of whole chunks."""

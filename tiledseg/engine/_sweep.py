@@ -117,6 +117,8 @@ class Sweep:
         spans = plan.windows(tile.core)
         inputs = _InputRing(plan, tile, self.model.card.channels, depth)
         for row, place in enumerate(spans[0]):
+            if not self._batch:  # rows without a window to wait for
+                yield from self._emit_before(row)
             start = plan.starts[0][place]
             inputs.fill(strips, start, start + plan.window[0])
             self._rows.append(self._final_rows(row, spans[0], inputs))
@@ -158,10 +160,10 @@ class Sweep:
         gathered += [gathered[-1]] * (self.plan.microbatch - len(gathered))
         with torch.inference_mode():
             raw = self.model(torch.stack(gathered).to(self.model.device))
+        if not torch.isfinite(raw).all():
+            raise FloatingPointError("the model gave NaN or infinity")
         for sample, (where, row, _) in zip(raw, waiting, strict=False):
-            while self._row < row:
-                self._row += 1
-                yield self._emit()
+            yield from self._emit_before(row)
             self._blend(_activate(sample, self.model.card.activation), where)
         self.evaluated += len(waiting)
         on_windows(len(waiting))
@@ -186,6 +188,12 @@ class Sweep:
             self._scores[(slice(None), rows, *inner)] += weighted[:, part]
 
     # ----------------------------------------------------------------- rows out
+
+    def _emit_before(self, row: int) -> Iterator[Slab]:
+        """Yield what no window from ``row`` on weighs on."""
+        while self._row < row:
+            self._row += 1
+            yield self._emit()
 
     def _emit(self) -> Slab:
         """Return the next final rows and empty their part of the ring."""

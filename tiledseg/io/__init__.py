@@ -185,6 +185,8 @@ def create_sink(path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "c
         )
     if not path.parent.is_dir():
         raise OutputFailed(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir() and not name.endswith(".zarr"):
+        raise OutputFailed(f"cannot write {path}: there is a folder of that name")
     if not os.access(path.parent, os.W_OK):
         raise OutputFailed(f"cannot write {path}: no permission to write into {path.parent}")
     if name.endswith(_RASTER_SINKS):

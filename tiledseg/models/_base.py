@@ -81,6 +81,7 @@ class Model(ABC):
 
     card: ModelCard
     device: torch.device
+    threads: int | None = None  # fixed when loaded, where the library wants that
 
     @abstractmethod
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

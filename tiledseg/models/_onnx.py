@@ -21,8 +21,8 @@ class OnnxModel(Model):
 
     device = torch.device("cpu")
 
-    def __init__(self, card: ModelCard, session: ort.InferenceSession) -> None:
-        self.card = card
+    def __init__(self, card: ModelCard, session: ort.InferenceSession, threads: int | None) -> None:
+        self.card, self.threads = card, threads
         self._session = session
         self._input = session.get_inputs()[0].name
         self._one_by_one = session.get_inputs()[0].shape[0] == 1
@@ -58,7 +58,7 @@ def load_onnx(card: ModelCard, weights: Path, device: str, threads: int | None) 
         first = " ".join(str(error).split())[:200]
         raise DamagedInput(f"{weights} is not a usable ONNX file: {first}") from None
     _check(card, weights, session)
-    return OnnxModel(card, session)
+    return OnnxModel(card, session, threads)
 
 
 def _check(card: ModelCard, weights: Path, session: ort.InferenceSession) -> None:

@@ -51,7 +51,11 @@ def load_torch(card: ModelCard, weights: Path, device: str) -> Model:
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
         raise ConfigError(f"weights {weights} do not fit card {card.name!r}: {first}") from None
-    return TorchModel(card, network, find_device(device))
+    found = find_device(device)
+    if found.type == "cuda":  # fp32 as promised, and the same bits every time
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+    return TorchModel(card, network, found)
 
 
 def find_device(name: str) -> torch.device:

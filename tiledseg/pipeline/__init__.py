@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import RunConfig
-from ..engine import Event, OnEvent
+from ..engine import Event, OnEvent, machine
+from ..errors import ConfigError
 from ..models import Model, ModelCard
 from ..models import load_model as _load
 from ._describe import describe
@@ -91,6 +92,7 @@ def plan(
             **settings,
         }
     )
+    _spare_inputs(config)
     folder = None if out is None or fresh else work_folder(Path(out))
     network = model.model if isinstance(model, Predictor) else model
     return prepare(config, image, network, folder)
@@ -129,14 +131,28 @@ def load_model(path: str | Path, device: str = "cpu", threads: int | None = None
         path: Folder with ``model.yaml``, a card (.yaml), a .safetensors file with its card inside,
             or an .onnx file with its card beside it.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: Threads of one model call; None leaves it to the library.
+        threads: Threads of one model call; None takes every core.
 
     Raises:
         ConfigError: No such file, or a card that does not fit the weights.
         DamagedInput: The weights are not what the card says.
         MissingBackend: The library that runs this kind of weights is not installed.
     """
+    threads = threads or machine.cores()
     return Predictor(_load(path, device=device, threads=threads), str(path))
+
+
+def _spare_inputs(config: RunConfig) -> None:
+    """Refuse to write a result over an image.
+
+    Raises:
+        ConfigError: An output is one of the inputs.
+    """
+    images = [config.image] if isinstance(config.image, str) else config.image
+    inputs = {Path(image).resolve() for image in images}
+    for out in (config.out, config.output.scores, config.output.polygons):
+        if out is not None and Path(out).resolve() in inputs:
+            raise ConfigError(f"{out} is the image itself; choose another name for the output")
 
 
 def _named(image: Any) -> str | list[str]:

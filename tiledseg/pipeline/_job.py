@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass, replace
 from math import isqrt, prod
 from pathlib import Path
@@ -80,12 +81,15 @@ class Job:
         """Everything besides the plan that the result's bytes depend on, as JSON values."""
         return {
             "input": self.source.fingerprint(),
+            "nodata": repr(self.source.nodata),
+            "samples": [zlib.crc32(a.tobytes()) for a in self.overview],
             "channels": list(self.source.channels),
             "model": self.card.sha256,
+            "architecture": self.card.architecture,
             "activation": self.card.activation,
             "classes": self.card.schema.to_dict(),
             "normalization": self.normalization.to_list(),
-            "device": self.config.runtime.device,
+            "device": str(self.model.device),
             "scores": self.config.output.score_type if self.config.output.scores else None,
         }
 
@@ -112,7 +116,14 @@ def prepare(config: RunConfig, image: Any, model: Model | str | Path, folder: Pa
     """
     machine.use_few_arenas()
     threads = config.runtime.threads or _threads(config.runtime.workers)
-    if not isinstance(model, Model):
+    if isinstance(model, Model):
+        if model.threads is not None and config.runtime.threads not in (None, model.threads):
+            raise ConfigError(
+                f"runtime.threads {config.runtime.threads}: the model was loaded for "
+                f"{model.threads} threads; load it again with threads={config.runtime.threads}"
+            )
+        threads = model.threads or threads
+    else:
         model = load_model(model, device=config.runtime.device, threads=threads)
     _check_vectors(config, model.card.dims)
     opened = _open(config, image, model.card)
@@ -255,10 +266,16 @@ def _look(
 
 def _warnings(source: Source, plan: TilePlan, card: ModelCard) -> list[str]:
     told = []
-    if card.locality == "global" and plan.planned > 1:
+    if card.locality != "local" and plan.planned > 1:
+        sure = "is" if card.locality == "global" else "may be"
         told.append(
-            f"model {card.name!r} is global: an output sample depends on its whole window, so the "
-            "result differs from whole-image inference"
+            f"model {card.name!r} {sure} global: an output sample depends on its whole window, so "
+            "the result can differ from whole-image inference"
+        )
+    if card.locality == "local" and plan.margin < card.margin and plan.planned > 1:
+        told.append(
+            f"the margin {plan.margin} is less than the model's receptive radius {card.margin}: "
+            "the result can differ from whole-image inference; use a larger window and margin"
         )
     unit = source.grid.space.unit
     if card.spacing and unit:
@@ -289,12 +306,13 @@ def _cost(config: RunConfig, source: Source, card: ModelCard, workspace: int) ->
     labels = card.schema.dtype.itemsize
     samples = prod(source.grid.shape)
     after = 0
-    if card.dims == 3:
-        after += 2 * samples * labels  # volume files are written from memory
+    volume_file = config.out is None or not config.out.endswith((".zarr", ".tif", ".tiff"))
+    if volume_file:
+        after += 2 * samples * labels  # an array, or a volume file written from memory
     scores = 0
     if config.output.scores is not None:
         scores = np.dtype(config.output.score_type).itemsize
-        if card.dims == 3:
+        if not config.output.scores.endswith((".zarr", ".tif", ".tiff")):
             after += 2 * samples * scores * card.outputs
     if config.output.polygons is not None:
         after += vector.polygons_need(samples)

@@ -107,7 +107,7 @@ def write_report(
 
 def report_folder(out: Path) -> Path:
     """Return the folder of the report for ``out``."""
-    return out.with_name(out.name.split(".")[0] + ".report")
+    return out.with_name(Path(out.name.removesuffix(".gz")).stem + ".report")
 
 
 def _told(job: Job, ran: Ran) -> dict[str, Any]:

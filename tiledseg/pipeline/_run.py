@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from ..engine import (
     SerialRunner,
     ThreadRunner,
     TileDone,
+    TileKept,
     TileLost,
     TileTask,
     WorkStore,
     assemble,
+    locked,
 )
 from ..io import MemorySink, OrientedSink, Sink
 from ._job import Job, require_same
@@ -110,6 +112,8 @@ def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Resul
     with _store(job, out, fresh) as store:
         tally = _Tally(on_event, store.receipts())
         resumed = len(tally.receipts)
+        for receipt in tally.receipts.values():
+            on_event(TileKept(receipt))
         _compute(job, store, tally)
         assembling = time.perf_counter()
         with _committed(labels, scores) as outputs:
@@ -145,14 +149,17 @@ def _compute(job: Job, store: WorkStore, tally: _Tally) -> None:
     runner = SerialRunner() if workers == 1 else ThreadRunner(workers)
     done = set(tally.receipts)
     runner.run(task, (tile for tile in job.plan if tile.index not in done), tally)
+    for index in tally.lost:
+        store.clear(job.plan[index].core)  # rows that were written before the fault
 
 
 @contextmanager
 def _store(job: Job, out: Path | None, fresh: bool) -> Iterator[WorkStore]:
     """Open the work store beside the output, or a passing one for an in-memory run."""
     schema, coding = job.card.schema, job.coding
-    with tempfile.TemporaryDirectory(prefix="tiledseg-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="tiledseg-") as scratch, ExitStack() as stack:
         folder = work_folder(Path(scratch) / "array" if out is None else out)
+        stack.enter_context(locked(folder))
         if not fresh and WorkStore.stored_plan(folder) is not None:
             require_same(job, folder)
             yield WorkStore(folder, job.plan)
