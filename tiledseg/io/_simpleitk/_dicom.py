@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DamagedInput
 from ...grid import PATIENT, Grid
-from ._itk import dtype_of, information
+from ._itk import dtype_of, information, is_dicom
 
 #: Share of the slice distance by which slices may lie off an even stack.
 _UNEVEN = 0.01
+#: Share of a pixel by which a slice may lie aside of the first.
+_ASIDE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,27 @@ def open_dicom(folder: Path, series: str | None) -> Series:
     found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not found:
         raise ConfigError(f"{folder} holds no DICOM series, and is no other image either")
+    _refuse_strays(folder, found)
     chosen = _choose(folder, found, series)
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), chosen)
     slices = [_read(Path(name)) for name in names]
     return _stacked(folder, slices)
+
+
+def _refuse_strays(folder: Path, found: tuple[str, ...]) -> None:
+    """Refuse DICOM files that belong to no series: GDCM leaves out what it cannot read."""
+    known = {
+        Path(name).name
+        for uid in found
+        for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
+    }
+    for path in sorted(folder.iterdir()):
+        if path.name in known or path.name.upper() == "DICOMDIR" or not path.is_file():
+            continue
+        if path.suffix.lower() == ".dcm" or is_dicom(path):
+            raise DamagedInput(
+                f"{folder}: {path.name} is damaged or no slice of a series; remove or replace it"
+            )
 
 
 def _choose(folder: Path, found: tuple[str, ...], series: str | None) -> str:
@@ -118,6 +137,7 @@ def _stacked(folder: Path, slices: list[_Slice]) -> Series:
     normal = first.direction[:, 2]
     slices = sorted(slices, key=lambda s: float(s.position @ normal))
     distance = _distance(folder, slices, normal)
+    _refuse_slanted(folder, slices)
     grid = Grid.from_centers(
         (len(slices), first.size[1], first.size[0]),
         tuple(slices[0].position.tolist()),
@@ -142,8 +162,22 @@ def _distance(folder: Path, slices: list[_Slice], normal: NDArray[np.float64]) -
     off = np.abs(gaps - usual)
     if off.max() > _UNEVEN * usual:
         at = int(off.argmax())
+        why = "a slice is missing there" if gaps[at] > 1.5 * usual else "the stack is uneven"
         raise DamagedInput(
             f"{folder}: slices are {usual:.2f} mm apart, but {gaps[at]:.2f} mm between "
-            f"{places[at]:.2f} and {places[at + 1]:.2f} mm: a slice is missing there"
+            f"{places[at]:.2f} and {places[at + 1]:.2f} mm: {why}"
         )
     return float(gaps.mean())
+
+
+def _refuse_slanted(folder: Path, slices: list[_Slice]) -> None:
+    """Refuse slices that do not lie straight above each other (a tilted gantry)."""
+    first = slices[0]
+    for other in slices[1:]:
+        aside = (other.position - first.position) @ first.direction[:, :2]
+        if (np.abs(aside) > _ASIDE * np.array(first.spacing[:2])).any():
+            raise DamagedInput(
+                f"{folder}: slice {other.path.name} lies {np.abs(aside).max():.2f} mm aside of "
+                f"{first.path.name} (a tilted gantry); resample the series first, for example in "
+                "3D Slicer"
+            )

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DamagedInput
+from ...errors import ConfigError, DamagedInput
+from .._files import writing
 
 #: Bytes per sample of every datatype code.
 _SAMPLE_BYTES = {
@@ -29,6 +30,12 @@ _SAMPLE_BYTES = {
 #: numpy's word for the datatype codes that are plain numbers.
 _PLAIN = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
           1024: "i8", 1280: "u8"}  # fmt: skip
+#: First bytes of the magic field; ``ni1`` promises another file, but readers take this one.
+_MAGIC = (b"n+1", b"n+2", b"ni1", b"ni2")
+#: Where data may start at the earliest, per version.
+_HEADER_BYTES = {1: 348, 2: 540}
+#: Longest axis of NIfTI-1.
+_LONGEST = 2**15 - 1
 #: Relative difference up to which spacing in pixdim and in the sform count as the same.
 _TOLERANCE = 0.01
 
@@ -37,7 +44,9 @@ _TOLERANCE = 0.01
 class NiftiHeader:
     """The fields that are used; see nifti1.h for their words. ``order`` is ``<`` or ``>``."""
 
+    version: int
     order: str
+    magic: bytes
     dims: tuple[int, ...]
     datatype: int
     pixdim: tuple[float, ...]
@@ -45,6 +54,7 @@ class NiftiHeader:
     slope: float
     inter: float
     codes: tuple[int, int]
+    quaternion: tuple[float, ...]
     sform: tuple[tuple[float, ...], ...]
 
     @property
@@ -54,16 +64,21 @@ class NiftiHeader:
 
     @property
     def plain(self) -> np.dtype[Any] | None:
-        """Dtype of the samples in the file; None where they are no plain numbers on 3 or 4 axes."""
+        """Dtype of the samples in the file; None where they are no plain numbers in planes.
+
+        The components of a vector image lie one after the other along axis 5, as frames do
+        along axis 4; both together are left to ITK.
+        """
         code = _PLAIN.get(self.datatype)
-        if code is None or len(self.dims) not in (3, 4):
+        planes = len(self.dims) in (3, 4) or (len(self.dims) == 5 and self.dims[3] == 1)
+        if code is None or not planes:
             return None
         return np.dtype(self.order + code)
 
     @property
     def scaling(self) -> tuple[float, float] | None:
         """Slope and intercept, or None where the samples are what they are."""
-        if self.slope == 0 or not isfinite(self.slope) or not isfinite(self.inter):
+        if self.slope == 0 or not isfinite(self.slope):
             return None
         return None if (self.slope, self.inter) == (1, 0) else (self.slope, self.inter)
 
@@ -123,7 +138,9 @@ def _parse_1(order: str, raw: bytes) -> NiftiHeader:
 
     dim = struct.unpack_from(order + "8h", raw, 40)
     return NiftiHeader(
+        version=1,
         order=order,
+        magic=raw[344:347],
         dims=tuple(dim[1 : 1 + dim[0]]) if 0 < dim[0] < 8 else (),
         datatype=struct.unpack_from(order + "h", raw, 70)[0],
         pixdim=get("8f", 76)[1:4],
@@ -131,6 +148,7 @@ def _parse_1(order: str, raw: bytes) -> NiftiHeader:
         slope=get("f", 112)[0],
         inter=get("f", 116)[0],
         codes=struct.unpack_from(order + "2h", raw, 252),
+        quaternion=get("6f", 256),
         sform=tuple(get("4f", at) for at in (280, 296, 312)),
     )
 
@@ -141,7 +159,9 @@ def _parse_2(order: str, raw: bytes) -> NiftiHeader:
 
     dim = struct.unpack_from(order + "8q", raw, 16)
     return NiftiHeader(
+        version=2,
         order=order,
+        magic=raw[4:7],
         dims=tuple(dim[1 : 1 + dim[0]]) if 0 < dim[0] < 8 else (),
         datatype=struct.unpack_from(order + "h", raw, 12)[0],
         pixdim=get("8d", 104)[1:4],
@@ -149,6 +169,7 @@ def _parse_2(order: str, raw: bytes) -> NiftiHeader:
         slope=get("d", 176)[0],
         inter=get("d", 184)[0],
         codes=struct.unpack_from(order + "2i", raw, 344),
+        quaternion=get("6d", 352),
         sform=tuple(get("4d", at) for at in (400, 432, 464)),
     )
 
@@ -161,22 +182,78 @@ def _check(path: Path, header: NiftiHeader) -> None:
         raise refuse(f"its header has dimensions {header.dims}, expected positive numbers")
     if header.datatype not in _SAMPLE_BYTES:
         raise refuse(f"its header names datatype {header.datatype}, which does not exist")
-    if not isfinite(header.offset) or header.offset < 0:
-        raise refuse(f"its data start at byte {header.offset}")
+    if header.magic not in _MAGIC:
+        raise refuse(f"its header carries the mark {header.magic!r}, expected one of {_MAGIC}")
+    if not header.offset >= _HEADER_BYTES[header.version]:
+        raise refuse(f"its data start at byte {header.offset:g}, inside the header")
+    if header.scaling is not None and not isfinite(header.inter):
+        raise refuse(f"its samples are scaled by {header.slope:g}, with intercept {header.inter}")
+    _check_geometry(path, header)
+
+
+def _check_geometry(path: Path, header: NiftiHeader) -> None:
+    def refuse(what: str) -> DamagedInput:
+        return DamagedInput(f"{path} is damaged: {what}")
+
     spacing = header.pixdim[: len(header.dims)]
-    sform = header.codes[1]
+    qform, sform = header.codes
     if sform <= 0 and (not all(map(isfinite, spacing)) or min(spacing) <= 0):
         raise refuse(f"its voxels measure {spacing} mm, expected positive numbers")
+    turn = header.quaternion
+    if qform > 0 and not (all(map(isfinite, turn)) and sum(v * v for v in turn[:3]) < 1.001):
+        raise refuse(f"its qform {turn} is no rotation and offset")
     if sform > 0 and len(header.dims) >= 3:
         if not all(isfinite(v) for row in header.sform for v in row):
             raise refuse("its sform affine holds values that are not finite")
         lengths = tuple(sqrt(sum(row[i] ** 2 for row in header.sform)) for i in range(3))
         if min(lengths) == 0:
             raise refuse("its sform affine is singular: an axis has no length")
-        apart = max(abs(s / p - 1) if p else 1.0 for s, p in zip(lengths, spacing, strict=True))
-        if apart > _TOLERANCE:
+        pairs = zip(lengths, spacing, strict=True)
+        # Written so that NaN fails as well.
+        if not all(p > 0 and abs(s / p - 1) <= _TOLERANCE for s, p in pairs):
             rounded = tuple(round(v, 4) for v in lengths)
             raise refuse(
                 f"its sform says voxels of {rounded} mm, its pixdim {spacing} mm; one of them is "
                 "wrong: mend the header (for example with fslorient -copyqform2sform)"
             )
+
+
+def nifti_1_copy(path: Path, folder: Path) -> Path:
+    """Write the header of a NIfTI-2 file as NIfTI-1, which is all that SimpleITK reads.
+
+    Returns:
+        The new file; it has no samples.
+
+    Raises:
+        ConfigError: NIfTI-1 has no room for it: samples that are no plain numbers, or an axis of
+            more than 32767 samples.
+    """
+    header = read_header(path)
+    if header.plain is None or max(header.dims) > _LONGEST:
+        raise ConfigError(
+            f"{path} is NIfTI-2 with {header.dims} samples of datatype {header.datatype}; "
+            f"only plain numbers on 3 or 4 axes of at most {_LONGEST} can be read: convert it to "
+            ".nrrd"
+        )
+    with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
+        raw = file.read(540)
+    order, new = header.order, bytearray(352)
+
+    def put(code: str, at: int, source_code: str, source_at: int) -> None:
+        struct.pack_into(
+            order + code, new, at, *struct.unpack_from(order + source_code, raw, source_at)
+        )
+
+    struct.pack_into(order + "i", new, 0, 348)
+    struct.pack_into(order + "f", new, 108, 352)
+    new[344:347] = b"n+1"
+    put("8h", 40, "8q", 16)  # dim
+    put("2h", 70, "2h", 12)  # datatype, bitpix
+    put("8f", 76, "8d", 104)  # pixdim
+    put("b", 123, "i", 500)  # xyzt_units
+    put("2h", 252, "2i", 344)  # qform_code, sform_code
+    put("18f", 256, "18d", 352)  # quaternion, offset, sform
+    copy = folder / "header.nii"
+    with writing(copy):
+        copy.write_bytes(new)
+    return copy

@@ -1,6 +1,6 @@
 """Plain samples in a file, read by box.
 
-Whole planes are read with ordinary reads: a memory map would count every page it ever touched as
+Plane by plane, with ordinary reads: a memory map would count every page it ever touched as
 resident, and so break the memory budget.
 """
 
@@ -37,12 +37,16 @@ class RawVolume:
     def read(self, frame: int, box: Box) -> NDArray[Any]:
         """Return the samples of ``box`` in one frame, box.shape."""
         plane = prod(self.shape[1:])
-        first = frame * self.shape[0] + box.start[0]
-        count = box.shape[0] * plane
+        values = np.empty(box.shape, self.dtype)
         with self.path.open("rb") as file:
-            at = self.offset + first * plane * self.dtype.itemsize
-            values = np.fromfile(file, self.dtype, count, offset=at)
-        if len(values) < count:
-            raise DamagedInput(f"{self.path} is damaged: it ends before slice {box.stop[0]}")
-        planes = values.reshape(box.shape[0], *self.shape[1:])
-        return planes[(slice(None), *box.slices[1:])]
+            file.seek(
+                self.offset + (frame * self.shape[0] + box.start[0]) * plane * self.dtype.itemsize
+            )
+            for row in range(box.shape[0]):
+                whole = np.fromfile(file, self.dtype, plane)
+                if len(whole) < plane:
+                    raise DamagedInput(
+                        f"{self.path} is damaged: it ends within slice {box.start[0] + row}"
+                    )
+                values[row] = whole.reshape(self.shape[1:])[box.slices[1:]]
+        return values

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from .._files import settle, temporary_beside, write_text, writing
 from ._itk import reason
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+#: Byte at which ITK writes the samples of a NIfTI file.
+_NIFTI_1_OFFSET = 352
+#: Cosine of two axes above which they do not count as perpendicular.
+_SLANT = 1e-4
 
 
 class VolumeSink(Sink):
@@ -32,7 +38,18 @@ class VolumeSink(Sink):
         self._array: NDArray[Any] | None = None
 
     def prepare(self) -> None:
-        """Make room in memory, and see that the file can be made."""
+        """Make room in memory, and see that the file can be made and can hold the geometry.
+
+        Raises:
+            ConfigError: NIfTI was asked for, and the axes are not perpendicular.
+        """
+        direction = self.spec.grid.direction
+        slant = float(np.abs(direction.T @ direction - np.eye(3)).max())
+        if slant > _SLANT and _is_nifti(self.path):
+            raise ConfigError(
+                f"cannot write {self.path}: NIfTI holds perpendicular axes only, these are off by "
+                f"{slant:.2g}; take .nrrd or .mha"
+            )
         with writing(self.path):
             temporary_beside(self.path).touch()
         self._array = np.zeros((len(self.spec.bands), *self.spec.grid.shape), self.spec.dtype)
@@ -55,14 +72,15 @@ class VolumeSink(Sink):
                 f"cannot write {self.path}: {reason(error)}; make room and run again to go on"
             ) from error
         with writing(self.path):
-            _check_whole(partial, image)
+            _check_whole(partial, self.spec)
             settle(partial, self.path)
         return [self.path, *self._sidecars()]
 
     def abort(self) -> None:
         """Remove the temporary file."""
         self._array = None
-        temporary_beside(self.path).unlink(missing_ok=True)
+        for path in (self.path, *self._sidecar_paths()):
+            temporary_beside(path).unlink(missing_ok=True)
 
     def _image(self) -> sitk.Image:
         array = self._array
@@ -88,33 +106,49 @@ class VolumeSink(Sink):
         schema = self.spec.schema
         if schema is None:
             return []
-        stem = self.path.name[: -len(_suffix(self.path))]
-        table, names = self.path.with_name(f"{stem}.ctbl"), self.path.with_name(f"{stem}.json")
-        write_text(table, _color_table(schema))
+        table, names = self._sidecar_paths()
+        write_text(table, _color_table(schema, self.spec.nodata))
         values = {**schema.to_dict(), "nodata": self.spec.nodata}
         write_text(names, json.dumps(values, indent=2))
         return [table, names]
 
+    def _sidecar_paths(self) -> tuple[Path, Path]:
+        stem = self.path.name[: -len(_suffix(self.path))]
+        return self.path.with_name(f"{stem}.ctbl"), self.path.with_name(f"{stem}.json")
 
-def _check_whole(path: Path, image: sitk.Image) -> None:
-    """ITK does not notice every full disk: an empty file has no header to read back."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    if reader.GetSize() != image.GetSize():
-        raise OSError("the file on disk is not whole")
+
+def _check_whole(path: Path, spec: SinkSpec) -> None:
+    """Count what was written: ITK reports a full disk for NRRD and MHA, but not for NIfTI."""
+    if not _is_nifti(path):
+        return
+    expected = spec.grid.box.size * len(spec.bands) * spec.dtype.itemsize
+    found = -_NIFTI_1_OFFSET
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            while piece := file.read(2**20):
+                found += len(piece)
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"the file on disk is not whole ({error})") from error
+    if found < expected:
+        raise OSError(f"only {max(0, found)} of {expected} bytes are on disk; make room")
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
 def _suffix(path: Path) -> str:
     return next(s for s in _SUFFIXES if path.name.lower().endswith(s))
 
 
-def _color_table(schema: ClassSchema) -> str:
+def _color_table(schema: ClassSchema, nodata: float | None) -> str:
     """Return a colour table as 3D Slicer reads it: id, name without blanks, r, g, b, a."""
     lines = ["# Color table, " + str(len(schema.unique)) + " classes"]
     for c in schema.unique:
         alpha = 0 if c.id == schema.background else 255
         lines.append(f"{c.id} {'_'.join(c.name.split())} {' '.join(map(str, c.color))} {alpha}")
+    if nodata is not None:
+        lines.append(f"{int(nodata)} nodata 0 0 0 0")
     return "\n".join(lines) + "\n"
 
 

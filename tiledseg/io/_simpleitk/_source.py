@@ -22,8 +22,9 @@ from .._base import Source
 from .._channels import choose_channels
 from .._files import file_identity, writing
 from ._dicom import Series, open_dicom
+from ._headers import MetaHeader, check_meta, nrrd_data_files, read_meta
 from ._itk import dtype_of, execute, grid_of, information
-from ._nifti import NiftiHeader, check_length, is_gzip, read_header
+from ._nifti import NiftiHeader, check_length, is_gzip, nifti_1_copy, read_header
 from ._raw import RawVolume
 
 #: About as many bytes as one read should bring.
@@ -60,9 +61,13 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.header: NiftiHeader | None = None
-        if path.name.lower().endswith((".nii", ".nii.gz")):
+        self._meta: MetaHeader | None = None
+        name = path.name.lower()
+        if name.endswith((".nii", ".nii.gz")):
             self.header = read_header(path)
-        info = information(path)
+        elif name.endswith((".mha", ".mhd")):
+            self._meta = read_meta(path)
+        info = self._information()
         size = info.GetSize()
         if len(size) not in (3, 4):
             raise ConfigError(f"{path} is a {len(size)}-D image; a volume has 3 axes")
@@ -75,31 +80,42 @@ class _File:
         if self.header is not None and self.header.plain is not None:
             self.dtype = _scaled_dtype(self.header)
         self._raw: RawVolume | None = None
-        self._packed = _compressed(path)
+        self._bytes = prod(self.size) * self.frames * self.components * self.dtype.itemsize
 
     @property
     def working_bytes(self) -> int:
-        """Memory that unpacking takes for a moment; gzip is unpacked piece by piece."""
-        if not self._packed or self.header is not None:
-            return 0
-        return int(prod(self.size) * self.frames * self.components * self.dtype.itemsize)
+        """Memory that unpacking takes for a moment: ITK's copy and numpy's.
+
+        Plain NIfTI is read in place or gunzipped piece by piece; ITK reads boxes of MetaImage.
+        """
+        plain = self.header is not None and self.header.plain is not None
+        return 0 if plain or self._streams else 2 * self._bytes
 
     def identity(self) -> dict[str, Any]:
         """Return what changes with the content."""
-        return file_identity(self.path)
+        identity = file_identity(self.path)
+        apart = [file_identity(path) for path in self._data_files()]
+        return {**identity, "data": apart} if apart else identity
 
     def unpack(self, scratch: Path) -> None:
-        """Make reading by box possible; done once."""
-        header = self.header
-        if header is not None:
-            if self._packed:
-                self._gunzip(scratch / "volume.nii", header)
-            plain = scratch / "volume.nii" if self._packed else self.path
-            if header.plain is not None:
-                self._raw = RawVolume(plain, header.plain, self.grid.shape, int(header.offset))
-        elif self._packed and self.components == 1:
-            whole = execute(self.path, information(self.path))
-            self._raw = spill(scratch, whole.reshape(-1, *self.grid.shape))
+        """Make reading by box possible; done once.
+
+        ITK crashes on a box of a NIfTI whose samples are vectors, and reads all of an NRRD for
+        every box: those are read whole.
+        """
+        header, path = self.header, self.path
+        if header is not None and is_gzip(path):
+            path = scratch / "volume.nii"
+            self._gunzip(path, header)
+        if header is not None and header.plain is not None:
+            self._raw = RawVolume(path, header.plain, self.grid.shape, int(header.offset))
+            return
+        if self._meta is not None:
+            check_meta(self.path, self._meta, self._bytes)
+        if not self._streams:
+            whole = execute(path, information(path))
+            whole = whole.reshape(self.frames, *self.grid.shape, self.components)
+            self._raw = spill(scratch, np.moveaxis(whole, -1, 1))
 
     def read(self, channel: int, box: Box) -> NDArray[Any]:
         """Return the samples of one channel, box.shape."""
@@ -117,6 +133,22 @@ class _File:
         reader.SetExtractSize([*box.shape[::-1], *frame_size])
         values = execute(self.path, reader)
         return np.asarray(values[..., component]) if self.components > 1 else values
+
+    @property
+    def _streams(self) -> bool:
+        """Whether ITK reads a box of the file without reading all of it."""
+        return self._meta is not None and not self._meta.compressed
+
+    def _information(self) -> Any:
+        if self.header is not None and self.header.version == 2:
+            with tempfile.TemporaryDirectory(prefix="tiledseg-") as folder:
+                return information(nifti_1_copy(self.path, Path(folder)))
+        return information(self.path)
+
+    def _data_files(self) -> list[Path]:
+        if self._meta is not None:
+            return [self._meta.data] if self._meta.data not in (None, self.path) else []
+        return nrrd_data_files(self.path) if self.path.name.lower().endswith(".nhdr") else []
 
     def _gunzip(self, target: Path, header: NiftiHeader) -> None:
         with writing(target), target.open("wb") as plain:
@@ -212,20 +244,30 @@ class VolumeSource(Source):
             self._scratch.cleanup()
 
     def _unpacked(self) -> None:
+        """Unpack once; a file that cannot be unpacked fails again at every read."""
         with self._lock:
-            if self._scratch is None:
-                self._scratch = tempfile.TemporaryDirectory(
+            if self._scratch is not None:
+                return
+            with writing(Path(tempfile.gettempdir())):
+                scratch = tempfile.TemporaryDirectory(
                     prefix="tiledseg-", ignore_cleanup_errors=True
                 )
-                self._stored.unpack(Path(self._scratch.name))
+            try:
+                self._stored.unpack(Path(scratch.name))
+            except BaseException:
+                scratch.cleanup()
+                raise
+            self._scratch = scratch
 
 
 def spill(scratch: Path, frames: NDArray[Any]) -> RawVolume:
-    """Write decoded samples, (frames, z, y, x), to the scratch folder."""
+    """Write decoded samples, (frames, components, z, y, x), to the scratch folder."""
     target = scratch / "volume.raw"
-    with writing(target):
-        frames.tofile(target)
-    return RawVolume(target, frames.dtype, frames.shape[1:])
+    with writing(target), target.open("wb") as file:
+        for frame in frames:
+            for component in frame:
+                np.ascontiguousarray(component).tofile(file)
+    return RawVolume(target, frames.dtype, frames.shape[2:])
 
 
 def _names(frames: int, components: int) -> tuple[str, ...]:
@@ -234,17 +276,3 @@ def _names(frames: int, components: int) -> tuple[str, ...]:
     if components == 1:
         return tuple(f"frame {i}" for i in range(1, frames + 1))
     return tuple(f"component {i}" for i in range(1, frames * components + 1))
-
-
-def _compressed(path: Path) -> bool:
-    """Whether ITK would have to unpack the whole file for every box."""
-    name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        return is_gzip(path)
-    if name.endswith(".dcm"):
-        return True
-    with path.open("rb") as file:
-        start = file.read(4096).lower()
-    if name.endswith((".mha", ".mhd")):
-        return b"compresseddata = true" in start
-    return b"encoding: raw" not in start
