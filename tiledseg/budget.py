@@ -109,7 +109,7 @@ def tile_bytes(plan: TilePlan, cost: Cost) -> int:
     """Return the most bytes one tile holds at a time, besides the model's workspace."""
     inner_core = prod(plan.core[1:])
     inner_read = prod(
-        min(c + 2 * w, n + w)
+        min(c + 2 * w, max(w, n + plan.multiple))
         for c, w, n in zip(plan.core[1:], plan.window[1:], plan.grid.shape[1:], strict=True)
     )
     strip = strip_rows(plan, cost.block_rows)

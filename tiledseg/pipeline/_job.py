@@ -146,8 +146,10 @@ def _decide(
     stored = None if folder is None else WorkStore.stored_plan(folder)
     if stored is not None and config.tiling.core is None and stored[0].grid == plan.grid:
         plan, fit = replace(plan, core=stored[0].core), check_core
+    budget = _budget(config)
+    reserved = machine.resident()  # before the model keeps memory of its own for later calls
     workspace = machine.growth(lambda: warm_up(model, plan))
-    cost, budget = _cost(config, source, card, workspace), _budget(config)
+    cost = _cost(config, source, card, reserved, workspace)
     return Job(
         config=config,
         model=model,
@@ -301,7 +303,9 @@ def _budget(config: RunConfig) -> int:
     return machine.resident() + machine.available() // 2
 
 
-def _cost(config: RunConfig, source: Source, card: ModelCard, workspace: int) -> Cost:
+def _cost(
+    config: RunConfig, source: Source, card: ModelCard, reserved: int, workspace: int
+) -> Cost:
     """Return what tiles cost, and what readers, writers and vectors hold besides."""
     labels = card.schema.dtype.itemsize
     samples = prod(source.grid.shape)
@@ -319,7 +323,7 @@ def _cost(config: RunConfig, source: Source, card: ModelCard, workspace: int) ->
     if config.output.surfaces is not None:
         after += vector.surfaces_need(source.grid.shape)
     return Cost(
-        reserved=machine.resident(),
+        reserved=reserved,
         workspace=workspace,
         channels=len(source.channels),
         itemsize=source.dtype.itemsize,
