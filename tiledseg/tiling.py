@@ -364,7 +364,9 @@ def _margin(spec: TilingSpec, model: ModelShape) -> int:
             raise ConfigError(f"tiling.margin must not be negative, got {spec.margin}")
         return spec.margin
     window = spec.window or model.window
-    strides = spec.stride or tuple(w // 3 for w in window)  # less would multiply the work
+    strides = spec.stride or tuple(
+        max(w // 3, model.multiple) for w in window
+    )  # less would multiply the work
     room = min(w - s for w, s in zip(window, strides, strict=True))
     return model.margin if 2 * model.margin <= room else 0
 

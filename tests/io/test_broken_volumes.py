@@ -114,6 +114,21 @@ def test_a_header_that_lies_is_refused(nifti, changes, words):
     assert str(nifti) in str(caught.value)
 
 
+def test_a_slanted_sform_beside_a_whole_qform_gives_itks_place_quietly(nifti, capfd):
+    expected = sitk.ReadImage(str(nifti))
+    raw = bytearray(nifti.read_bytes())
+    struct.pack_into("<2h", raw, 252, 1, 1)
+    struct.pack_into("<f", raw, 284, 0.1)
+    nifti.write_bytes(raw)
+    with open_volume(str(nifti)) as source:
+        np.testing.assert_array_equal(
+            source.read(source.grid.box)[0], sitk.GetArrayFromImage(expected)
+        )
+        np.testing.assert_allclose(source.grid.spacing, expected.GetSpacing()[::-1])
+        np.testing.assert_allclose(source.grid.direction.ravel(), expected.GetDirection())
+    assert capfd.readouterr() == ("", "")
+
+
 def test_nifti_2_that_cannot_be_kept_in_nifti_1_is_refused(tmp_path):
     path = tmp_path / "long.nii"
     nibabel.save(nibabel.Nifti2Image(np.zeros((40000, 2, 2), "u1"), np.eye(4)), path)
@@ -205,9 +220,16 @@ def test_a_cut_slice_is_named(slices, which, share):
 
 @pytest.mark.data
 def test_other_files_in_the_folder_do_not_matter(slices):
+    """A structured report too, which GDCM leaves out as it does a damaged slice."""
     expected = read(slices[0].parent)
     (slices[0].parent / "README.txt").write_text("notes")
     (slices[0].parent / "more").mkdir()
+    report = pydicom.dcmread(slices[0])
+    for word in ("PixelData", "Rows", "Columns", "ImagePositionPatient"):
+        delattr(report, word)
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = pydicom.uid.BasicTextSRStorage
+    report.SeriesInstanceUID = pydicom.uid.generate_uid()
+    report.save_as(slices[0].parent / "report.dcm")
     np.testing.assert_array_equal(read(slices[0].parent), expected)
 
 

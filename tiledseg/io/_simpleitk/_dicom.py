@@ -61,19 +61,35 @@ def open_dicom(folder: Path, series: str | None) -> Series:
 
 
 def _refuse_strays(folder: Path, found: tuple[str, ...]) -> None:
-    """Refuse DICOM files that belong to no series: GDCM leaves out what it cannot read."""
+    """Refuse slices that GDCM leaves out because it cannot read them.
+
+    It also leaves out what is no image (structured reports, presentation states); those have
+    another SOP class than the slices, and do no harm.
+    """
     known = {
-        Path(name).name
+        Path(name)
         for uid in found
         for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
     }
-    for path in sorted(folder.iterdir()):
-        if path.name in known or path.name.upper() == "DICOMDIR" or not path.is_file():
+    classes = {None, *map(_sop_class, known)}
+    for path in sorted(set(folder.iterdir()) - known):
+        if path.name.upper() == "DICOMDIR" or not path.is_file():
             continue
-        if path.suffix.lower() == ".dcm" or is_dicom(path):
+        if (path.suffix.lower() == ".dcm" or is_dicom(path)) and _sop_class(path) in classes:
             raise DamagedInput(
-                f"{folder}: {path.name} is damaged or no slice of a series; remove or replace it"
+                f"{folder}: {path.name} is damaged: it cannot be read as a slice; replace it, or "
+                "remove it if it is none"
             )
+
+
+def _sop_class(path: Path) -> bytes | None:
+    """Return the SOP class a file names at its start (0002,0002 of PS3.10), or None."""
+    with path.open("rb") as file:
+        start = file.read(1024)
+    _, _, rest = start.partition(b"\x02\x00\x02\x00UI")
+    length = int.from_bytes(rest[:2], "little")
+    uid = rest[2 : 2 + length]
+    return uid.rstrip(b"\0 ") if length and len(uid) == length else None
 
 
 def _choose(folder: Path, found: tuple[str, ...], series: str | None) -> str:
