@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from tiledseg.demo import CHANNELS, COVERS, ORGANS, TRAINING_SEEDS, make_phantom, make_scene
 from tiledseg.labels import ClassInfo, ClassSchema
 from tiledseg.models import ModelCard, create_network, save_model
-from tiledseg.normalize import Affine, Clip, Normalization
+from tiledseg.normalize import Linear, Clip, Normalization
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -53,7 +53,7 @@ SCENE = ModelCard(
         "norm": "batch",
     },
     multiple=4,
-    normalization=Normalization((Affine((0.0005,), (-0.5,)),)),
+    normalization=Normalization((Linear((0.0005,), (-0.5,)),)),
     locality="local",
     margin=32,
     spacing=(10.0, 10.0),
@@ -76,7 +76,7 @@ ORGAN = ModelCard(
         "norm": "batch",
     },
     multiple=4,
-    normalization=Normalization((Clip((-1000.0,), (1000.0,)), Affine((0.002,), (0.0,)))),
+    normalization=Normalization((Clip((-1000.0,), (1000.0,)), Linear((0.002,), (0.0,)))),
     locality="local",
     margin=32,
     spacing=(2.0, 1.6, 1.6),

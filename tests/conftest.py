@@ -42,7 +42,7 @@ def _write_model(
 
     from tiledseg.labels import ClassSchema
     from tiledseg.models import ModelCard, create_network, save_model
-    from tiledseg.normalize import Affine, Normalization
+    from tiledseg.normalize import Linear, Normalization
 
     values: dict[str, Any] = {
         "name": "small",
@@ -54,7 +54,7 @@ def _write_model(
         "window": (64,) * dims if dims == 2 else (24,) * dims,
         "architecture": {"name": "unet", "channels": [6, 8], "strides": [2], "norm": "batch"},
         "multiple": 2,
-        "normalization": Normalization((Affine((0.01,), (-1.0,)),)),
+        "normalization": Normalization((Linear((0.01,), (-1.0,)),)),
         "locality": "local",
         **changes,
     }

@@ -17,18 +17,19 @@ DOORS = {
     "SimpleITK": "io/_simpleitk/",
     "zarr": "io/_zarr.py",
     "dask": "io/_dask.py",
-    "pyogrio": "vector/_write.py",
+    "pyogrio": "vector/_features.py",
     "pyproj": "vector/_area.py",
     "skimage": "vector/_surfaces.py",
     "trimesh": "vector/_surfaces.py",
     "monai": "models/_monai.py",
     "onnxruntime": "models/_onnx.py",
+    "openvino": "models/_openvino.py",
     "psutil": ("engine/_machine.py",),
     "PIL": "report/",
     "jinja2": "report/_html.py",
-    "torch": ("models/", "engine/_sweep.py"),
+    "torch": ("models/", "engine/", "pipeline/_choose.py"),
 }
-CORE = ("errors", "box", "grid", "taper", "tiling", "budget", "labels", "normalize")
+CORE = ("errors", "box", "grid", "lattice", "taper", "tiling", "budget", "labels", "normalize")
 
 
 def imported(path: Path) -> set[str]:

@@ -35,7 +35,7 @@ def test_config_plans(
     card = tiledseg.load_model(config.model).card
     image = np.zeros((len(card.channels), *(300 if card.dims == 2 else 200,) * card.dims), np.uint8)
     job = tiledseg.plan(image, config.model, tiling=config.tiling)
-    with job.source:
+    with job:
         assert job.plan.planned >= 1
         assert job.plan.window[0] <= 512
 

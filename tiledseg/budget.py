@@ -1,4 +1,7 @@
-"""Bytes of host memory a run needs, and the largest core that fits; refuses before any work."""
+"""Bytes of memory a run needs, and the largest core that fits; refuses before any work.
+
+Host and device are counted apart. On the CPU the device is the host, and all counts there.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ class Cost:
 
     Args:
         reserved: Interpreter, libraries and weights: resident before any tile starts.
-        workspace: What one model call of a microbatch adds, measured once.
+        workspace: What one model call of a microbatch adds on the host, measured once.
         channels: Input channels of the source and of the model.
         itemsize: Bytes per source sample.
         outputs: Score channels of the model.
@@ -69,6 +72,8 @@ class Cost:
         block_rows: Rows the source reads at once.
         fixed: Caches and whole-image memory of readers, held all the time.
         after: Whole-image memory of writers and vectors, held once the tiles are done.
+        device_workspace: What weights and calls hold on a device with memory of its own; None:
+            the device is the host.
     """
 
     reserved: int
@@ -82,6 +87,20 @@ class Cost:
     block_rows: int = 1
     fixed: int = 0
     after: int = 0
+    device_workspace: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bytes that may be held at a time.
+
+    Args:
+        host: By the process on the host.
+        device: On a device with memory of its own, or None.
+    """
+
+    host: int
+    device: int | None = None
 
 
 def strip_rows(plan: TilePlan, block_rows: int) -> int:
@@ -105,41 +124,68 @@ def chunk_shape(plan: TilePlan) -> tuple[int, ...]:
     return tuple(chunks)
 
 
-def tile_bytes(plan: TilePlan, cost: Cost) -> int:
-    """Return the most bytes one tile holds at a time, besides the model's workspace."""
+def tile_bytes(plan: TilePlan, cost: Cost) -> tuple[int, int]:
+    """Return the most bytes one tile holds at a time, besides the model's workspace.
+
+    Returns:
+        What stays on the host, and what lies where the model is.
+    """
     inner_core = prod(plan.core[1:])
     inner_read = prod(
         min(c + 2 * w, max(w, n + plan.multiple))
         for c, w, n in zip(plan.core[1:], plan.window[1:], plan.grid.shape[1:], strict=True)
     )
     strip = strip_rows(plan, cost.block_rows)
-    # Raw samples, their float32 copy and one more while a normalisation step runs.
-    reading = 2 * strip * inner_read * (cost.channels * (cost.itemsize + 8) + 3)
-    inputs = (plan.window[0] + strip) * inner_read * (cost.channels * 4 + 1)
-    ring = plan.window[0] * inner_core * cost.outputs * 4
-    batch = 2 * plan.microbatch * prod(plan.window) * (cost.channels + 2 * cost.outputs) * 4
+    # Raw samples, their float32 copy and one more while a normalisation step runs; three masks.
+    reading = 2 * strip * inner_read * (cost.channels * (cost.itemsize + 8) + 4)
+    masks = (plan.window[0] + strip) * inner_read * 2
     per_sample = cost.label_bytes + cost.outputs * cost.score_bytes
     rows = 2 * (plan.window[0] + chunk_shape(plan)[0])
     writing = rows * inner_core * (per_sample + 2)
-    deciding = 64 * inner_core * (cost.outputs * 4 + 16)
-    return reading + inputs + ring + batch + writing + deciding
+    inputs = (plan.window[0] + strip) * inner_read * cost.channels * 4
+    ring = plan.window[0] * inner_core * cost.outputs * 4
+    window = prod(plan.window) * 4
+    # The gathered windows and a copy in the model's layout; a window's scores, whole on a GPU.
+    batch = 2 * plan.microbatch * window * cost.channels
+    piece = max(16_000_000, 3 * prod(plan.window[1:]) * cost.outputs * 4)
+    if cost.device_workspace is not None:
+        piece = 3 * window * cost.outputs
+    deciding = max(1 << 18, inner_core) * (cost.outputs * cost.score_bytes + 16)
+    return reading + masks + writing, inputs + ring + batch + piece + deciding
 
 
 def total_bytes(plan: TilePlan, cost: Cost) -> int:
-    """Return the most bytes the process holds during a run."""
-    tiles = cost.workers * (cost.workspace + tile_bytes(plan, cost))
+    """Return the most bytes the process holds on the host during a run."""
+    host, device = tile_bytes(plan, cost)
+    if cost.device_workspace is None:
+        host += device
+    tiles = cost.workers * (cost.workspace + host)
     rows = chunk_shape(plan)[0] * prod(plan.grid.shape[1:])
     assembling = rows * (cost.label_bytes + 4 + 2 * cost.outputs * cost.score_bytes)
     return cost.reserved + cost.fixed + max(tiles, cost.after + assembling)
 
 
-def fit_core(plan: TilePlan, cost: Cost, budget: int) -> TilePlan:
+def device_bytes(plan: TilePlan, cost: Cost) -> int:
+    """Return the most bytes held on a device of its own memory; 0 where there is none."""
+    if cost.device_workspace is None:
+        return 0
+    return cost.device_workspace + cost.workers * tile_bytes(plan, cost)[1]
+
+
+def fits(plan: TilePlan, cost: Cost, budget: Budget) -> bool:
+    """Whether a plan keeps within the budget."""
+    return total_bytes(plan, cost) <= budget.host and (
+        budget.device is None or device_bytes(plan, cost) <= budget.device
+    )
+
+
+def fit_core(plan: TilePlan, cost: Cost, budget: Budget) -> TilePlan:
     """Return the plan with the largest core that fits.
 
     Args:
         plan: A plan; its core is replaced.
         cost: What one tile costs.
-        budget: Bytes of host memory for the whole process.
+        budget: What may be held.
 
     Raises:
         BudgetExceeded: Even the smallest core does not fit; the sentence gives the numbers.
@@ -148,7 +194,7 @@ def fit_core(plan: TilePlan, cost: Cost, budget: int) -> TilePlan:
     parts = [ceil(e / LARGEST_CORE[n]) for e in plan.grid.shape]
     while True:
         fitted = replace(plan, core=_core(plan, parts))
-        if total_bytes(fitted, cost) <= budget:
+        if fits(fitted, cost, budget):
             return fitted
         # The extent along axis 0 costs no memory: only the inner axes are cut.
         axis = max(range(1, n), key=lambda a: fitted.core[a])
@@ -157,13 +203,13 @@ def fit_core(plan: TilePlan, cost: Cost, budget: int) -> TilePlan:
         parts[axis] += 1
 
 
-def check_core(plan: TilePlan, cost: Cost, budget: int) -> TilePlan:
+def check_core(plan: TilePlan, cost: Cost, budget: Budget) -> TilePlan:
     """Return the plan as it is, or refuse a core the user chose.
 
     Raises:
         BudgetExceeded: The core does not fit.
     """
-    if total_bytes(plan, cost) > budget:
+    if not fits(plan, cost, budget):
         raise _refusal(plan, cost, budget)
     return plan
 
@@ -174,16 +220,24 @@ def _core(plan: TilePlan, parts: list[int]) -> tuple[int, ...]:
     return tuple(min(c, n) for c, n in zip(lengths, plan.grid.shape, strict=True))
 
 
-def _refusal(plan: TilePlan, cost: Cost, budget: int) -> BudgetExceeded:
+def _refusal(plan: TilePlan, cost: Cost, budget: Budget) -> BudgetExceeded:
     need = total_bytes(plan, cost)
-    if cost.reserved + cost.fixed + cost.after > budget:
+    if need <= budget.host:
+        return BudgetExceeded(
+            f"tile core {plan.core} needs {format_bytes(device_bytes(plan, cost))} on the device, "
+            f"budget is {format_bytes(budget.device or 0)} "
+            f"({format_bytes(cost.device_workspace or 0)} of it taken by the model): raise "
+            "budget.device_memory, or lower tiling.window, tiling.core, runtime.microbatch or "
+            "runtime.workers"
+        )
+    if cost.reserved + cost.fixed + cost.after > budget.host:
         return BudgetExceeded(
             f"writing {plan.grid.shape} samples and their vectors needs {format_bytes(need)}, "
-            f"budget is {format_bytes(budget)}: raise budget.memory, leave out polygons or "
+            f"budget is {format_bytes(budget.host)}: raise budget.memory, leave out polygons or "
             "surfaces, or write to .zarr, which is written piece by piece"
         )
     return BudgetExceeded(
-        f"tile core {plan.core} needs {format_bytes(need)}, budget is {format_bytes(budget)} "
+        f"tile core {plan.core} needs {format_bytes(need)}, budget is {format_bytes(budget.host)} "
         f"({format_bytes(cost.reserved + cost.fixed)} of it taken before any tile, "
         f"{format_bytes(cost.workers * cost.workspace)} by the model): raise budget.memory, or "
         "lower tiling.window, tiling.core, runtime.microbatch or runtime.workers"

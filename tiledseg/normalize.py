@@ -2,10 +2,11 @@
 
 Statistics are never taken per tile. A step that needs the scene's statistics (`SceneRange`,
 `SceneScore`) is *fitted* once to a stated sample of the whole image and replaced by a plain
-`Affine` or `Clip`; only fitted chains reach the engine and the plan.
+`Linear` or `Clip`; only fitted chains reach the engine and the plan.
 
 Every step works on float32 samples, channels first, one sample at a time, so a sample's value does
-not depend on what was read together with it.
+not depend on what was read together with it. Steps take the module that computes, numpy unless the
+samples lie on a device: `torch` has functions of the same names.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ from .errors import ConfigError
 Floats = NDArray[np.float32]
 
 
-def _per_channel(values: tuple[float, ...], ndim: int) -> Floats:
-    return np.array(values, np.float32).reshape(-1, *(1,) * (ndim - 1))
+def _per_channel(values: tuple[float, ...], x: Any, xp: Any) -> Any:
+    """Return one value per channel, shaped to go with ``x`` and where ``x`` is."""
+    column = np.array(values, np.float32).reshape(-1, *(1,) * (x.ndim - 1))
+    return xp.asarray(column, device=x.device)
 
 
 @dataclass(frozen=True, slots=True)
-class Affine:
+class Linear:
     """``x * scale + offset``, one value for all channels or one per channel."""
 
-    kind: ClassVar[str] = "affine"
+    kind: ClassVar[str] = "linear"
     scale: tuple[float, ...] = (1.0,)
     offset: tuple[float, ...] = (0.0,)
 
-    def __call__(self, x: Floats) -> Floats:
+    def __call__(self, x: Any, xp: Any = np) -> Any:
         """Return ``x`` (c, *spatial) transformed."""
-        return x * _per_channel(self.scale, x.ndim) + _per_channel(self.offset, x.ndim)
+        return x * _per_channel(self.scale, x, xp) + _per_channel(self.offset, x, xp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,9 @@ class Clip:
     low: tuple[float, ...] = (0.0,)
     high: tuple[float, ...] = (1.0,)
 
-    def __call__(self, x: Floats) -> Floats:
+    def __call__(self, x: Any, xp: Any = np) -> Any:
         """Return ``x`` (c, *spatial) transformed."""
-        limited: Floats = np.clip(
-            x, _per_channel(self.low, x.ndim), _per_channel(self.high, x.ndim)
-        )
-        return limited
+        return xp.clip(x, _per_channel(self.low, x, xp), _per_channel(self.high, x, xp))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,10 @@ class Log:
     kind: ClassVar[str] = "log"
     scale: float = 1.0
 
-    def __call__(self, x: Floats) -> Floats:
+    def __call__(self, x: Any, xp: Any = np) -> Any:
         """Return ``x`` (c, *spatial) transformed."""
-        tiny = np.finfo(np.float32).tiny
-        logs: Floats = np.log(np.maximum(x * np.float32(self.scale) + np.float32(1), tiny))
-        return logs
+        tiny = float(np.finfo(np.float32).tiny)
+        return xp.log(xp.clip(x * self.scale + 1.0, tiny, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +75,11 @@ class Sigmoid:
     gain: float = 1.0
     offset: float = 0.0
 
-    def __call__(self, x: Floats) -> Floats:
+    def __call__(self, x: Any, xp: Any = np) -> Any:
         """Return ``x`` (c, *spatial) transformed."""
-        slope = x * np.float32(-self.gain) - np.float32(self.offset)
+        slope = x * -self.gain - self.offset
         with np.errstate(over="ignore"):  # exp of a large number is inf, and 1 / inf is right
-            squashed: Floats = np.float32(1) / (np.float32(1) + np.exp(slope))
-        return squashed
+            return 1.0 / (1.0 + xp.exp(slope))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ class SceneRange:
         ends = np.percentile(samples.astype(np.float64), [self.low, self.high], axis=1)
         span = np.where(ends[1] > ends[0], ends[1] - ends[0], 1.0)
         return (
-            Affine(_floats(1 / span), _floats(-ends[0] / span)),
+            Linear(_floats(1 / span), _floats(-ends[0] / span)),
             Clip((0.0,), (1.0,)),
         )
 
@@ -115,13 +113,13 @@ class SceneScore:
         """Return the fixed steps for valid ``samples``, (c, n)."""
         mean, std = samples.mean(axis=1, dtype=np.float64), samples.std(axis=1, dtype=np.float64)
         scale = 1 / np.where(std > 0, std, 1.0)
-        return (Affine(_floats(scale), _floats(-mean * scale)),)
+        return (Linear(_floats(scale), _floats(-mean * scale)),)
 
 
-Step = Affine | Clip | Log | Sigmoid
+Step = Linear | Clip | Log | Sigmoid
 SceneStep = SceneRange | SceneScore
 _STEPS: dict[str, type[Step] | type[SceneStep]] = {
-    s.kind: s for s in (Affine, Clip, Log, Sigmoid, SceneRange, SceneScore)
+    s.kind: s for s in (Linear, Clip, Log, Sigmoid, SceneRange, SceneScore)
 }
 
 
@@ -154,7 +152,7 @@ class Normalization:
         fixed: list[Step | SceneStep] = []
         values = samples.astype(np.float32)
         for step in self.steps:
-            new: tuple[Step, ...] = (Affine(),)
+            new: tuple[Step, ...] = (Linear(),)
             if not isinstance(step, SceneStep):
                 new = (step,)
             elif values.shape[1]:
@@ -168,13 +166,27 @@ class Normalization:
         """Return ``values`` (c, *spatial) in model units, float32, 0 where not ``valid``."""
         with np.errstate(over="ignore"):  # a nodata of -1.8e308 is -inf here and 0 on the next line
             x = np.ascontiguousarray(values, dtype=np.float32)
-        if not valid.all():
-            x = np.where(valid, x, np.float32(0))
+        normalized: Floats = self.apply(x, None if valid.all() else valid, np)
+        return normalized
+
+    def apply(self, x: Any, valid: Any | None, xp: Any) -> Any:
+        """Return float32 ``x`` (c, *spatial) in model units, 0 where not ``valid``.
+
+        Args:
+            x: Samples, wherever ``xp`` computes.
+            valid: Where they were measured, (*spatial), or None: everywhere.
+            xp: ``numpy`` or ``torch``.
+
+        Raises:
+            ConfigError: A step still waits for the scene's statistics.
+        """
+        if valid is not None:
+            x = xp.where(valid, x, 0.0)
         for step in self.steps:
             if isinstance(step, SceneStep):
                 raise ConfigError("a scene-wide normalisation must be fitted before it is applied")
-            x = step(x)
-        return x if valid.all() else np.where(valid, x, np.float32(0))
+            x = step(x, xp)
+        return x if valid is None else xp.where(valid, x, 0.0)
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return plain values that `from_list` turns back into this chain."""

@@ -13,11 +13,8 @@ function of the lattice alone, whatever the cores, their order or who computes t
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from functools import cached_property
 from itertools import product
 from math import ceil, prod
@@ -29,51 +26,8 @@ from numpy.typing import NDArray
 from .box import Box
 from .errors import ConfigError
 from .grid import Grid
+from .lattice import Lattice, starts
 from .taper import Taper, kept_range, normalized_profiles
-
-
-class Lattice(StrEnum):
-    """How window starts are placed along an axis.
-
-    ``aligned``: multiples of the stride; the last start is pulled in to the smallest multiple of
-    the model's ``multiple`` that still covers the edge. ``even``: nnU-Net's, evenly spread and
-    rounded. ``clamped``: MONAI's, multiples of the stride with the last ones moved inside.
-    """
-
-    ALIGNED = "aligned"
-    EVEN = "even"
-    CLAMPED = "clamped"
-
-
-def starts(kind: Lattice, extent: int, window: int, stride: int, multiple: int) -> tuple[int, ...]:
-    """Return the first sample of every window along an axis.
-
-    Args:
-        kind: How to place them.
-        extent: Samples of the image along the axis.
-        window: Samples of a window. Where it is longer than the image a single window is centred
-            (``even`` and ``clamped``, as their models pad) or starts at 0 (``aligned``).
-        stride: Largest distance between starts.
-        multiple: Starts of ``aligned`` are multiples of this.
-
-    >>> starts(Lattice.ALIGNED, 100, 32, 24, 8)
-    (0, 24, 48, 72)
-    >>> starts(Lattice.EVEN, 100, 32, 24, 8)
-    (0, 23, 45, 68)
-    >>> starts(Lattice.CLAMPED, 100, 32, 24, 8)
-    (0, 24, 48, 68)
-    """
-    if extent <= window:
-        return (0,) if kind is Lattice.ALIGNED else (-((window - extent) // 2),)
-    last = extent - window
-    count = ceil(last / stride) + 1
-    if kind is Lattice.EVEN:
-        # nnU-Net v2 compute_steps_for_sliding_window: round half to even, as numpy does.
-        step = last / (count - 1)  # first the mean step, then the products, as it does
-        return tuple(int(np.round(step * i)) for i in range(count))
-    if kind is Lattice.ALIGNED:
-        last = ceil(last / multiple) * multiple
-    return tuple(min(i * stride, last) for i in range(count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +63,7 @@ class ModelShape:
     multiple: int
     any_size: bool
     margin: int
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +94,7 @@ class TilePlan(Sequence[Tile]):
         core: Samples a tile owns.
         microbatch: Windows per model call; the last call of a tile is filled up.
         threads: Threads of one model call.
+        runtime: Library that runs the model.
         precision: Arithmetic of the model.
     """
 
@@ -153,6 +109,7 @@ class TilePlan(Sequence[Tile]):
     core: tuple[int, ...]
     microbatch: int = 1
     threads: int = 1
+    runtime: str = "torch"
     precision: str = "fp32"
 
     # ----------------------------------------------------------------- lattice
@@ -206,7 +163,9 @@ class TilePlan(Sequence[Tile]):
         index %= len(self)
         place = np.unravel_index(index, self.counts)
         start = tuple(int(p) * c for p, c in zip(place, self.core, strict=True))
-        core = Box.of_shape(self.core, start).intersect(self.grid.box)
+        return self._tile(index, Box.of_shape(self.core, start).intersect(self.grid.box))
+
+    def _tile(self, index: int, core: Box) -> Tile:
         spans = self.windows(core)
         low = tuple(axis[span.start] for axis, span in zip(self.starts, spans, strict=True))
         high = tuple(
@@ -228,6 +187,28 @@ class TilePlan(Sequence[Tile]):
             stop = int(np.searchsorted(lows, b, side="left"))
             spans.append(range(first, stop))
         return tuple(spans)
+
+    def halves(self, tile: Tile, chunks: tuple[int, ...]) -> tuple[Tile, Tile] | None:
+        """Return two tiles that share a tile's core, for when it does not fit into memory.
+
+        Args:
+            tile: The tile; both halves keep its number.
+            chunks: Extents that no border between the halves may cut, per axis.
+
+        Returns:
+            The halves, or None where the core is a single chunk on every axis but the first, along
+            which a tile costs no memory.
+        """
+        sizes = [(n, i) for i, n in enumerate(tile.core.shape) if i > 0 and n > chunks[i]]
+        if not sizes:
+            return None
+        extent, axis = max(sizes)
+        low, high = tile.core.start[axis], tile.core.stop[axis]
+        middle = low + ceil(extent / 2 / chunks[axis]) * chunks[axis]
+        return (
+            self._tile(tile.index, tile.core.along(axis, low, middle)),
+            self._tile(tile.index, tile.core.along(axis, middle, high)),
+        )
 
     def places(self, core: Box) -> Iterator[tuple[int, ...]]:
         """Return the windows of ``core`` as per-axis indices, in lattice order."""
@@ -262,6 +243,8 @@ class TilePlan(Sequence[Tile]):
             "extra_work": self.extra_work,
             "microbatch": self.microbatch,
             "threads": self.threads,
+            "runtime": self.runtime,
+            "precision": self.precision,
         }
 
     # ----------------------------------------------------------------- JSON
@@ -281,11 +264,6 @@ class TilePlan(Sequence[Tile]):
         plain["grid"] = Grid.from_dict(values["grid"])
         plain["taper"], plain["lattice"] = Taper(values["taper"]), Lattice(values["lattice"])
         return cls(**plain)
-
-    def digest(self) -> str:
-        """Return a sha256 of everything in the plan."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_plan(
@@ -309,7 +287,7 @@ def make_plan(
             raise ConfigError(f"tiling.{name} needs {n} positive numbers, got {value}")
     window = _window(grid, spec, model)
     margin = _margin(spec, model)
-    stride = spec.stride or _stride(window, margin, model.multiple)
+    stride = spec.stride or _stride(window, margin, model)
     for axis, (extent, w, s) in enumerate(zip(grid.shape, window, stride, strict=True)):
         if extent > w and s > w - 2 * margin:
             raise ConfigError(
@@ -371,8 +349,16 @@ def _margin(spec: TilingSpec, model: ModelShape) -> int:
     return model.margin if 2 * model.margin <= room else 0
 
 
-def _stride(window: tuple[int, ...], margin: int, multiple: int) -> tuple[int, ...]:
-    """3/4 of a window in 2-D and half a window in 3-D, as far as the margin allows."""
+def _stride(window: tuple[int, ...], margin: int, model: ModelShape) -> tuple[int, ...]:
+    """3/4 of a window in 2-D and half a window in 3-D, as far as the margin allows.
+
+    Where the margin makes a local model exact, windows overlap by what is dropped only: further
+    overlap would give the same result for more work.
+    """
     share = 0.75 if len(window) == 2 else 0.5
-    lengths = (min(round(w * share), w - 2 * margin) // multiple * multiple for w in window)
-    return tuple(max(s, multiple) for s in lengths)
+    if model.local and 0 < model.margin <= margin:
+        share = 1.0
+    lengths = (
+        min(round(w * share), w - 2 * margin) // model.multiple * model.multiple for w in window
+    )
+    return tuple(max(s, model.multiple) for s in lengths)

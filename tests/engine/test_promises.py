@@ -15,6 +15,7 @@ import torch
 
 import tiledseg
 from tiledseg.engine import (
+    Decision,
     Runner,
     SerialRunner,
     ThreadRunner,
@@ -60,7 +61,12 @@ def compute(
     schema = model.card.schema
     store = WorkStore.create(folder, plan, {}, (schema.dtype, schema.nodata), None)
     task = TileTask(
-        plan, source, model.card.normalization, model, schema.ids, schema.nodata, None, store
+        plan,
+        source,
+        model.card.normalization,
+        model,
+        Decision(schema.ids, schema.nodata, 0, None),
+        store,
     )
     tiles = list(plan)
     if order is not None:

@@ -11,7 +11,7 @@ import pytest
 
 import tiledseg
 from tiledseg.budget import chunk_shape
-from tiledseg.engine import SerialRunner, TileDone, TileTask, WorkStore
+from tiledseg.engine import Decision, SerialRunner, TileDone, TileTask, WorkStore
 from tiledseg.grid import Grid
 from tiledseg.io import MemorySource
 from tiledseg.models import load_model
@@ -28,7 +28,12 @@ def finished(tmp_path: Path, make_model: Callable[..., Path]) -> tuple[WorkStore
     schema = model.card.schema
     store = WorkStore.create(tmp_path / "w", plan, {}, (schema.dtype, schema.nodata), None)
     task = TileTask(
-        plan, source, model.card.normalization, model, schema.ids, schema.nodata, None, store
+        plan,
+        source,
+        model.card.normalization,
+        model,
+        Decision(schema.ids, schema.nodata, 0, None),
+        store,
     )
     SerialRunner().run(task, plan, lambda event: None)
     return store, task

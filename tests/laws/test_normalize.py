@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tiledseg.errors import ConfigError
 from tiledseg.normalize import (
-    Affine,
     Clip,
+    Linear,
     Log,
     Normalization,
     SceneRange,
@@ -27,7 +27,7 @@ from tiledseg.normalize import (
 SEEDS = st.integers(0, 2**32 - 1)
 FACTOR = st.floats(-9, 9).filter(lambda v: abs(v) > 0.01)
 FIXED = st.one_of(
-    st.builds(Affine, st.tuples(FACTOR) | st.tuples(*[FACTOR] * 3), st.tuples(st.floats(-9, 9))),
+    st.builds(Linear, st.tuples(FACTOR) | st.tuples(*[FACTOR] * 3), st.tuples(st.floats(-9, 9))),
     st.builds(Clip, st.tuples(st.floats(-9, 0)), st.tuples(*[st.floats(0.5, 9)] * 3)),
     st.builds(Log, st.floats(0.01, 99)),
     st.builds(Sigmoid, FACTOR, st.floats(-9, 9)),
@@ -45,7 +45,7 @@ def per_channel(values: tuple[float, ...]) -> np.ndarray:
 
 
 FORMULAS: dict[str, Callable[..., np.ndarray]] = {
-    "affine": lambda s, x: x * per_channel(s.scale) + per_channel(s.offset),
+    "linear": lambda s, x: x * per_channel(s.scale) + per_channel(s.offset),
     "clip": lambda s, x: np.clip(x, per_channel(s.low), per_channel(s.high)),
     "log": lambda s, x: np.log(s.scale * x + 1),
     "sigmoid": lambda s, x: 1 / (1 + np.exp(-(s.gain * x + s.offset))),
@@ -53,7 +53,7 @@ FORMULAS: dict[str, Callable[..., np.ndarray]] = {
 
 
 @given(FIXED, SEEDS)
-def test_a_step_follows_its_formula(step: Affine | Clip | Log | Sigmoid, seed: int) -> None:
+def test_a_step_follows_its_formula(step: Linear | Clip | Log | Sigmoid, seed: int) -> None:
     x = pixels(seed)
     x = np.abs(x) if step.kind == "log" else x
     with np.errstate(over="ignore"):
@@ -103,7 +103,7 @@ def test_what_is_not_valid_is_zero_and_touches_nothing(chain: Normalization, see
 def test_the_input_is_left_as_it_was(seed: int) -> None:
     values, valid = pixels(seed), np.ones((13, 17), bool)
     kept = values.copy()
-    Normalization((Affine((2.0,), (1.0,)), Clip(), Log(), Sigmoid()))(values, valid)
+    Normalization((Linear((2.0,), (1.0,)), Clip(), Log(), Sigmoid()))(values, valid)
     assert_array_equal(values, kept)
 
 
@@ -153,7 +153,7 @@ def test_a_scene_of_one_value_or_of_nothing_stays_finite(scene: SceneRange | Sce
 
 
 @given(st.lists(FIXED | SCENE, max_size=5))
-def test_json_keeps_the_chain(steps: list[Affine]) -> None:
+def test_json_keeps_the_chain(steps: list[Linear]) -> None:
     chain = Normalization(tuple(steps))
     assert Normalization.from_list(json.loads(json.dumps(chain.to_list()))) == chain
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from tiledseg.lattice import Lattice, starts
 from tiledseg.taper import Taper, normalized_profiles, profile
-from tiledseg.tiling import Lattice, starts
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

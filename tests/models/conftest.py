@@ -24,7 +24,7 @@ window: [64, 48]
 multiple: 4
 architecture: {name: unet, channels: [4, 8, 8], strides: [2, 2], norm: batch}
 normalization:
-- {kind: affine, scale: [0.1, 0.2], offset: [0]}
+- {kind: linear, scale: [0.1, 0.2], offset: [0]}
 - {kind: sigmoid, gain: 2}
 spacing: [10, 10]
 """

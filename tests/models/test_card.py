@@ -14,7 +14,7 @@ import yaml
 from tiledseg.errors import ConfigError
 from tiledseg.models import card_from_dict, card_to_dict, read_card
 from tiledseg.models._card import weights_path
-from tiledseg.normalize import Affine, Normalization, Sigmoid
+from tiledseg.normalize import Linear, Normalization, Sigmoid
 
 CARDS = sorted((Path(__file__).parents[2] / "configs/models").glob("*.yaml"))
 
@@ -32,7 +32,7 @@ def test_a_card_written_by_hand(values: dict[str, Any], tmp_path: Path) -> None:
     assert card.window == (64, 48)
     assert card.spacing == (10.0, 10.0)
     assert card.outputs == 3
-    assert card.normalization == Normalization((Affine((0.1, 0.2), (0,)), Sigmoid(2)))
+    assert card.normalization == Normalization((Linear((0.1, 0.2), (0,)), Sigmoid(2)))
     assert (card.activation, card.locality, card.margin) == ("softmax", "unknown", 0)
     assert read_card(tmp_path / "model.yaml") == card
 
@@ -95,12 +95,12 @@ WRONG = {
     "2-D orientation": ({"orientation": "LIA"}, "orientation: expected one of R/L, A/P and I/S"),
     "step kind": ({"normalization": [{"kind": "zscore"}]}, "unknown normalisation 'zscore'"),
     "step field": (
-        {"normalization": [{"kind": "affine", "gain": 1}]},
-        "normalisation 'affine': Affine.__init__() got an unexpected keyword argument 'gain'",
+        {"normalization": [{"kind": "linear", "gain": 1}]},
+        "normalisation 'linear': Linear.__init__() got an unexpected keyword argument 'gain'",
     ),
     "step length": (
-        {"normalization": [{"kind": "affine", "scale": [1, 2, 3]}]},
-        "normalization.affine.scale: expected 1 or 2 numbers, found [1, 2, 3]",
+        {"normalization": [{"kind": "linear", "scale": [1, 2, 3]}]},
+        "normalization.linear.scale: expected 1 or 2 numbers, found [1, 2, 3]",
     ),
     "step list": (
         {"normalization": [{"kind": "log", "scale": [1, 2]}]},
@@ -108,8 +108,8 @@ WRONG = {
     ),
     # YAML takes 1e-4, without a point, for a text.
     "step text": (
-        {"normalization": [{"kind": "affine", "scale": ["1e-4"]}]},
-        "normalization.affine.scale: expected 1 or 2 numbers, found ['1e-4']",
+        {"normalization": [{"kind": "linear", "scale": ["1e-4"]}]},
+        "normalization.linear.scale: expected 1 or 2 numbers, found ['1e-4']",
     ),
     "step infinite": (
         {"normalization": [{"kind": "clip", "high": [float("inf")]}]},

@@ -100,5 +100,5 @@ def test_damaged_files(make_onnx: MakeOnnx) -> None:
 
 
 def test_only_the_cpu(make_onnx: MakeOnnx) -> None:
-    with pytest.raises(ConfigError, match="ONNX models run on the cpu only"):
+    with pytest.raises(ConfigError, match="runs on the cpu only, not on cuda"):
         load_model(make_onnx(), "cuda")

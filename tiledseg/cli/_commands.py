@@ -24,7 +24,10 @@ app = typer.Typer(
 _FAILED_TILES = 3
 
 Image = Annotated[list[str], typer.Argument(help="Image; several are stacked as channels.")]
-ModelPath = Annotated[str, typer.Option("--model", "-m", help="Model folder, card or weights.")]
+ModelPath = Annotated[
+    list[str],
+    typer.Option("--model", "-m", help="Model folder, card or weights; several are averaged."),
+]
 Out = Annotated[
     str, typer.Option("--out", "-o", help="Class map: .tif, .nii.gz, .nrrd, .mha, .zarr")
 ]
@@ -38,6 +41,25 @@ Memory = Annotated[str | None, typer.Option(help="Host memory to stay within, li
 Workers = Annotated[int | None, typer.Option(help="Tiles computed at the same time.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of one model call.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N")]
+DeviceMemory = Annotated[str | None, typer.Option(help="GPU memory to stay within, like 10GB")]
+Runtime = Annotated[
+    str | None,
+    typer.Option(help="auto (the fastest that agrees), torch, compiled, onnxruntime or openvino"),
+]
+Precision = Annotated[
+    str | None, typer.Option(help="fp32, bf16, fp16, or auto (the fastest that agrees)")
+]
+Roi = Annotated[
+    str | None,
+    typer.Option(help="Part to process: polygon file, mask image, or xmin,ymin,xmax,ymax"),
+]
+SkipBelow = Annotated[
+    float | None, typer.Option(help="Windows wholly below this intensity are background.")
+]
+Tta = Annotated[
+    Literal["mirror", "turns", "all"] | None,
+    typer.Option(help="Average over mirrored, or turned, views of the input, or over both."),
+]
 Scores = Annotated[str | None, typer.Option(help="Also write the scores here.")]
 Polygons = Annotated[str | None, typer.Option(help="Also write polygons: .gpkg, .geojson, .fgb")]
 Surfaces = Annotated[str | None, typer.Option(help="Also write surfaces into this folder.")]
@@ -63,6 +85,12 @@ def segment(
     workers: Workers = None,
     threads: Threads = None,
     device: Device = None,
+    device_memory: DeviceMemory = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    roi: Roi = None,
+    skip_below: SkipBelow = None,
+    tta: Tta = None,
     scores: Scores = None,
     polygons: Polygons = None,
     surfaces: Surfaces = None,
@@ -76,10 +104,22 @@ def segment(
         image,
         model,
         {
-            "input": {"channels": _words(channels), "series": series},
+            "input": {
+                "channels": _words(channels),
+                "series": series,
+                "roi": roi,
+                "skip_below": skip_below,
+            },
             "tiling": {"window": _numbers(window), "stride": _numbers(stride), "margin": margin},
-            "runtime": {"workers": workers, "threads": threads, "device": device},
-            "budget": {"memory": memory},
+            "combine": _views(tta, model),
+            "runtime": {
+                "workers": workers,
+                "threads": threads,
+                "device": device,
+                "runtime": runtime,
+                "precision": precision,
+            },
+            "budget": {"memory": memory, "device_memory": device_memory},
             "output": {"scores": scores, "polygons": polygons, "surfaces": surfaces},
         },
         changes,
@@ -107,7 +147,9 @@ def plan(
     image: Annotated[
         list[str], typer.Argument(help="Image (several are stacked), or one config file.")
     ],
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Model.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Model; several are averaged.")
+    ] = None,
     channels: Channels = None,
     series: Series = None,
     window: Numbers = None,
@@ -115,24 +157,27 @@ def plan(
     margin: Margin = None,
     memory: Memory = None,
     workers: Workers = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    roi: Roi = None,
     changes: Set = None,
     as_json: Json = False,
 ) -> None:
     """Print tiles, windows, extra work and memory, and refuse early."""
     from .. import pipeline
 
-    if model is None:
+    if not model:
         values = _given(RunConfig.read(image[0], tuple(changes or ())))
     else:
         sections: dict[str, dict[str, Any]] = {
-            "input": {"channels": _words(channels), "series": series},
+            "input": {"channels": _words(channels), "series": series, "roi": roi},
             "tiling": {"window": _numbers(window), "stride": _numbers(stride), "margin": margin},
-            "runtime": {"workers": workers},
+            "runtime": {"workers": workers, "runtime": runtime, "precision": precision},
             "budget": {"memory": memory},
         }
         values = _values(image, model, sections, changes)
     job = pipeline.plan(**values)
-    with job.source:
+    with job:
         _print({**job.describe(), "warnings": list(job.warnings)}, as_json)
 
 
@@ -192,12 +237,15 @@ def demo(
 
 def _values(
     image: list[str],
-    model: str,
+    model: list[str],
     sections: dict[str, dict[str, Any]],
     changes: list[str] | None,
 ) -> dict[str, Any]:
     """Return settings of the options given; what was left out keeps its default."""
-    values: dict[str, Any] = {"image": image[0] if len(image) == 1 else image, "model": model}
+    values: dict[str, Any] = {
+        "image": image[0] if len(image) == 1 else image,
+        "model": model[0] if len(model) == 1 else model,
+    }
     for name, section in sections.items():
         given = {key: value for key, value in section.items() if value is not None}
         if given:
@@ -216,7 +264,7 @@ def _execute(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool) ->
     from ._progress import Bar
 
     job = pipeline.plan(fresh=fresh, **values)
-    with job.source, Bar(job.plan.planned, quiet) as bar:
+    with job, Bar(job.plan.planned, quiet) as bar:
         result = pipeline.execute(job, Path(values["out"]), fresh, bar)
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
@@ -231,6 +279,19 @@ def _print(values: dict[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(plain))
     else:
         typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def _views(tta: str | None, model: list[str]) -> dict[str, Any]:
+    """Return what `--tta` averages: mirror along every axis, turn in the plane, or both."""
+    from ..models import find_card
+
+    if tta is None:
+        return {}
+    dims = find_card(model[0]).dims
+    return {
+        "mirror": tuple(range(dims)) if tta != "turns" else None,
+        "quarter_turns": True if tta != "mirror" else None,
+    }
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

@@ -2,16 +2,19 @@
 
 from . import _machine as machine
 from ._assemble import Assembled, assemble
+from ._calibrate import Footprint, calibrate
 from ._events import Event, OnEvent, Receipt, TileDone, TileKept, TileLost, WindowsDone
 from ._runner import Runner, SerialRunner
 from ._store import WorkStore, locked
-from ._sweep import ScoreCoding, warm_up
+from ._sweep import Decision, ScoreCoding
 from ._task import TileTask
 from ._threads import ThreadRunner
 
 __all__ = [
     "Assembled",
+    "Decision",
     "Event",
+    "Footprint",
     "OnEvent",
     "Receipt",
     "Runner",
@@ -25,7 +28,7 @@ __all__ = [
     "WindowsDone",
     "WorkStore",
     "assemble",
+    "calibrate",
     "locked",
     "machine",
-    "warm_up",
 ]

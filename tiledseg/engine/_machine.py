@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import resource
 import sys
 from collections.abc import Callable
@@ -35,6 +36,15 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # a cluster's scheduler may have given fewer
         return min(physical, len(os.sched_getaffinity(0)))
     return physical
+
+
+def name() -> str:
+    """Return the processor's name, and how many cores of it are used."""
+    found = platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = next(line.partition(":")[2].strip() for line in lines if "model name" in line)
+    return f"{found}, {cores()} cores"
 
 
 def resident() -> int:

@@ -157,14 +157,15 @@ class WorkStore:
             try:
                 receipt = Receipt(**json.loads(path.read_text()))
                 tile = self.plan[receipt.tile]
-                whole = self._checksum(tile.core) == receipt.checksum
+                whole = self.checksum(tile.core) == receipt.checksum
             except (ValueError, TypeError, IndexError, OSError, RuntimeError):
                 continue  # torn by a crash: the tile is simply computed again
             if whole:
                 found[receipt.tile] = receipt
         return found
 
-    def _checksum(self, core: Box) -> int:
+    def checksum(self, core: Box) -> int:
+        """Return the CRC-32 of the class map of ``core``, row-major."""
         checksum = 0
         for row in range(core.start[0], core.stop[0], self._chunk_rows):
             rows = core.along(0, row, min(row + self._chunk_rows, core.stop[0]))

@@ -6,19 +6,19 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from numpy.typing import NDArray
-
-from ..budget import strip_rows
-from ..io import Source, read_padded
+from ..budget import chunk_shape, strip_rows
+from ..io import Roi, Source, read_padded
 from ..models import Model
 from ..normalize import Normalization, measured
 from ..tiling import Tile, TilePlan
 from ._events import Receipt
+from ._lane import open_lane, out_of_memory
+from ._rings import Strip
 from ._store import WorkStore
-from ._sweep import ScoreCoding, Slab, Strip, Sweep
+from ._sweep import Decision, Slab, Sweep
 
 T = TypeVar("T")
 
@@ -32,28 +32,53 @@ class TileTask:
         source: The image, in the model's orientation.
         normalization: Fitted, from the source's intensities to model units.
         model: The network.
-        labels: Label of every output channel.
-        nodata: Label of samples that were not measured.
-        coding: How scores are stored, or None.
+        decision: What becomes of scores.
         store: Where results and receipts go.
+        roi: Where a result is wanted; None: everywhere.
+        skip_below: Windows in which every intensity is below this are air: background, without
+            asking the model. None: ask it always.
     """
 
     plan: TilePlan
     source: Source
     normalization: Normalization
     model: Model
-    labels: NDArray[Any]
-    nodata: int
-    coding: ScoreCoding | None
+    decision: Decision
     store: WorkStore
+    roi: Roi | None = None
+    skip_below: float | None = None
 
     def __call__(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
         """Compute one tile, write its core and its receipt."""
         began = time.perf_counter()
+        receipt = self._compute(tile, on_windows)
+        receipt = replace(receipt, seconds=time.perf_counter() - began)
+        self.store.keep(receipt)
+        return receipt
+
+    def _compute(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
+        """Compute a tile, in halves where memory runs out: the bytes are the same."""
+        try:
+            return self._sweep(tile, on_windows)
+        except Exception as error:
+            halves = self.plan.halves(tile, chunk_shape(self.plan))
+            if halves is None or not out_of_memory(error):
+                raise
+        parts = [self._compute(half, on_windows) for half in halves]
+        return Receipt(
+            tile.index,
+            sum(part.evaluated for part in parts),
+            sum(part.skipped for part in parts),
+            self.store.checksum(tile.core),
+            sum(part.seconds for part in parts),
+            {key: sum(part.waited[key] for part in parts) for key in parts[0].waited},
+        )
+
+    def _sweep(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
         depth = strip_rows(self.plan, self.source.blocks[0])
         waited = {"reading": 0.0, "writing": 0.0}
         checksum = 0
-        sweep = Sweep(self.model, self.plan, tile, self.labels, self.nodata, self.coding)
+        sweep = Sweep(self.model, self.plan, tile, self.decision)
         writer = self.store.writer(tile)
         with Ahead(self._strips(tile, depth)) as strips, Behind() as later:
             timed = _timed(strips, waited)
@@ -63,26 +88,22 @@ class TileTask:
                 later.do(_bind(writer.write, slab))
                 waited["writing"] += time.perf_counter() - paused
             later.do(writer.finish)
-        receipt = Receipt(
-            tile.index,
-            sweep.evaluated,
-            sweep.skipped,
-            checksum,
-            time.perf_counter() - began,
-            waited,
-        )
-        self.store.keep(receipt)
-        return receipt
+        return Receipt(tile.index, sweep.evaluated, sweep.skipped, checksum, 0.0, waited)
 
     def _strips(self, tile: Tile, depth: int) -> Iterator[Strip]:
         """Read the tile's box in strips that end where the file's blocks end."""
+        lane = open_lane(self.normalization, self.model.device)
         row, stop = tile.read.start[0], tile.read.stop[0]
         while row < stop:
             end = min(row - row % depth + depth, stop)
             box = tile.read.along(0, row, end)
             values, valid = read_padded(self.source, box, self.plan.padding)
             valid = measured(values, valid)
-            yield Strip(row, self.normalization(values, valid), valid)
+            wanted = valid if self.roi is None else valid & self.roi.mask(box)
+            busy = wanted
+            if self.skip_below is not None:
+                busy = wanted & (values >= self.skip_below).any(axis=0)
+            yield Strip(row, lane(values, valid), wanted, busy)
             row = end
 
 

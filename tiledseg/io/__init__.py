@@ -15,14 +15,19 @@ from ._base import Padding, Sink, SinkSpec, Source, centred_picks, read_padded
 from ._files import settle, temporary_beside, write_text, writing
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._orient import OrientedSink, OrientedSource
+from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
 from ._stack import StackedSource
 
 __all__ = [
+    "BoxRoi",
+    "MaskRoi",
     "MemorySink",
     "MemorySource",
     "OrientedSink",
     "OrientedSource",
     "Padding",
+    "PolygonRoi",
+    "Roi",
     "Sink",
     "SinkSpec",
     "Source",
@@ -36,6 +41,7 @@ __all__ = [
     "polygonize",
     "read_padded",
     "read_schema",
+    "reproject",
     "settle",
     "temporary_beside",
     "write_text",
@@ -51,6 +57,7 @@ _LAZY = {
     "create_array": "._zarr",
     "open_array": "._zarr",
     "polygonize": "._rasterio",
+    "reproject": "._rasterio",
 }
 
 

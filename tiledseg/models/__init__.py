@@ -8,18 +8,42 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, DamagedInput
-from ._base import Model, ModelCard
+from ._base import Activation, Model, ModelCard, Precision, Runtime, RuntimeName
+from ._cache import cache_folder
 from ._card import card_from_dict, card_to_dict, read_card, weights_path
+from ._combine import Average, CombinedModel, combine, turns_of
+from ._exported import Graph
+from ._runtime import check_runtime, reference, runtimes
+from ._scores import activate, decide
+from ._trial import AGREEMENT, Trial, class_maps, try_out
 
 __all__ = [
+    "AGREEMENT",
+    "Activation",
+    "Average",
+    "CombinedModel",
     "Model",
     "ModelCard",
+    "Precision",
+    "Runtime",
+    "RuntimeName",
+    "Trial",
+    "activate",
+    "cache_folder",
     "card_from_dict",
     "card_to_dict",
+    "class_maps",
+    "combine",
     "create_network",
+    "decide",
+    "find_card",
     "load_model",
     "read_card",
+    "reference",
+    "runtimes",
     "save_model",
+    "try_out",
+    "turns_of",
 ]
 
 
@@ -36,17 +60,24 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'tiledseg.models' has no attribute {name!r}")
 
 
-def load_model(path: str | Path, device: str = "cpu", threads: int | None = None) -> Model:
+def load_model(
+    path: str | Path,
+    device: str = "cpu",
+    threads: int = 1,
+    runtime: Runtime | None = None,
+) -> Model:
     """Load a model.
 
     Args:
         path: Folder with ``model.yaml``, a card (.yaml), a .safetensors file with its card inside,
             or an .onnx file with its card beside it (same name, .yaml).
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: Threads of one call for libraries that ask for it when loading; None: their own.
+        threads: Threads of one call, for libraries that ask for it when loading.
+        runtime: Library and precision; None takes the model's reference.
 
     Raises:
-        ConfigError: No such file, or card and weights do not fit together.
+        ConfigError: No such file, or card and weights do not fit together, or this runtime cannot
+            run them.
         DamagedInput: The weights are damaged, or not those the card was written for.
         MissingBackend: The library that runs this kind of weights is not installed.
     """
@@ -60,13 +91,37 @@ def load_model(path: str | Path, device: str = "cpu", threads: int | None = None
             "they are damaged or another version"
         )
     card = replace(card, sha256=digest)
+    runtime = runtime or reference(card)
+    check_runtime(card, device, runtime)
     if card.format == "onnx":
-        from ._onnx import load_onnx
+        return _graph_model(card, lambda shape: weights, threads, runtime)
+    from ._torch import load_network, torch_model
 
-        return load_onnx(card, weights, device, threads)
-    from ._torch import load_torch
+    network = load_network(card, weights)
+    if runtime.name in ("torch", "compiled"):
+        return torch_model(card, network, device, runtime)
+    from ._export import exported
 
-    return load_torch(card, weights, device)
+    return _graph_model(card, lambda shape: exported(network, card, shape), threads, runtime)
+
+
+def find_card(path: str | Path) -> ModelCard:
+    """Return the card of a model without loading its weights.
+
+    Args and errors are those of `load_model`.
+    """
+    return _find(Path(path))[0]
+
+
+def _graph_model(card: ModelCard, graph: Graph, threads: int, runtime: Runtime) -> Model:
+    """Return the model of a graph, through the library the runtime names."""
+    if runtime.name == "openvino":
+        from ._openvino import OpenVinoModel
+
+        return OpenVinoModel(card, runtime, graph, threads)
+    from ._onnx import load_onnx
+
+    return load_onnx(card, graph, threads)
 
 
 def _find(place: Path) -> tuple[ModelCard, Path]:

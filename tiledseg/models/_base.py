@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import nn
 
 from ..labels import ClassSchema
 from ..normalize import Normalization
 
 Activation = Literal["softmax", "sigmoid", "none"]
 Locality = Literal["local", "global", "unknown"]
+RuntimeName = Literal["torch", "compiled", "onnxruntime", "openvino"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Runtime(NamedTuple):
+    """A library and the arithmetic it uses."""
+
+    name: RuntimeName
+    precision: Precision = "fp32"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.precision}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +88,16 @@ class Model(ABC):
     """A network ready to run.
 
     ``model(x)`` takes normalised float32 (n, c, *window) on `device` and returns the raw output
-    (n, k, *window) on the same device, float32. It may be called from several threads at once.
-    For one n, a sample's output must not depend on its neighbours in the batch.
+    (n, k, *window) on the same device, float32. It may be called from several threads at once; the
+    result may be overwritten by the same thread's next call. For one n, a sample's output must not
+    depend on its neighbours in the batch.
     """
 
     card: ModelCard
     device: torch.device
+    runtime: Runtime = Runtime("torch")
     threads: int | None = None  # fixed when loaded, where the library wants that
+    network: nn.Module | None = None  # where there is one whose layers can be looked at
 
     @abstractmethod
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

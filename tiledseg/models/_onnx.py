@@ -1,4 +1,4 @@
-"""ONNX files through ONNX Runtime: the only door to it."""
+"""ONNX graphs through ONNX Runtime: the only door to it."""
 
 from __future__ import annotations
 
@@ -8,57 +8,61 @@ import numpy as np
 import torch
 
 from ..errors import ConfigError, DamagedInput, MissingBackend
-from ._base import Model, ModelCard
+from ._base import ModelCard, Runtime
+from ._exported import Call, ExportedModel, Graph
 
 try:
     import onnxruntime as ort
 except ImportError:
-    raise MissingBackend("onnxruntime", "onnx", "a model in ONNX format") from None
+    raise MissingBackend("onnxruntime", "onnx", "--runtime onnxruntime") from None
 
 
-class OnnxModel(Model):
-    """A network in ONNX Runtime on the CPU, float32."""
+class OnnxModel(ExportedModel):
+    """A graph in ONNX Runtime, float32."""
 
-    device = torch.device("cpu")
+    def __init__(self, card: ModelCard, graph: Graph, threads: int) -> None:
+        super().__init__(card, Runtime("onnxruntime"), graph, threads)
 
-    def __init__(self, card: ModelCard, session: ort.InferenceSession, threads: int | None) -> None:
-        self.card, self.threads = card, threads
-        self._session = session
-        self._input = session.get_inputs()[0].name
-        self._one_by_one = session.get_inputs()[0].shape[0] == 1
+    def _prepare(self, path: Path, shape: tuple[int, ...]) -> Call:
+        session = _session(path, self.threads or 1)
+        name = session.get_inputs()[0].name
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return raw outputs (n, k, *window) for inputs (n, c, *window)."""
-        if self._one_by_one and len(x) > 1:
-            return torch.cat([self(x[i : i + 1]) for i in range(len(x))])
-        feed = {self._input: np.ascontiguousarray(x.numpy())}
-        return torch.from_numpy(self._session.run(None, feed)[0])
+        def call(x: torch.Tensor) -> torch.Tensor:
+            values = x.numpy()
+            raw = [session.run(None, {name: values[i : i + 1]})[0] for i in range(len(values))]
+            return torch.from_numpy(raw[0] if len(raw) == 1 else np.concatenate(raw))
+
+        return call
 
 
-def load_onnx(card: ModelCard, weights: Path, device: str, threads: int | None) -> Model:
-    """Load an ONNX file.
+def load_onnx(card: ModelCard, graph: Graph, threads: int) -> OnnxModel:
+    """Return the model of an ONNX file, checked against its card at once.
 
     Raises:
-        ConfigError: Its input is not what the card says, or the device is not the CPU.
+        ConfigError: Its input is not what the card says.
         DamagedInput: It is no ONNX file.
     """
-    if device != "cpu":
-        raise ConfigError(f"runtime.device {device!r}: ONNX models run on the cpu only")
+    model = OnnxModel(card, graph, threads)
+    if card.format == "onnx":
+        path = graph((1, len(card.channels), *card.window))
+        _check(card, path, _session(path, threads))
+    return model
+
+
+def _session(path: Path, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads
     # Spinning threads would take the cores that reading and writing need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Only what this run needs is kept between calls: the arena never gives memory back.
     options.enable_mem_pattern = False
     try:
-        session = ort.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
         first = " ".join(str(error).split())[:200]
-        raise DamagedInput(f"{weights} is not a usable ONNX file: {first}") from None
-    _check(card, weights, session)
-    return OnnxModel(card, session, threads)
+        raise DamagedInput(f"{path} is not a usable ONNX file: {first}") from None
 
 
 def _check(card: ModelCard, weights: Path, session: ort.InferenceSession) -> None:

@@ -6,6 +6,7 @@ Nothing else in the package knows all the parts. `prepare` decides everything an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ..config import RunConfig
 from ..engine import Event, OnEvent, machine
 from ..errors import ConfigError
-from ..models import Model, ModelCard
+from ..models import Model, ModelCard, Precision, Runtime, RuntimeName, find_card, reference
 from ..models import load_model as _load
 from ._describe import describe
 from ._job import Job, prepare
@@ -37,7 +38,7 @@ __all__ = [
 
 def segment(
     image: Any,
-    model: Predictor | str | Path,
+    model: Predictor | str | Path | Sequence[str | Path],
     out: str | Path | None = None,
     *,
     fresh: bool = False,
@@ -49,7 +50,7 @@ def segment(
     Args:
         image: File, folder, URL, a list of those (stacked as channels), a numpy, dask or zarr
             array, or an xarray DataArray; channels first where there are several.
-        model: What `load_model` takes or returned.
+        model: What `load_model` takes or returned; several are averaged.
         out: Class map to write; the suffix is the format. None keeps it in memory.
         fresh: Discard unfinished work of an earlier run instead of finishing it.
         on_event: Told of windows and tiles as they finish, from one thread at a time.
@@ -67,14 +68,14 @@ def segment(
         OutputFailed: A result could not be written.
     """
     job = plan(image, model, out, fresh=fresh, **settings)
-    with job.source:
+    with job:
         target = None if out is None else Path(out)
         return execute(job, target, fresh, on_event or _ignore)
 
 
 def plan(
     image: Any,
-    model: Predictor | str | Path,
+    model: Predictor | str | Path | Sequence[str | Path],
     out: str | Path | None = None,
     *,
     fresh: bool = False,
@@ -82,7 +83,7 @@ def plan(
 ) -> Job:
     """Decide how an image would be segmented, without doing it.
 
-    Args and errors are those of `segment`. The caller closes the job's source.
+    Args and errors are those of `segment`. The caller closes the job.
     """
     config = RunConfig.parse(
         {
@@ -94,8 +95,7 @@ def plan(
     )
     _spare_inputs(config)
     folder = None if out is None or fresh else work_folder(Path(out))
-    network = model.model if isinstance(model, Predictor) else model
-    return prepare(config, image, network, folder)
+    return prepare(config, image, _models(model), folder)
 
 
 class Predictor:
@@ -124,7 +124,13 @@ class Predictor:
         return np.asarray(result.array)
 
 
-def load_model(path: str | Path, device: str = "cpu", threads: int | None = None) -> Predictor:
+def load_model(
+    path: str | Path,
+    device: str = "cpu",
+    threads: int | None = None,
+    runtime: RuntimeName | None = None,
+    precision: Precision = "fp32",
+) -> Predictor:
     """Load a model.
 
     Args:
@@ -132,14 +138,16 @@ def load_model(path: str | Path, device: str = "cpu", threads: int | None = None
             or an .onnx file with its card beside it.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Threads of one model call; None takes every core.
+        runtime: Library that runs it; None takes the reference (torch, or ONNX Runtime).
+        precision: Arithmetic: ``fp32``, ``bf16``, or ``fp16`` on a GPU.
 
     Raises:
         ConfigError: No such file, or a card that does not fit the weights.
         DamagedInput: The weights are not what the card says.
         MissingBackend: The library that runs this kind of weights is not installed.
     """
-    threads = threads or machine.cores()
-    return Predictor(_load(path, device=device, threads=threads), str(path))
+    chosen = Runtime(runtime or reference(find_card(path)).name, precision)
+    return Predictor(_load(path, device, threads or machine.cores(), chosen), str(path))
 
 
 def _spare_inputs(config: RunConfig) -> None:
@@ -163,8 +171,16 @@ def _named(image: Any) -> str | list[str]:
     return type(image).__name__
 
 
-def _model_name(model: Predictor | str | Path) -> str:
-    return model.uri if isinstance(model, Predictor) else str(model)
+def _models(model: Predictor | str | Path | Sequence[str | Path]) -> Model | list[str | Path]:
+    if isinstance(model, Predictor):
+        return model.model
+    return [model] if isinstance(model, str | Path) else list(model)
+
+
+def _model_name(model: Predictor | str | Path | Sequence[str | Path]) -> str | list[str]:
+    if isinstance(model, Predictor):
+        return model.uri
+    return str(model) if isinstance(model, str | Path) else [str(part) for part in model]
 
 
 def _ignore(event: Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isqrt, prod
 from pathlib import Path
@@ -13,15 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import vector
-from ..budget import Cost, check_core, fit_core, format_bytes, parse_bytes, total_bytes
+from ..budget import (
+    Budget,
+    Cost,
+    check_core,
+    device_bytes,
+    fit_core,
+    format_bytes,
+    parse_bytes,
+    total_bytes,
+)
 from ..config import RunConfig
-from ..engine import ScoreCoding, WorkStore, machine, warm_up
+from ..engine import Decision, Footprint, ScoreCoding, WorkStore, machine
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
-from ..io import OrientedSource, Source, open_source
-from ..models import Model, ModelCard, load_model
+from ..io import OrientedSource, Roi, Source, open_source
+from ..models import Model, ModelCard, Runtime
 from ..normalize import Normalization, measured
 from ..tiling import ModelShape, TilePlan, make_plan
+from ._choose import Choice, Question, choose
+from ._network import Networks
+from ._roi import open_roi
 
 #: Most samples per axis, and in all, of the decimated image that the picture and scene statistics
 #: are taken from. 256 along every axis keeps a common head scan whole.
@@ -45,7 +58,9 @@ class Job:
         normalization: Fitted to the image.
         plan: Lattice and tiles.
         cost: What a tile costs.
-        budget: Bytes of host memory.
+        budget: Bytes of host and device memory.
+        roi: Where a result is wanted, or None: everywhere.
+        choice: How the model is run, and why.
         overview: Decimated image, (c, *s), and where it was measured.
         warnings: What the user should know.
     """
@@ -58,7 +73,9 @@ class Job:
     normalization: Normalization
     plan: TilePlan
     cost: Cost
-    budget: int
+    budget: Budget
+    roi: Roi | None
+    choice: Choice
     overview: tuple[NDArray[Any], NDArray[np.bool_]]
     warnings: tuple[str, ...]
 
@@ -77,6 +94,13 @@ class Job:
         return ScoreCoding(kind, _SCORE_SCALES.get(self.config.output.score_type), nodata)
 
     @property
+    def decision(self) -> Decision:
+        """What becomes of scores."""
+        schema = self.card.schema
+        air = 0 if schema.background is None else schema.ids.tolist().index(schema.background)
+        return Decision(schema.ids, schema.nodata, air, self.coding)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Everything besides the plan that the result's bytes depend on, as JSON values."""
         return {
@@ -91,24 +115,43 @@ class Job:
             "normalization": self.normalization.to_list(),
             "device": str(self.model.device),
             "scores": self.config.output.score_type if self.config.output.scores else None,
+            "roi": None if self.roi is None else self.roi.fingerprint(),
+            "skip_below": self.config.input.skip_below,
         }
+
+    def close(self) -> None:
+        """Give back the image and the roi."""
+        self.source.close()
+        if self.roi is not None:
+            self.roi.close()
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def describe(self) -> dict[str, Any]:
         """Return the figures a person wants before a long run."""
         figures = self.plan.describe()
         figures["memory"] = format_bytes(total_bytes(self.plan, self.cost))
-        figures["budget"] = format_bytes(self.budget)
-        return figures
+        figures["budget"] = format_bytes(self.budget.host)
+        if self.budget.device is not None:
+            figures["device_memory"] = format_bytes(device_bytes(self.plan, self.cost))
+            figures["device_budget"] = format_bytes(self.budget.device)
+        return {**figures, **self.choice.describe()}
 
 
-def prepare(config: RunConfig, image: Any, model: Model | str | Path, folder: Path | None) -> Job:
-    """Decide everything, reading no more than the header and a decimated image.
+def prepare(
+    config: RunConfig, image: Any, models: Model | Sequence[str | Path], folder: Path | None
+) -> Job:
+    """Decide everything, reading no more than the header, a decimated image and some windows.
 
     Args:
         config: The settings.
         image: What to segment.
-        model: A loaded model, or where it is.
-        folder: Where unfinished work of this run may lie; its core is taken over.
+        models: A loaded model, or where it is, or where the members of an ensemble are.
+        folder: Where unfinished work of this run may lie; its core and runtime are taken over.
 
     Raises:
         ConfigError: Settings, model and image do not fit together.
@@ -116,43 +159,38 @@ def prepare(config: RunConfig, image: Any, model: Model | str | Path, folder: Pa
     """
     machine.use_few_arenas()
     threads = config.runtime.threads or _threads(config.runtime.workers)
-    if isinstance(model, Model):
-        if model.threads is not None and config.runtime.threads not in (None, model.threads):
-            raise ConfigError(
-                f"runtime.threads {config.runtime.threads}: the model was loaded for "
-                f"{model.threads} threads; load it again with threads={config.runtime.threads}"
-            )
-        threads = model.threads or threads
-    else:
-        model = load_model(model, device=config.runtime.device, threads=threads)
+    networks = Networks(config, models, threads)
+    model = networks.open(networks.asked)
     _check_vectors(config, model.card.dims)
+    _check_air(config, model.card)
     opened = _open(config, image, model.card)
     try:
-        return _decide(config, opened, model, threads, folder)
+        return _decide(config, opened, networks, model, folder)
     except BaseException:
         opened.close()
         raise
 
 
 def _decide(
-    config: RunConfig, opened: Source, model: Model, threads: int, folder: Path | None
+    config: RunConfig, opened: Source, networks: Networks, first: Model, folder: Path | None
 ) -> Job:
-    """Decide how to segment an open image with a loaded model."""
-    card = model.card
-    source, axes = _orient(opened, card)
-    normalization, overview = _look(source, card)
-    plan = _plan(config, source.grid, card, threads)
-    fit = fit_core if config.tiling.core is None else check_core
+    """Decide how to segment an open image with a model in its first candidate runtime."""
+    source, axes = _orient(opened, first.card)
+    roi = None if config.input.roi is None else open_roi(config.input.roi, source)
+    normalization, overview = _look(source, first.card)
+    plan = _plan(config, source.grid, first.card, networks.threads)
     stored = None if folder is None else WorkStore.stored_plan(folder)
+    before = None if stored is None else Runtime(stored[0].runtime, stored[0].precision)  # type: ignore[arg-type]
+    count = config.runtime.microbatch
+    chosen = choose(Question(networks, first, plan, count, source, normalization, before))
+    plan, fit = chosen.plan, fit_core if config.tiling.core is None else check_core
     if stored is not None and config.tiling.core is None and stored[0].grid == plan.grid:
         plan, fit = replace(plan, core=stored[0].core), check_core
-    budget = _budget(config)
-    reserved = machine.resident()  # before the model keeps memory of its own for later calls
-    workspace = machine.growth(lambda: warm_up(model, plan))
-    cost = _cost(config, source, card, reserved, workspace)
+    budget = _budget(config, chosen.footprint)
+    cost = _cost(config, source, first.card, chosen.footprint, roi)
     return Job(
         config=config,
-        model=model,
+        model=chosen.model,
         source=source,
         axes=axes,
         grid=opened.grid,
@@ -160,17 +198,18 @@ def _decide(
         plan=fit(plan, cost, budget),
         cost=cost,
         budget=budget,
+        roi=roi,
+        choice=chosen.choice,
         overview=overview,
-        warnings=tuple(_warnings(opened, plan, card)),
+        warnings=tuple(_warnings(opened, plan, first.card)),
     )
 
 
 def _plan(config: RunConfig, grid: Grid, card: ModelCard, threads: int) -> TilePlan:
-    shape = ModelShape(card.window, card.multiple, card.any_size, card.margin)
-    plan = make_plan(grid, config.tiling, shape, 1, threads)
-    # torch's fp32 3-D convolution at batch 1 takes another, 2.5 times slower, kernel.
-    usual = 1 if card.dims == 2 else min(2, prod(len(axis) for axis in plan.starts))
-    return replace(plan, microbatch=config.runtime.microbatch or usual)
+    shape = ModelShape(
+        card.window, card.multiple, card.any_size, card.margin, card.locality == "local"
+    )
+    return make_plan(grid, config.tiling, shape, 1, threads)
 
 
 def require_same(job: Job, folder: Path) -> None:
@@ -206,6 +245,19 @@ def _check_vectors(config: RunConfig, dims: int) -> None:
         vector.check_polygon_format(Path(config.output.polygons))
     if config.output.surfaces is not None and dims != 3:
         raise ConfigError("surfaces are made of volumes; for a 2-D image ask for polygons")
+
+
+def _check_air(config: RunConfig, card: ModelCard) -> None:
+    """Refuse to skip air where no class could be given to it.
+
+    Raises:
+        ConfigError: The model has no background.
+    """
+    if config.input.skip_below is not None and card.schema.background is None:
+        raise ConfigError(
+            f"input.skip_below makes air background, but model {card.name!r} names no background "
+            "class: leave it out, or name one in the card"
+        )
 
 
 def _short(value: Any) -> str:
@@ -297,14 +349,17 @@ def _warnings(source: Source, plan: TilePlan, card: ModelCard) -> list[str]:
 # --------------------------------------------------------------------- memory
 
 
-def _budget(config: RunConfig) -> int:
-    if config.budget.memory is not None:
-        return parse_bytes(config.budget.memory)
-    return machine.resident() + machine.available() // 2
+def _budget(config: RunConfig, footprint: Footprint) -> Budget:
+    host, device = config.budget.memory, config.budget.device_memory
+    free = footprint.device_free
+    return Budget(
+        parse_bytes(host) if host else machine.resident() + machine.available() // 2,
+        None if free is None else parse_bytes(device) if device else free * 9 // 10,
+    )
 
 
 def _cost(
-    config: RunConfig, source: Source, card: ModelCard, reserved: int, workspace: int
+    config: RunConfig, source: Source, card: ModelCard, footprint: Footprint, roi: Roi | None
 ) -> Cost:
     """Return what tiles cost, and what readers, writers and vectors hold besides."""
     labels = card.schema.dtype.itemsize
@@ -323,8 +378,9 @@ def _cost(
     if config.output.surfaces is not None:
         after += vector.surfaces_need(source.grid.shape)
     return Cost(
-        reserved=reserved,
-        workspace=workspace,
+        reserved=footprint.reserved,
+        workspace=footprint.workspace,
+        device_workspace=None if footprint.device_free is None else footprint.device_workspace,
         channels=len(source.channels),
         itemsize=source.dtype.itemsize,
         outputs=card.outputs,
@@ -332,6 +388,7 @@ def _cost(
         score_bytes=scores,
         workers=config.runtime.workers,
         block_rows=source.blocks[0],
-        fixed=source.working_bytes,
+        fixed=source.working_bytes
+        + (0 if roi is None else roi.working_bytes * config.runtime.workers),
         after=after,
     )

@@ -13,7 +13,17 @@ from ..config import RunConfig
 from ..engine import Assembled, Receipt, machine
 from ._job import Job
 
-_PACKAGES = ("tiledseg", "torch", "numpy", "rasterio", "SimpleITK", "zarr", "monai", "onnxruntime")
+_PACKAGES = (
+    "tiledseg",
+    "torch",
+    "numpy",
+    "rasterio",
+    "SimpleITK",
+    "zarr",
+    "monai",
+    "onnxruntime",
+    "openvino",
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,14 @@ def resolved(job: Job) -> RunConfig:
     """Return the config with every default that the bytes depend on written out."""
     plan = job.plan
     tiling = replace(job.config.tiling, window=plan.window, stride=plan.stride, margin=plan.margin)
-    runtime = replace(job.config.runtime, threads=plan.threads, microbatch=plan.microbatch)
+    name, precision = job.model.runtime
+    runtime = replace(
+        job.config.runtime,
+        runtime=name,
+        precision=precision,
+        threads=plan.threads,
+        microbatch=plan.microbatch,
+    )
     return job.config.model_copy(update={"tiling": tiling, "runtime": runtime})
 
 
@@ -117,6 +134,7 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
     busy = max(sum(ran.waited.values()), 0.0)
     return {
         "input": job.source.uri,
+        **job.choice.describe(),
         "model": f"{job.card.name} ({(job.card.sha256 or '')[:12]})",
         "image": " x ".join(map(str, plan.grid.shape)),
         "window": " x ".join(map(str, plan.window)),
@@ -128,6 +146,7 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         "windows_planned": ran.planned,
         "windows_evaluated": ran.evaluated,
         "windows_skipped": ran.skipped,
+        "share_skipped": f"{ran.skipped / max(1, ran.planned):.1%}",
         "extra_work": f"{plan.extra_work:.1%}",
         "nodata_samples": ran.unmeasured,
         "seam_figure": None if ran.seam is None else round(ran.seam, 3),
@@ -135,8 +154,9 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         "seconds_assembling": round(ran.seconds[1], 2),
         "samples_per_second": round(samples / seconds) if seconds else None,
         "seconds_the_model_waited": round(busy, 2),
+        "share_the_model_waited": f"{busy / seconds:.1%}" if seconds else None,
         "peak_memory": format_bytes(ran.peak_memory),
-        "memory_budget": format_bytes(job.budget),
+        "memory_budget": format_bytes(job.budget.host),
     }
 
 

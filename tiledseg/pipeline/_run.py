@@ -134,16 +134,15 @@ def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Resul
 
 def _compute(job: Job, store: WorkStore, tally: _Tally) -> None:
     """Run every tile that has no receipt."""
-    schema = job.card.schema
     task = TileTask(
         job.plan,
         job.source,
         job.normalization,
         job.model,
-        schema.ids,
-        schema.nodata,
-        job.coding,
+        job.decision,
         store,
+        job.roi,
+        job.config.input.skip_below,
     )
     workers = job.config.runtime.workers
     runner = SerialRunner() if workers == 1 else ThreadRunner(workers)

@@ -13,7 +13,7 @@ from ..grid import Grid
 from ..io import polygonize
 from ..labels import ClassSchema
 from ._area import polygon_area, to_lonlat
-from ._write import check_polygon_format, write_features
+from ._features import check_polygon_format, write_features
 
 #: Bytes per sample of class map, masks and outlines; 13 were measured on the demo's land cover.
 _BYTES_PER_SAMPLE = 24

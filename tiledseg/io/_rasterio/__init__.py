@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from ._shapes import polygonize
+from ._shapes import burn, polygonize, reproject
 from ._sink import RasterSink, read_schema
 from ._source import RasterSource, open_raster
 
-__all__ = ["RasterSink", "RasterSource", "open_raster", "polygonize", "read_schema"]
+__all__ = [
+    "RasterSink",
+    "RasterSource",
+    "burn",
+    "open_raster",
+    "polygonize",
+    "read_schema",
+    "reproject",
+]

@@ -1,14 +1,24 @@
-"""Class map -> outlines."""
+"""Class map -> outlines, and outlines -> mask; outlines from one CRS to another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
-from rasterio.features import shapes
+from rasterio.crs import CRS
+from rasterio.features import geometry_mask, shapes
 from rasterio.transform import Affine
+from rasterio.warp import transform_geom
+
+from ...errors import ConfigError
+from ._source import reason
+
+#: rasterio silences a warning while it burns, which several threads at once undo for each other.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def polygonize(
@@ -24,6 +34,68 @@ def polygonize(
     Returns:
         Pairs of a GeoJSON-like polygon and its label.
     """
-    transform = Affine(*affine[:2].ravel().tolist())
+    transform = _transform(affine)
     for shape, label in shapes(class_map, mask=wanted, connectivity=4, transform=transform):
         yield shape, int(label)
+
+
+def burn(
+    geometries: Sequence[Any], shape: tuple[int, ...], affine: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return the samples whose centre lies in a polygon: GDAL's default rule.
+
+    Args:
+        geometries: shapely or GeoJSON-like polygons in world coordinates; none gives all False.
+        shape: (y, x).
+        affine: Edge-registered 3 x 3 matrix, (x, y) index -> world.
+
+    Returns:
+        bool, (y, x).
+    """
+    if not geometries or 0 in shape:
+        return np.zeros(shape, dtype=np.bool_)
+    with _ONE_AT_A_TIME:
+        mask = geometry_mask(geometries, shape, _transform(affine), invert=True)
+    return np.asarray(mask, dtype=np.bool_)
+
+
+def reproject(geometries: Sequence[Any], source: str, target: str) -> list[Any]:
+    """Return polygons in another CRS.
+
+    Vertices are moved, edges between them stay straight: a long edge of few vertices can run
+    off the line it was in the source CRS. A polygon across the antimeridian is cut there.
+
+    Args:
+        geometries: shapely polygons and multipolygons, (x, y) or (longitude, latitude).
+        source: Their CRS, as WKT or ``EPSG:4326``.
+        target: The CRS wanted.
+
+    Raises:
+        ConfigError: There is no way from one CRS to the other, or not for all vertices.
+    """
+    try:
+        before, after = CRS.from_user_input(source), CRS.from_user_input(target)
+        if before == after:
+            return list(geometries)
+        plain = [shapely.geometry.mapping(g) for g in geometries]
+        moved = [shapely.geometry.shape(g) for g in transform_geom(before, after, plain)]
+    except Exception as error:  # GDAL's own errors have no public base class in rasterio
+        raise ConfigError(
+            f"polygons in {_name(source)} cannot be brought into the image's CRS "
+            f"{_name(target)}: {reason(error)}; give polygons in the image's CRS"
+        ) from error
+    if not all(np.isfinite(g.bounds).all() for g in moved):
+        raise ConfigError(
+            f"polygons in {_name(source)} reach beyond the image's CRS {_name(target)}; cut them "
+            "to the surroundings of the image"
+        )
+    return moved
+
+
+def _transform(affine: NDArray[np.float64]) -> Affine:
+    return Affine(*affine[:2].ravel().tolist())
+
+
+def _name(crs: str) -> str:
+    """Return a CRS as a person calls it: the first quoted words of WKT."""
+    return crs.split('"')[1] if crs.count('"') > 1 else crs

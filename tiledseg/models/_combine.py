@@ -1,0 +1,137 @@
+"""Several networks, or one network in several turns of the input, as one model: their mean."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from itertools import product
+from math import lcm
+from typing import Literal
+
+import torch
+
+from ..errors import ConfigError
+from ._base import Locality, Model, ModelCard
+from ._scores import activate
+
+#: From what is known best to what is feared most: a mean is as global as its most global member.
+_DOUBT: tuple[Locality, ...] = ("local", "unknown", "global")
+
+
+Average = Literal["scores", "logits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Quarter turns in the plane of the last two axes, then mirrored axes; 0 is the first axis."""
+
+    quarters: int
+    mirrored: tuple[int, ...]
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` (n, c, *s) turned."""
+        turned = torch.rot90(x, self.quarters, (-2, -1)) if self.quarters else x
+        return turned.flip([axis + 2 for axis in self.mirrored]) if self.mirrored else turned
+
+    def undo(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` (n, k, *s) turned back."""
+        plain = x.flip([axis + 2 for axis in self.mirrored]) if self.mirrored else x
+        return torch.rot90(plain, -self.quarters, (-2, -1)) if self.quarters else plain
+
+
+def turns_of(mirror: tuple[int, ...], quarter_turns: bool, dims: int) -> tuple[Turn, ...]:
+    """Return the different views of an image, the plain one first.
+
+    Args:
+        mirror: Axes to mirror, array order from 0, in all combinations (nnU-Net's mirroring).
+        quarter_turns: Whether to turn by 90 degrees in the plane of the last two axes.
+        dims: Axes of the image.
+
+    Raises:
+        ConfigError: An axis that the image does not have.
+
+    >>> len(turns_of((0, 1), True, 2)), len(turns_of((0, 1, 2), False, 3))
+    (8, 8)
+    """
+    if any(axis not in range(dims) for axis in mirror):
+        raise ConfigError(
+            f"combine.mirror {list(mirror)}: a {dims}-D image has axes 0 to {dims - 1}"
+        )
+    found: dict[bytes, Turn] = {}
+    probe = torch.arange(2 * 3**dims).reshape(2, 1, *(3,) * dims)
+    flips = [(False, True) if axis in mirror else (False,) for axis in range(dims)]
+    for quarters in range(4 if quarter_turns else 1):
+        for flip in product(*flips):
+            turn = Turn(quarters, tuple(axis for axis, on in enumerate(flip) if on))
+            # Two mirrored axes are half a turn: each view is taken once.
+            found.setdefault(turn.apply(probe).contiguous().numpy().tobytes(), turn)
+    return tuple(found.values())
+
+
+class CombinedModel(Model):
+    """The mean of models and turns, in scores or in logits.
+
+    Args:
+        members: Models of the same classes and channels on the same device.
+        turns: Views of the input, from `turns_of`.
+        average: Average scores (after the activation) or logits (before it).
+
+    Raises:
+        ConfigError: The members do not fit together.
+    """
+
+    def __init__(self, members: list[Model], turns: tuple[Turn, ...], average: Average) -> None:
+        self._members, self._turns, self._average = members, turns, average
+        self.card = _card(members, turns, average)
+        first = members[0]
+        self.device, self.runtime, self.threads = first.device, first.runtime, first.threads
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the mean (n, k, *window) for inputs (n, c, *window)."""
+        if any(turn.quarters % 2 for turn in self._turns) and x.shape[-1] != x.shape[-2]:
+            raise ConfigError(
+                f"combine.quarter_turns needs windows as high as wide, got {tuple(x.shape[2:])}"
+            )
+        total = torch.zeros((len(x), self.card.outputs, *x.shape[2:]), device=self.device)
+        for member, turn in product(self._members, self._turns):
+            raw = member(turn.apply(x))
+            if self._average == "scores":
+                raw = activate(raw.transpose(0, 1), member.card.activation).transpose(0, 1)
+            total += turn.undo(raw)
+        return total / (len(self._members) * len(self._turns))
+
+
+def combine(members: list[Model], turns: tuple[Turn, ...], average: Average) -> Model:
+    """Return the mean of models and turns; a single model in its plain view is itself.
+
+    Raises:
+        ConfigError: The members do not fit together.
+    """
+    if len(members) == 1 and len(turns) == 1:
+        return members[0]
+    return CombinedModel(members, turns, average)
+
+
+def _card(members: list[Model], turns: tuple[Turn, ...], average: Average) -> ModelCard:
+    """Return the card of the mean."""
+    cards = [member.card for member in members]
+    first = cards[0]
+    for other in cards[1:]:
+        for name in ("dims", "channels", "schema", "normalization", "orientation", "single_output"):
+            one, two = getattr(first, name), getattr(other, name)
+            if one != two:
+                raise ConfigError(
+                    f"models {first.name!r} and {other.name!r} cannot be averaged: their {name} "
+                    "differ"
+                )
+    identity = repr(([card.sha256 for card in cards], turns, average))
+    return replace(
+        first,
+        name=" + ".join(dict.fromkeys(card.name for card in cards)),
+        sha256=hashlib.sha256(identity.encode()).hexdigest(),
+        activation="none" if average == "scores" else first.activation,
+        multiple=lcm(*(card.multiple for card in cards)),
+        any_size=all(card.any_size for card in cards),
+        locality=max((card.locality for card in cards), key=_DOUBT.index),
+        margin=max(card.margin for card in cards),
+    )

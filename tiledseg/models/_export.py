@@ -1,0 +1,76 @@
+"""A torch network -> ONNX file in the user's cache, for the runtimes that need one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError, OutputFailed
+from ._base import ModelCard
+from ._cache import cache_folder
+
+
+def exported(network: nn.Module, card: ModelCard, shape: tuple[int, ...]) -> Path:
+    """Return the ONNX file of a network for one window, made now if the cache has none.
+
+    The name is the sha256 of everything the file depends on: weights, architecture, shape, torch.
+
+    Args:
+        network: The network, in evaluation mode.
+        card: Its card, with the sha256 of the weights.
+        shape: Input of the graph, (1, c, *window). Extents are fixed: networks ask for them while
+            they run, and a graph with free extents is slower.
+
+    Raises:
+        ConfigError: torch cannot export this network.
+        OutputFailed: The cache cannot be written.
+    """
+    key = json.dumps([card.sha256, card.architecture, shape, torch.__version__], sort_keys=True)
+    path = cache_folder() / "onnx" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.onnx"
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(suffix=".partial", dir=path.parent)
+        os.close(descriptor)
+    except OSError as error:
+        raise OutputFailed(
+            f"the cache {path.parent} cannot be written ({error.strerror}): point TILEDSEG_CACHE "
+            "at a folder that can, or use --runtime torch"
+        ) from None
+    try:
+        _export(network, card, shape, partial)
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+    return path
+
+
+def _export(network: nn.Module, card: ModelCard, shape: tuple[int, ...], path: str) -> None:
+    silence = contextlib.redirect_stdout(io.StringIO())
+    with warnings.catch_warnings(), silence, torch.inference_mode():
+        warnings.simplefilter("ignore")  # tracing warns of every extent it takes as fixed
+        try:
+            # The tracing exporter: a second where the other takes several, and no onnxscript.
+            torch.onnx.export(
+                network,
+                (torch.zeros(shape),),
+                path,
+                dynamo=False,
+                input_names=["x"],
+                output_names=["y"],
+            )
+        except Exception as error:  # the exporter's errors share no base but Exception
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"model {card.name!r} cannot be exported to ONNX ({reason}): use --runtime torch"
+            ) from None

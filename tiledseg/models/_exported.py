@@ -1,0 +1,51 @@
+"""What runtimes of exported graphs have in common: one graph per window shape, made when needed."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ._base import Model, ModelCard, Runtime
+
+#: Where the ONNX file for an input (1, c, *window) is.
+Graph = Callable[[tuple[int, ...]], Path]
+#: Runs windows (n, c, *window) and returns raw outputs (n, k, *window).
+Call = Callable[[torch.Tensor], torch.Tensor]
+
+
+class ExportedModel(Model):
+    """A graph in a library of its own, on the CPU.
+
+    Every window is a call of its own: a graph has one extent, and a sample's bits cannot depend on
+    what it shares a microbatch with.
+
+    Args:
+        card: Its card.
+        runtime: Library and precision.
+        graph: Gives the ONNX file for a shape.
+        threads: Threads of one call.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, card: ModelCard, runtime: Runtime, graph: Graph, threads: int) -> None:
+        self.card, self.runtime, self.threads = card, runtime, threads
+        self._graph = graph
+        self._calls: dict[tuple[int, ...], Call] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return raw outputs (n, k, *window) for inputs (n, c, *window)."""
+        shape = tuple(x.shape)
+        with self._lock:
+            if shape not in self._calls:
+                self._calls[shape] = self._prepare(self._graph((1, *shape[1:])), shape)
+        return self._calls[shape](x.contiguous())
+
+    @abstractmethod
+    def _prepare(self, path: Path, shape: tuple[int, ...]) -> Call:
+        """Load the graph at ``path`` for inputs of ``shape``, (n, c, *window)."""

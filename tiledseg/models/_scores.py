@@ -1,0 +1,36 @@
+"""Raw outputs -> scores -> the best channel."""
+
+from __future__ import annotations
+
+import torch
+
+from ._base import Activation
+
+
+def activate(
+    raw: torch.Tensor, activation: Activation, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the scores of raw outputs (k, ...), in ``out`` of the same shape where it is given."""
+    if activation == "softmax":
+        return torch.softmax(raw, dim=0) if out is None else torch.softmax(raw, dim=0, out=out)
+    if activation == "sigmoid":
+        return torch.sigmoid(raw, out=out)
+    return raw.clone() if out is None else out.copy_(raw)
+
+
+def decide(scores: torch.Tensor) -> torch.Tensor:
+    """Return the best channel of scores (k, ...) as uint8 or int16 indices; ties: the first.
+
+    A single channel gives 1 where it exceeds 0.5. Compare and select, because `torch.argmax`
+    promises nothing about ties.
+    """
+    if len(scores) == 1:
+        return (scores[0] > 0.5).to(torch.uint8)
+    best = scores[0].clone()
+    kind = torch.uint8 if len(scores) < 256 else torch.int16
+    index = torch.zeros(best.shape, dtype=kind, device=scores.device)
+    for channel in range(1, len(scores)):
+        better = scores[channel] > best
+        index.masked_fill_(better, channel)
+        torch.maximum(best, scores[channel], out=best)
+    return index

@@ -1,0 +1,99 @@
+"""Trying a model out on some windows: how fast it is, and whether it still says the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ..errors import TiledsegError
+from ._base import Model, Runtime
+from ._scores import activate, decide
+
+#: Share of samples whose class must be that of the reference: below it a faster way to run a model
+#: is never taken unasked.
+AGREEMENT = 0.999
+#: Seconds of timed calls that make a figure, and most calls.
+_SECONDS, _CALLS = 1.0, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How one way to run a model did.
+
+    Args:
+        runtime: Library and precision.
+        microbatch: Windows per call.
+        seconds: Per window, the fastest call.
+        agreement: Share of samples with the reference's class; None where it failed.
+        problem: Why it failed, or empty.
+    """
+
+    runtime: Runtime
+    microbatch: int
+    seconds: float
+    agreement: float | None
+    problem: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; `from_dict` turns them back."""
+        return {**asdict(self), "runtime": list(self.runtime)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Trial:
+        """Return the trial `to_dict` described.
+
+        Raises:
+            TypeError: The values are not those of a trial.
+        """
+        return cls(**{**values, "runtime": Runtime(*values["runtime"])})
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it agrees well enough to be taken unasked."""
+        return self.agreement is not None and self.agreement >= AGREEMENT
+
+
+def class_maps(model: Model, windows: torch.Tensor, microbatch: int) -> torch.Tensor:
+    """Return the best channel of every sample, (n, *window), for windows (n, c, *window)."""
+    found = []
+    with torch.inference_mode():
+        for batch in _batches(windows, microbatch):
+            raw = model(batch.to(model.device))
+            found += [decide(activate(r, model.card.activation)).cpu() for r in raw]
+    return torch.stack(found[: len(windows)])
+
+
+def try_out(model: Model, windows: torch.Tensor, microbatch: int, expected: torch.Tensor) -> Trial:
+    """Run a model on windows (n, c, *window) and compare with the ``expected`` class maps."""
+    try:
+        found = class_maps(model, windows, microbatch)
+        seconds = _fastest(model, next(_batches(windows, microbatch)).to(model.device))
+    except (TiledsegError, RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200]
+        return Trial(model.runtime, microbatch, float("inf"), None, reason)
+    same = float((found == expected).double().mean())
+    return Trial(model.runtime, microbatch, seconds / microbatch, same)
+
+
+def _fastest(model: Model, batch: torch.Tensor) -> float:
+    """Return the seconds of the fastest of a few calls."""
+    times: list[float] = []
+    with torch.inference_mode():
+        while len(times) < _CALLS and sum(times) < _SECONDS:
+            began = time.perf_counter()
+            model(batch)
+            if model.device.type == "cuda":
+                torch.cuda.synchronize(model.device)
+            times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _batches(windows: torch.Tensor, microbatch: int) -> Iterator[torch.Tensor]:
+    """Yield full microbatches; the last is filled up."""
+    for batch in torch.split(windows, microbatch):
+        missing = microbatch - len(batch)
+        yield torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])])

@@ -1,0 +1,95 @@
+"""What the user calls the region of interest -> Roi."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import vector
+from ..errors import ConfigError
+from ..io import BoxRoi, MaskRoi, OrientedSource, PolygonRoi, Roi, Source, open_source, reproject
+
+_POLYGON_FILES = (".gpkg", ".geojson", ".json", ".fgb", ".shp")
+
+
+def open_roi(roi: str | Path | Sequence[float], source: Source) -> Roi:
+    """Open the region of interest of an image.
+
+    Args:
+        roi: Bounds in world units, as numbers or as text with commas: (xmin, ymin, xmax, ymax),
+            for a volume (xmin, ymin, zmin, xmax, ymax, zmax), in mm LPS where it lies in patient
+            space. Or a path: a polygon file (.gpkg, .geojson, .json, .fgb, .shp) for a 2-D image,
+            or an image on the same grid, wanted where it is measured and not zero; a volume may
+            be stored along other axes. Polygons are brought into the image's CRS; where image or
+            polygons have none, coordinates are taken as the image's own.
+        source: The image, in the model's orientation.
+
+    Raises:
+        ConfigError: There is no such file, it does not fit the image, or it misses the image.
+        DamagedInput: The file is not what it claims to be.
+        GridMismatch: A mask lies on another grid.
+    """
+    numbers = _numbers(roi)
+    if numbers is not None:
+        return _box(numbers, source)
+    path = str(roi)
+    _require_there(path)
+    if path.lower().endswith(_POLYGON_FILES):
+        return _polygons(Path(path), source)
+    return _mask(path, source)
+
+
+def _numbers(roi: str | Path | Sequence[float]) -> tuple[float, ...] | None:
+    """Return the bounds a roi consists of, or None where it is a path."""
+    if isinstance(roi, Path) or (isinstance(roi, str) and "," not in roi):
+        return None
+    try:
+        return tuple(float(part) for part in (roi.split(",") if isinstance(roi, str) else roi))
+    except (TypeError, ValueError):
+        if isinstance(roi, str):  # a comma in a file's name
+            return None
+        raise ConfigError(f"roi {roi!r} must be numbers or a path; give bounds or a file") from None
+
+
+def _require_there(path: str) -> None:
+    remote = ":" in path or path.startswith("/vsi")
+    if not remote and not Path(path).exists():
+        raise ConfigError(
+            f"roi {path!r} must be bounds like 100,200,300,400 or a file, found no such file; "
+            "give one that is there"
+        )
+
+
+def _box(numbers: tuple[float, ...], source: Source) -> Roi:
+    n = source.grid.ndim
+    if len(numbers) != 2 * n:
+        order = "xmin, ymin, xmax, ymax" if n == 2 else "xmin, ymin, zmin, xmax, ymax, zmax"
+        raise ConfigError(
+            f"roi bounds of a {n}-D image are {2 * n} numbers, found {len(numbers)}; give {order}"
+        )
+    return BoxRoi(source.grid, tuple(zip(numbers[:n], numbers[n:], strict=True)))
+
+
+def _polygons(path: Path, source: Source) -> Roi:
+    if source.grid.ndim != 2:
+        raise ConfigError(
+            f"roi {path} holds polygons, which need a 2-D image, and {source.uri} is a volume; "
+            "give bounds or a mask volume"
+        )
+    polygons, crs = vector.read_polygons(path)
+    wanted = source.grid.space.crs
+    if crs is not None and wanted is not None:
+        polygons = reproject(polygons, crs, wanted)
+    return PolygonRoi(source.grid, polygons, str(path))
+
+
+def _mask(path: str, source: Source) -> Roi:
+    mask = open_source(path, dims=2 if source.grid.ndim == 2 else 3)
+    try:
+        codes = source.grid.orientation
+        if codes is not None and mask.grid.orientation not in (None, codes):
+            return MaskRoi(source.grid, OrientedSource(mask, codes))
+        return MaskRoi(source.grid, mask)
+    except BaseException:
+        mask.close()
+        raise

@@ -1,0 +1,145 @@
+"""Vector files; the only door to pyogrio."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, DamagedInput, TiledsegError, UnknownFormat
+from ..io import settle, temporary_beside, writing
+
+_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
+
+
+def check_polygon_format(path: Path) -> str:
+    """Return GDAL's driver for a file name.
+
+    Raises:
+        UnknownFormat: No vector format here has this suffix.
+    """
+    if path.suffix.lower() not in _DRIVERS:
+        raise UnknownFormat(f"cannot write polygons to {path}: known are {', '.join(_DRIVERS)}")
+    return _DRIVERS[path.suffix.lower()]
+
+
+def write_features(
+    path: Path,
+    polygons: list[shapely.Polygon],
+    fields: dict[str, NDArray[np.generic]],
+    crs: str | None,
+) -> None:
+    """Write polygons and their fields whole or not at all.
+
+    Args:
+        path: Final name; the suffix is the format.
+        polygons: One per feature.
+        fields: Name -> one value per feature.
+        crs: WKT, or None.
+
+    Raises:
+        OutputFailed: The file cannot be written.
+    """
+    driver = check_polygon_format(path)
+    partial = temporary_beside(path)
+    partial.unlink(missing_ok=True)
+    options = {"SPATIAL_INDEX": "YES"} if driver != "GeoJSON" else {"RFC7946": "YES"}
+    try:
+        with writing(path), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'crs' was not provided")  # an image may have none
+            pyogrio.raw.write(
+                str(partial),
+                shapely.to_wkb(np.array(polygons, dtype=object)),
+                list(fields.values()),
+                list(fields),
+                geometry_type="Polygon",
+                crs=crs,
+                driver=driver,
+                layer=path.stem,
+                layer_options=options,
+            )
+            settle(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_polygons(path: Path) -> tuple[list[shapely.Geometry], str | None]:
+    """Read the polygons of a vector file.
+
+    Of several layers the first that holds polygons is taken. Heights are dropped, and so are
+    features without a geometry.
+
+    Args:
+        path: Anything OGR reads: .gpkg, .geojson, .fgb, .shp and so on.
+
+    Returns:
+        Polygons and multipolygons, and their CRS as text (``EPSG:32633`` or WKT), or None where
+        the file names none. GeoJSON that names none is in EPSG:4326, longitude first (RFC 7946).
+
+    Raises:
+        ConfigError: There is no such file, or it holds no polygons, or other geometries too.
+        DamagedInput: It is not what it claims to be.
+    """
+    if not path.exists():
+        raise ConfigError(f"there is no file {path}")
+    try:
+        _check_whole(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a ring that is not closed: shapely refuses it below
+            return _first_polygons(path)
+    except TiledsegError:
+        raise
+    except Exception as error:  # a cut FlatGeobuf comes out as IndexError
+        told = " ".join(str(error).split())[:200]
+        raise DamagedInput(
+            f"{path} cannot be read as polygons ({told}); open it in QGIS and export it again"
+        ) from error
+
+
+def _first_polygons(path: Path) -> tuple[list[shapely.Geometry], str | None]:
+    found: list[str] = []
+    for layer, kind in pyogrio.list_layers(str(path)):
+        if kind is None or "Point" in kind or "Line" in kind:  # cheap to know: never read
+            found.append(str(kind or "table"))
+            continue
+        meta, _, wkb, _ = pyogrio.raw.read(str(path), layer=layer, columns=[], force_2d=True)
+        shapes = [] if wkb is None else [g for g in shapely.from_wkb(wkb) if g is not None]
+        kinds = sorted({g.geom_type for g in shapes})
+        if "Polygon" in kinds or "MultiPolygon" in kinds:
+            _require_polygons(path, layer, kinds)
+            return [g for g in shapes if not g.is_empty], meta["crs"]
+        found += kinds or ["nothing"]
+    if not found:  # a FlatGeobuf cut within its header
+        raise DamagedInput(f"{path} must hold layers, found none; export it again")
+    raise ConfigError(
+        f"{path} holds no polygons: found {', '.join(found)}; give a file with a layer of polygons"
+    )
+
+
+def _require_polygons(path: Path, layer: str, kinds: list[str]) -> None:
+    others = [kind for kind in kinds if kind not in ("Polygon", "MultiPolygon")]
+    if others:
+        raise ConfigError(
+            f"layer {layer!r} of {path} must hold polygons only, found {', '.join(others)} too; "
+            "take those out"
+        )
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a cut shapefile, whose lost features OGR gives as features without a geometry.
+
+    The header holds the length of the file in 16-bit words.
+    """
+    if path.suffix.lower() != ".shp":
+        return
+    with path.open("rb") as file:
+        header = file.read(28)
+    claimed, size = 2 * int.from_bytes(header[24:28], "big"), path.stat().st_size
+    if len(header) < 28 or size < claimed:
+        raise DamagedInput(
+            f"{path} is cut off: {size} bytes of {claimed} are there; copy it again from its source"
+        )
