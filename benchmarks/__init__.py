@@ -1,1 +1,1 @@
-"""Ratios against limits and peers, measured side by side in one run."""
+"""Ratios against limits and peers, measured in turns, each contender in a process of its own."""

@@ -1,114 +1,85 @@
-"""``python -m benchmarks``: engine against its own pure forward pass and against MONAI.
+"""``python -m benchmarks``: tiledseg against its own pure forward pass, MONAI and nnU-Net.
 
-Every figure is a ratio of times measured in turns within one run, because machines are noisy; the
-smallest of three turns counts. The limit is 1.00 x the pure forward pass of the same windows.
+Prints a markdown table per case, and keeps everything in ``results.json`` in the work folder,
+where a case that is measured again replaces its former figures.
 """
 
 from __future__ import annotations
 
-import platform
-import tempfile
-import time
-import warnings
-from collections.abc import Callable
-from datetime import UTC, datetime
+import argparse
+import json
 from pathlib import Path
 
-import numpy as np
-import torch
-
-import tiledseg
-from tiledseg.demo import MODELS, make_phantom, make_scene
-from tiledseg.models import Model, load_model
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from monai.inferers import sliding_window_inference
-
-_TURNS = 3
+from .cases import CASES, QUICK, QUICK_WAYS, WAYS, Case, Settings, Way
+from .run import run_case
+from .table import header, markdown
 
 
 def main() -> None:
-    """Print one table."""
-    torch.set_num_threads(2)
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.processor() or platform.machine()}, 2 threads")
-    print("| case | windows | pure forward s | tiledseg / pure | MONAI / pure |")
-    print("|---|---|---|---|---|")
-    scene = make_scene(1, 2048)
-    _row("scene 2048^2, window 512, stride 384", "scene", scene.image, (512, 512), (384, 384), 1)
-    volume = make_phantom(1).image[None]
-    _row("volume 128x192x224, window 96, stride 48", "organs", volume, (96,) * 3, (48,) * 3, 2)
+    """Measure the cases that are asked for."""
+    options = _options()
+    settings = _settings(options)
+    settings.work.mkdir(parents=True, exist_ok=True)
+    results = settings.work / "results.json"
+    told = header(settings)
+    for case in _cases(options):
+        found = {"header": told, **run_case(case, settings)}
+        known = json.loads(results.read_text()) if results.exists() else {}
+        known[case.name] = found
+        results.write_text(json.dumps(known, indent=1))
+        print(markdown(found), flush=True)
 
 
-def _row(
-    name: str,
-    model_name: str,
-    image: np.ndarray,
-    window: tuple[int, ...],
-    stride: tuple[int, ...],
-    batch: int,
-) -> None:
-    model = load_model(MODELS / model_name)
-    tiling = {
-        "window": window,
-        "stride": stride,
-        "margin": 0,
-        "lattice": "clamped",
-        "padding": "zero",
-    }
-    runtime = {"threads": 2, "microbatch": batch}
-    predictor = tiledseg.load_model(MODELS / model_name)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "map.zarr"
-        job = tiledseg.plan(image, predictor, tiling=tiling, runtime=runtime)
-        windows = job.plan.planned
-        turns: dict[str, Callable[[], object]] = {
-            "pure": lambda: _pure(model, image, window, windows, batch),
-            "tiledseg": lambda: tiledseg.segment(
-                image, predictor, out, tiling=tiling, runtime=runtime, output={"report": False}
-            ),
-            "monai": lambda: _monai(model, image, window, stride, batch),
-        }
-        best = dict.fromkeys(turns, float("inf"))
-        for _ in range(_TURNS):
-            for key, action in turns.items():
-                began = time.perf_counter()
-                action()
-                best[key] = min(best[key], time.perf_counter() - began)
-    pure = best["pure"]
-    ratios = " | ".join(f"{best[key] / pure:.2f}" for key in ("tiledseg", "monai"))
-    print(f"| {name} | {windows} | {pure:.2f} | {ratios} |")
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = [case.name for case in CASES]
+    parser.add_argument("--case", nargs="+", choices=names, help="default: all but classes105")
+    parser.add_argument("--quick", action="store_true", help="2048^2 and 128^3, one turn")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on every extent")
+    parser.add_argument("--turns", type=int, help="default 3, quick 1")
+    parser.add_argument(
+        "--runtimes", nargs="+", metavar="RUNTIME-PRECISION", help="like torch-fp32 compiled-fp32"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--microbatch", type=int, default=1, help="windows a call of tiledseg's")
+    parser.add_argument("--memory", default="4GB", help="tiledseg's budget")
+    parser.add_argument("--peer-memory", default=12.0, type=float, help="GB that peers may use")
+    parser.add_argument("--pure-seconds", type=float, help="of pure forward; 20, quick 5")
+    parser.add_argument("--nnunet", type=Path, metavar="VENV", help="see benchmarks.nnunet")
+    parser.add_argument("--work", type=Path, default=Path("bench.work"), help="images, results")
+    return parser.parse_args()
 
 
-def _values(model: Model, image: np.ndarray) -> np.ndarray:
-    return model.card.normalization(image, np.ones(image.shape[1:], bool))
+def _settings(options: argparse.Namespace) -> Settings:
+    quick = options.quick
+    ways = QUICK_WAYS if quick else WAYS
+    if options.runtimes:
+        ways = tuple(_way(text) for text in options.runtimes)
+    return Settings(
+        work=options.work.absolute(),
+        turns=options.turns or (1 if quick else 3),
+        threads=options.threads,
+        memory=options.memory,
+        microbatch=options.microbatch,
+        enough=options.pure_seconds or (5.0 if quick else 20.0),
+        ways=ways,
+        nnunet=options.nnunet,
+        peer_memory=options.peer_memory * 1e9,
+    )
 
 
-def _pure(
-    model: Model, image: np.ndarray, window: tuple[int, ...], windows: int, batch: int
-) -> None:
-    """Run the model on as many windows, and do nothing else."""
-    x = torch.zeros((batch, len(image), *window))
-    with torch.inference_mode():
-        for _ in range(-(-windows // batch)):
-            model(x)
+def _way(text: str) -> Way:
+    runtime, _, precision = text.partition("-")
+    return runtime, precision or "fp32"
 
 
-def _monai(
-    model: Model,
-    image: np.ndarray,
-    window: tuple[int, ...],
-    stride: tuple[int, ...],
-    batch: int,
-) -> torch.Tensor:
-    """Normalise, slide, arg max: what a user of MONAI writes, in memory throughout."""
-    x = torch.from_numpy(_values(model, image))[None]
-    overlap = tuple(1 - s / w for s, w in zip(stride, window, strict=True))
-    with torch.inference_mode():
-        scores = sliding_window_inference(
-            x, window, batch, lambda part: torch.softmax(model(part), 1), overlap, "gaussian"
-        )
-    return scores.argmax(1)
+def _cases(options: argparse.Namespace) -> list[Case]:
+    usual = QUICK if options.quick else [case.name for case in CASES if case.by_default]
+    wanted = options.case or usual
+    chosen = [case for case in CASES if case.name in wanted]
+    if options.quick:
+        chosen = [case.made_quick() for case in chosen]
+    return [case.scaled(options.scale) if options.scale != 1 else case for case in chosen]
 
 
 main()

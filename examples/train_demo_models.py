@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from tiledseg.demo import CHANNELS, COVERS, ORGANS, TRAINING_SEEDS, make_phantom, make_scene
 from tiledseg.labels import ClassInfo, ClassSchema
 from tiledseg.models import ModelCard, create_network, save_model
-from tiledseg.normalize import Linear, Clip, Normalization
+from tiledseg.normalize import Clip, Linear, Normalization
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 

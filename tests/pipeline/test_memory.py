@@ -86,7 +86,7 @@ def test_a_world_of_648_megapixels(data: Path, tmp_path: Path, make_model: MakeM
                 part = source.read(1, window=Window(9000, 4500 + row, 18000, rows))
                 crop.write(part, 1, window=Window(0, row, 18000, rows))
     model = make_model(channels=1, window=(512, 512))
-    more = ("--set", "tiling.core=[2048,2048]")
+    more = ("--set", "tiling.core=[2048,2048]", "--runtime", "torch")
     small = _peak(quarter, model, tmp_path / "q.tif", "1.5GB", *more)
     large = _peak(world, model, tmp_path / "w.tif", "1.5GB", *more)
     assert large < 1.5e9

@@ -194,6 +194,41 @@ def info(
 
 
 @app.command()
+def probe(
+    model: Annotated[str, typer.Argument(help="Model folder, card or weights.")],
+    sample: Annotated[
+        str | None, typer.Option("--sample", help="Image to measure agreement on; default: noise.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Change of a score that counts as reached by the input.")
+    ] = 1e-3,
+    device: Device = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a model: its reach, and which runtime and precision is the fastest here."""
+    from .. import pipeline
+    from ._probe import show
+
+    def say(line: str) -> None:
+        typer.echo(f"measuring {line} ...", err=True)
+
+    found, kept = pipeline.probe(
+        model,
+        sample,
+        device=device or "cpu",
+        threads=threads,
+        tolerance=tolerance,
+        say=None if quiet else say,
+    )
+    if as_json:
+        _print(found.to_dict(), True)
+    else:
+        show(found, kept)
+
+
+@app.command()
 def vectorize(
     class_map: Annotated[str, typer.Argument(help="Class map, 2-D or 3-D.")],
     out: Annotated[str, typer.Option("--out", "-o", help="Vector file, or folder of surfaces.")],

@@ -22,7 +22,7 @@ class Footprint:
         workspace: Host bytes that calls add.
         device_workspace: Bytes that weights and calls hold on a device with memory of its own.
         device_free: Free bytes there before the first call; None: the device is the host.
-        seconds: Time of one call of a full microbatch, once warm.
+        seconds: Time of the first call of a full microbatch.
     """
 
     reserved: int
@@ -33,19 +33,18 @@ class Footprint:
 
 
 def calibrate(model: Model, plan: TilePlan) -> Footprint:
-    """Call the model on zeros until it has allocated what it will ever hold.
+    """Call the model once on zeros, so that it allocates what it will hold.
 
     Raises:
         ConfigError: The output does not have the shape that the card says.
     """
     torch.set_num_threads(plan.threads)
     reserved, free = machine.resident(), _free(model.device)
-    seconds: list[float] = []
-    workspace = machine.growth(lambda: seconds.extend(_calls(model, plan)))
-    held = 0
-    if free is not None:
-        held = torch.cuda.max_memory_allocated(model.device)
-    return Footprint(reserved, workspace, held, free, min(seconds))
+    began = time.perf_counter()
+    workspace = machine.growth(lambda: _call(model, plan))
+    seconds = time.perf_counter() - began
+    held = 0 if free is None else torch.cuda.max_memory_allocated(model.device)
+    return Footprint(reserved, workspace, held, free, seconds)
 
 
 def _free(device: torch.device) -> int | None:
@@ -56,21 +55,15 @@ def _free(device: torch.device) -> int | None:
     return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
 
 
-def _calls(model: Model, plan: TilePlan) -> list[float]:
-    """Call the model twice; return the seconds of each."""
+def _call(model: Model, plan: TilePlan) -> None:
     shape = (plan.microbatch, len(model.card.channels), *plan.window)
-    seconds = []
     with torch.inference_mode():
-        for _ in range(2):
-            began = time.perf_counter()
-            raw = model(torch.zeros(shape, device=model.device))
-            if model.device.type == "cuda":
-                torch.cuda.synchronize(model.device)
-            seconds.append(time.perf_counter() - began)
+        raw = model(torch.zeros(shape, device=model.device))
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
     found, wanted = tuple(raw.shape), (plan.microbatch, model.card.outputs, *plan.window)
     if found != wanted:
         raise ConfigError(
             f"model {model.card.name!r} gave {found} for an input of {shape}, expected {wanted}: "
             "its card does not fit its weights"
         )
-    return seconds

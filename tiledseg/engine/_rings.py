@@ -198,7 +198,7 @@ class ScoreRing:
         inner = box.relative_to(self._core).slices[1:]
         low = box.start[0] + skip
         for rows, part in _pieces(low, low + weighted.shape[1], self._depth):
-            self._scores[(channels, rows, *inner)] += weighted[:, part]
+            self._scores[(channels, rows, *inner)].add_(weighted[:, part])  # += would copy it back
 
 
 def best(scores: torch.Tensor, labels: NDArray[Any]) -> NDArray[Any]:

@@ -13,6 +13,8 @@ from ._cache import cache_folder
 from ._card import card_from_dict, card_to_dict, read_card, weights_path
 from ._combine import Average, CombinedModel, combine, turns_of
 from ._exported import Graph
+from ._locality import Reach, measure_reach
+from ._probe import Probe, find_probe, save_probe
 from ._runtime import check_runtime, reference, runtimes
 from ._scores import activate, decide
 from ._trial import AGREEMENT, Trial, class_maps, try_out
@@ -25,6 +27,8 @@ __all__ = [
     "Model",
     "ModelCard",
     "Precision",
+    "Probe",
+    "Reach",
     "Runtime",
     "RuntimeName",
     "Trial",
@@ -37,11 +41,14 @@ __all__ = [
     "create_network",
     "decide",
     "find_card",
+    "find_probe",
     "load_model",
+    "measure_reach",
     "read_card",
     "reference",
     "runtimes",
     "save_model",
+    "save_probe",
     "try_out",
     "turns_of",
 ]
@@ -84,13 +91,9 @@ def load_model(
     card, weights = _find(Path(path))
     if not weights.is_file():
         raise ConfigError(f"card {card.name!r}: there are no weights at {weights}")
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if card.sha256 is not None and card.sha256 != digest:
-        raise DamagedInput(
-            f"weights {weights} have sha256 {digest[:12]}..., the card says {card.sha256[:12]}...: "
-            "they are damaged or another version"
-        )
-    card = replace(card, sha256=digest)
+    card = _identified(card, weights)
+    probe = find_probe(path, card.sha256 or "")
+    card = card if probe is None else probe.complete(card)
     runtime = runtime or reference(card)
     check_runtime(card, device, runtime)
     if card.format == "onnx":
@@ -106,11 +109,25 @@ def load_model(
 
 
 def find_card(path: str | Path) -> ModelCard:
-    """Return the card of a model without loading its weights.
+    """Return the card of a model, with the sha256 of its weights where they are there.
 
-    Args and errors are those of `load_model`.
+    Raises:
+        ConfigError: There is no such model, or its card is wrong.
+        DamagedInput: The weights are not those the card was written for.
     """
-    return _find(Path(path))[0]
+    card, weights = _find(Path(path))
+    return _identified(card, weights) if weights.is_file() else card
+
+
+def _identified(card: ModelCard, weights: Path) -> ModelCard:
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if card.sha256 is not None and card.sha256 != digest:
+        raise DamagedInput(
+            f"weights {weights} have sha256 {digest[:12]}..., the card says {card.sha256[:12]}...: "
+            "they are damaged or another version"
+        )
+    return replace(card, sha256=digest)
 
 
 def _graph_model(card: ModelCard, graph: Graph, threads: int, runtime: Runtime) -> Model:

@@ -20,6 +20,7 @@ from ..models import Model, ModelCard, Precision, Runtime, RuntimeName, find_car
 from ..models import load_model as _load
 from ._describe import describe
 from ._job import Job, prepare
+from ._probe import probe
 from ._run import Result, execute, work_folder
 from ._vectorize import vectorize
 
@@ -31,6 +32,7 @@ __all__ = [
     "execute",
     "load_model",
     "plan",
+    "probe",
     "segment",
     "vectorize",
 ]

@@ -12,12 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from ..box import Box
 from ..engine import Footprint, calibrate, machine
-from ..io import Source, read_padded
 from ..models import (
     AGREEMENT,
     Model,
@@ -28,14 +23,12 @@ from ..models import (
     reference,
     try_out,
 )
-from ..normalize import Normalization, measured
 from ..tiling import TilePlan
+from ._image import View
 from ._network import Networks
 
 #: Seconds of work for the first candidate below which looking for a faster one does not pay.
 _SHORT = 60.0
-#: Windows of the image on which runtimes are compared, and places looked at to find them.
-_SAMPLE, _PLACES = 4, 25
 _PACKAGES = ("tiledseg", "torch", "onnxruntime", "openvino")
 
 
@@ -90,18 +83,18 @@ class Question:
         first: The model in its first candidate runtime.
         plan: The plan, its runtime still open.
         microbatch: What the user asked for, or None.
-        source: The image, in the model's orientation.
-        normalization: Fitted.
+        view: The image.
         before: Runtime of unfinished work, or None.
+        room: Host bytes of the budget.
     """
 
     networks: Networks
     first: Model
     plan: TilePlan
     microbatch: int | None
-    source: Source
-    normalization: Normalization
+    view: View
     before: Runtime | None
+    room: int
 
     def ready(self, choice: Choice, model: Model | None = None) -> Chosen:
         """Open and measure the model of a choice."""
@@ -132,13 +125,19 @@ def choose(question: Question) -> Chosen:
     ready = question.ready(Choice(candidates[0], "the run is short"), question.first)
     if ready.plan.planned / ready.plan.microbatch * ready.footprint.seconds < _SHORT:
         return ready
-    choice = _remembered(question, candidates)
-    if choice is None:
-        choice = _measured(question, candidates)
+    choice = _probed(question, candidates) or _remembered(question, candidates)
+    if choice is None and _holds(ready.footprint) > question.room:
+        return replace(ready, choice=Choice(candidates[0], "no memory to try others"))
+    choice = choice or _measured(question, candidates)
     if choice.runtime == candidates[0]:
         return replace(ready, choice=choice)
     del ready  # its memory is not the next one's
     return question.ready(choice)
+
+
+def _holds(footprint: Footprint) -> int:
+    """Return the host bytes while two runtimes are compared: neither is larger than the first."""
+    return footprint.reserved + 2 * footprint.workspace
 
 
 # --------------------------------------------------------------------- measuring
@@ -146,10 +145,12 @@ def choose(question: Question) -> Chosen:
 
 def _measured(question: Question, candidates: tuple[Runtime, ...]) -> Choice:
     """Try every candidate on windows of the image and remember the outcome."""
-    windows = _sample(question)
+    windows = question.view.windows(question.plan)
     if windows is None:
         return Choice(candidates[0], "nothing was measured: no window of the sample is valid")
-    plain = question.networks.open(reference(question.first.card))
+    plain = question.first
+    if plain.runtime != reference(plain.card):
+        plain = question.networks.open(reference(plain.card))
     expected = class_maps(plain, windows, question.usual_microbatch(plain.runtime))
     trials = []
     for runtime in candidates:
@@ -157,7 +158,7 @@ def _measured(question: Question, candidates: tuple[Runtime, ...]) -> Choice:
         count = question.microbatch or question.usual_microbatch(runtime)
         trials.append(try_out(model, windows, count, expected))
     choice = pick(tuple(trials), len(windows))
-    _remember(question, candidates, choice)
+    _remember(question, candidates, choice, len(windows))
     return choice
 
 
@@ -170,26 +171,20 @@ def pick(trials: tuple[Trial, ...], windows: int) -> Choice:
     return Choice(best.runtime, f"fastest of {len(trials)} on {windows} windows", trials)
 
 
-def _sample(question: Question) -> torch.Tensor | None:
-    """Read the windows with the most valid samples of some spread over the lattice."""
-    plan, found = question.plan, []
-    places = _spread(tuple(len(axis) for axis in plan.starts), _PLACES)
-    for place in places:
-        start = tuple(axis[i] for axis, i in zip(plan.starts, place, strict=True))
-        box = Box.of_shape(plan.window, start)
-        values, valid = read_padded(question.source, box, plan.padding)
-        valid = measured(values, valid)
-        found.append((float(valid.mean()), question.normalization(values, valid)))
-        found = sorted(found, key=lambda pair: pair[0], reverse=True)[:_SAMPLE]
-    best = [torch.from_numpy(window) for share, window in found if share > 0]
-    return torch.stack(best) if best else None
-
-
-def _spread(counts: tuple[int, ...], most: int) -> list[tuple[int, ...]]:
-    """Return at most ``most`` places spread over a lattice in a fixed order."""
-    total = prod(counts)
-    flat = np.unique(((np.arange(most) + 0.5) * total / most).astype(np.int64))
-    return [tuple(int(i) for i in np.unravel_index(f, counts)) for f in flat]
+def _probed(question: Question, candidates: tuple[Runtime, ...]) -> Choice | None:
+    """Return what a probe on such a machine found for these windows, or None."""
+    probe = question.networks.probe(question.first.card)
+    same = probe is not None and (probe.machine, probe.device, probe.threads, probe.window) == (
+        *(machine.name(), str(question.first.device), question.plan.threads),
+        question.plan.window,
+    )
+    if probe is None or not same:
+        return None
+    trials = probe.fastest(candidates)
+    if len(trials) < len(candidates):
+        return None
+    choice = pick(trials, 0)
+    return replace(choice, why=f"fastest in the probe, on {probe.sample}")
 
 
 # --------------------------------------------------------------------- remembering
@@ -205,7 +200,7 @@ def _file(question: Question, candidates: tuple[Runtime, ...]) -> Path:
     known = [
         [card.sha256, card.architecture, str(question.first.device), machine.name()],
         [plan.window, plan.threads, question.microbatch, [str(r) for r in candidates]],
-        [question.source.fingerprint(), question.normalization.to_list(), versions],
+        [question.view.source.fingerprint(), question.view.normalization.to_list(), versions],
     ]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
     return cache_folder() / "trials" / f"{digest[:32]}.json"
@@ -221,12 +216,14 @@ def _remembered(question: Question, candidates: tuple[Runtime, ...]) -> Choice |
     return replace(choice, why=f"{choice.why}, measured before")
 
 
-def _remember(question: Question, candidates: tuple[Runtime, ...], choice: Choice) -> None:
+def _remember(
+    question: Question, candidates: tuple[Runtime, ...], choice: Choice, windows: int
+) -> None:
     """Keep a measurement; a cache that cannot be written only means measuring again."""
     path = _file(question, candidates)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.partial")
         trials = [t.to_dict() for t in choice.trials]
-        partial.write_text(json.dumps({"windows": _SAMPLE, "trials": trials}))
+        partial.write_text(json.dumps({"windows": windows, "trials": trials}))
         partial.replace(path)

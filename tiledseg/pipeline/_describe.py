@@ -8,8 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..io import Source, open_source, read_schema
-from ..models import card_to_dict, read_card
-from ..models import load_model as _load
+from ..models import card_to_dict, find_card, find_probe
 
 _CARDS = (".yaml", ".yml")
 _WEIGHTS = (".safetensors", ".onnx")
@@ -27,14 +26,19 @@ def describe(path: str | Path, series: str | None = None) -> dict[str, Any]:
         DamagedInput: It is not what it claims to be.
     """
     place = Path(path)
-    if place.suffix in _CARDS or (place / "model.yaml").is_file():
-        return {"kind": "model", **card_to_dict(read_card(place))}
-    if place.suffix in _WEIGHTS:
-        return {"kind": "model", **card_to_dict(_load(place).card)}
+    if place.suffix in (*_CARDS, *_WEIGHTS) or (place / "model.yaml").is_file():
+        return _model(place)
     if place.name == "report.json" or (place / "report.json").is_file():
         return {"kind": "report", **_report(place)}
     with open_source(path, series=series) as source:
         return _image(path, source)
+
+
+def _model(place: Path) -> dict[str, Any]:
+    card = find_card(place)
+    told = {"kind": "model", **card_to_dict(card)}
+    probe = None if card.sha256 is None else find_probe(place, card.sha256)
+    return told if probe is None else {**told, "probe": probe.to_dict()}
 
 
 def _report(place: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isqrt, prod
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +20,22 @@ from ..budget import (
     device_bytes,
     fit_core,
     format_bytes,
-    parse_bytes,
     total_bytes,
 )
 from ..config import RunConfig
-from ..engine import Decision, Footprint, ScoreCoding, WorkStore, machine
+from ..engine import Decision, ScoreCoding, WorkStore, machine
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
-from ..io import OrientedSource, Roi, Source, open_source
+from ..io import Roi, Source
 from ..models import Model, ModelCard, Runtime
-from ..normalize import Normalization, measured
+from ..normalize import Normalization
 from ..tiling import ModelShape, TilePlan, make_plan
 from ._choose import Choice, Question, choose
+from ._image import View, open_view
+from ._memory import device_budget, host_budget, run_cost
 from ._network import Networks
 from ._roi import open_roi
 
-#: Most samples per axis, and in all, of the decimated image that the picture and scene statistics
-#: are taken from. 256 along every axis keeps a common head scan whole.
-_OVERVIEW = {2: 1024, 3: 256}
-_OVERVIEW_SAMPLES = 32_000_000
 _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
 #: Relative difference of sample spacing from the model's from which on the user is told.
 _SPACING_TOLERANCE = 0.25
@@ -163,49 +159,50 @@ def prepare(
     model = networks.open(networks.asked)
     _check_vectors(config, model.card.dims)
     _check_air(config, model.card)
-    opened = _open(config, image, model.card)
+    view = open_view(config, image, model.card)
     try:
-        return _decide(config, opened, networks, model, folder)
+        return _decide(config, view, networks, model, folder)
     except BaseException:
-        opened.close()
+        view.source.close()
         raise
 
 
 def _decide(
-    config: RunConfig, opened: Source, networks: Networks, first: Model, folder: Path | None
+    config: RunConfig, view: View, networks: Networks, first: Model, folder: Path | None
 ) -> Job:
     """Decide how to segment an open image with a model in its first candidate runtime."""
-    source, axes = _orient(opened, first.card)
+    source, normalization = view.source, view.normalization
     roi = None if config.input.roi is None else open_roi(config.input.roi, source)
-    normalization, overview = _look(source, first.card)
-    plan = _plan(config, source.grid, first.card, networks.threads)
+    plan = draft_plan(config, source.grid, first.card, networks.threads)
     stored = None if folder is None else WorkStore.stored_plan(folder)
     before = None if stored is None else Runtime(stored[0].runtime, stored[0].precision)  # type: ignore[arg-type]
     count = config.runtime.microbatch
-    chosen = choose(Question(networks, first, plan, count, source, normalization, before))
+    room = host_budget(config)
+    chosen = choose(Question(networks, first, plan, count, view, before, room))
     plan, fit = chosen.plan, fit_core if config.tiling.core is None else check_core
     if stored is not None and config.tiling.core is None and stored[0].grid == plan.grid:
         plan, fit = replace(plan, core=stored[0].core), check_core
-    budget = _budget(config, chosen.footprint)
-    cost = _cost(config, source, first.card, chosen.footprint, roi)
+    budget = Budget(room, device_budget(config, chosen.footprint))
+    cost = run_cost(config, source, first.card, chosen.footprint, roi)
     return Job(
         config=config,
         model=chosen.model,
         source=source,
-        axes=axes,
-        grid=opened.grid,
+        axes=view.axes,
+        grid=view.grid,
         normalization=normalization,
         plan=fit(plan, cost, budget),
         cost=cost,
         budget=budget,
         roi=roi,
         choice=chosen.choice,
-        overview=overview,
-        warnings=tuple(_warnings(opened, plan, first.card)),
+        overview=view.overview,
+        warnings=tuple(_warnings(view.grid, plan, first.card)),
     )
 
 
-def _plan(config: RunConfig, grid: Grid, card: ModelCard, threads: int) -> TilePlan:
+def draft_plan(config: RunConfig, grid: Grid, card: ModelCard, threads: int) -> TilePlan:
+    """Return the plan as far as the image and the card decide it."""
     shape = ModelShape(
         card.window, card.multiple, card.any_size, card.margin, card.locality == "local"
     )
@@ -269,56 +266,7 @@ def _threads(workers: int) -> int:
     return max(1, machine.cores() // workers)
 
 
-# --------------------------------------------------------------------- image and model
-
-
-def _open(config: RunConfig, image: Any, card: ModelCard) -> Source:
-    """Open the image with the channels the model wants."""
-    wanted, series = config.input.channels, config.input.series
-    source = open_source(image, channels=wanted, series=series, dims=card.dims)
-    named = isinstance(image, str | Path)
-    if named and wanted is None and len(source.channels) != len(card.channels):
-        there = {name.lower() for name in source.channels}
-        if all(name.lower() in there for name in card.channels):
-            source.close()
-            source = open_source(image, channels=card.channels, series=series, dims=card.dims)
-    if source.grid.ndim != card.dims:
-        raise ConfigError(
-            f"model {card.name!r} segments {card.dims}-D images, {source.uri} has "
-            f"{source.grid.ndim} axes"
-        )
-    if len(source.channels) != len(card.channels):
-        raise ConfigError(
-            f"model {card.name!r} takes {len(card.channels)} channels "
-            f"({', '.join(card.channels)}), {source.uri} has "
-            f"{len(source.channels)} ({_short(', '.join(source.channels))}); "
-            "choose them with --channels"
-        )
-    return source
-
-
-def _orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:
-    codes = card.orientation
-    if codes is None or source.grid.orientation in (None, codes):
-        return source, None
-    return OrientedSource(source, codes), source.grid.reorient(codes)[1]
-
-
-def _look(
-    source: Source, card: ModelCard
-) -> tuple[Normalization, tuple[NDArray[Any], NDArray[np.bool_]]]:
-    """Read a decimated image once; fit the normalisation to it."""
-    limit = _OVERVIEW[card.dims]
-    if card.dims == 2:
-        limit = max(64, min(limit, isqrt(_OVERVIEW_SAMPLES // len(source.channels))))
-    values, valid = source.overview(limit)
-    valid = measured(values, valid)
-    if card.normalization.fitted:
-        return card.normalization, (values, valid)
-    return card.normalization.fit(values[:, valid]), (values, valid)
-
-
-def _warnings(source: Source, plan: TilePlan, card: ModelCard) -> list[str]:
+def _warnings(grid: Grid, plan: TilePlan, card: ModelCard) -> list[str]:
     told = []
     if card.locality != "local" and plan.planned > 1:
         sure = "is" if card.locality == "global" else "may be"
@@ -331,64 +279,16 @@ def _warnings(source: Source, plan: TilePlan, card: ModelCard) -> list[str]:
             f"the margin {plan.margin} is less than the model's receptive radius {card.margin}: "
             "the result can differ from whole-image inference; use a larger window and margin"
         )
-    unit = source.grid.space.unit
+    unit = grid.space.unit
     if card.spacing and unit:
-        scale = unit * (1000 if source.grid.space.kind is SpaceKind.PATIENT else 1)
-        found = tuple(s * scale for s in source.grid.spacing)
+        scale = unit * (1000 if grid.space.kind is SpaceKind.PATIENT else 1)
+        found = tuple(s * scale for s in grid.spacing)
         if any(
             abs(f / s - 1) > _SPACING_TOLERANCE for f, s in zip(found, card.spacing, strict=True)
         ):
-            unit_name = "mm" if source.grid.space.kind is SpaceKind.PATIENT else "m"
+            unit_name = "mm" if grid.space.kind is SpaceKind.PATIENT else "m"
             told.append(
                 f"model {card.name!r} was trained at a spacing of {card.spacing} {unit_name}, the "
                 f"image has {tuple(round(f, 4) for f in found)}: expect worse results, or resample"
             )
     return told
-
-
-# --------------------------------------------------------------------- memory
-
-
-def _budget(config: RunConfig, footprint: Footprint) -> Budget:
-    host, device = config.budget.memory, config.budget.device_memory
-    free = footprint.device_free
-    return Budget(
-        parse_bytes(host) if host else machine.resident() + machine.available() // 2,
-        None if free is None else parse_bytes(device) if device else free * 9 // 10,
-    )
-
-
-def _cost(
-    config: RunConfig, source: Source, card: ModelCard, footprint: Footprint, roi: Roi | None
-) -> Cost:
-    """Return what tiles cost, and what readers, writers and vectors hold besides."""
-    labels = card.schema.dtype.itemsize
-    samples = prod(source.grid.shape)
-    after = 0
-    volume_file = config.out is None or not config.out.endswith((".zarr", ".tif", ".tiff"))
-    if volume_file:
-        after += 2 * samples * labels  # an array, or a volume file written from memory
-    scores = 0
-    if config.output.scores is not None:
-        scores = np.dtype(config.output.score_type).itemsize
-        if not config.output.scores.endswith((".zarr", ".tif", ".tiff")):
-            after += 2 * samples * scores * card.outputs
-    if config.output.polygons is not None:
-        after += vector.polygons_need(samples)
-    if config.output.surfaces is not None:
-        after += vector.surfaces_need(source.grid.shape)
-    return Cost(
-        reserved=footprint.reserved,
-        workspace=footprint.workspace,
-        device_workspace=None if footprint.device_free is None else footprint.device_workspace,
-        channels=len(source.channels),
-        itemsize=source.dtype.itemsize,
-        outputs=card.outputs,
-        label_bytes=labels,
-        score_bytes=scores,
-        workers=config.runtime.workers,
-        block_rows=source.blocks[0],
-        fixed=source.working_bytes
-        + (0 if roi is None else roi.working_bytes * config.runtime.workers),
-        after=after,
-    )

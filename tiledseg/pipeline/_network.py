@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..config import RunConfig
+from ..config import CombineSpec, RunConfig
 from ..errors import ConfigError
-from ..models import Model, Runtime, combine, load_model, runtimes, turns_of
+from ..models import (
+    Model,
+    ModelCard,
+    Probe,
+    Runtime,
+    combine,
+    find_probe,
+    load_model,
+    runtimes,
+    turns_of,
+)
 
 
 class Networks:
@@ -42,6 +52,12 @@ class Networks:
         spec = self._config.combine
         turns = turns_of(spec.mirror, spec.quarter_turns, members[0].card.dims)
         return combine(members, turns, spec.average)
+
+    def probe(self, card: ModelCard) -> Probe | None:
+        """Return what a probe found of a single model, or None."""
+        if len(self._paths) != 1 or self._config.combine != CombineSpec() or card.sha256 is None:
+            return None
+        return find_probe(self._paths[0], card.sha256)
 
     @property
     def asked(self) -> Runtime | None:

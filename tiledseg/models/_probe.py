@@ -1,0 +1,138 @@
+"""What was measured of a model, kept beside it as a part of its card."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputFailed
+from ._base import ModelCard, Runtime
+from ._cache import cache_folder
+from ._card import CARD_NAME
+from ._locality import Reach
+from ._trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What `tiledseg probe` found.
+
+    Args:
+        sha256: Of the weights it was found for.
+        machine: Processor and cores the times were measured on.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: Threads of one call.
+        sample: What agreement was measured on, in words.
+        reach: Multiple, radius, locality, batch invariance.
+        window: Window the trials were made with.
+        trials: Every runtime, precision and microbatch.
+        best_window: Recommended window.
+        best_stride: Recommended stride.
+        best_margin: Recommended margin.
+    """
+
+    sha256: str
+    machine: str
+    device: str
+    threads: int
+    sample: str
+    reach: Reach
+    window: tuple[int, ...]
+    trials: tuple[Trial, ...]
+    best_window: tuple[int, ...]
+    best_stride: tuple[int, ...]
+    best_margin: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; `from_dict` turns them back."""
+        return {
+            **{name: getattr(self, name) for name in self.__slots__},
+            "reach": asdict(self.reach),
+            "trials": [trial.to_dict() for trial in self.trials],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Probe:
+        """Return the probe `to_dict` described.
+
+        Raises:
+            TypeError: The values are not those of a probe.
+            KeyError: One is missing.
+        """
+        plain = _tuples(values)
+        plain["reach"] = Reach(**_tuples(values["reach"]))
+        plain["trials"] = tuple(Trial.from_dict(trial) for trial in values["trials"])
+        return cls(**plain)
+
+    def complete(self, card: ModelCard) -> ModelCard:
+        """Return a card with what it left open filled in.
+
+        A window is taken over for local models only, whose result does not depend on it.
+        """
+        if card.locality == "unknown":
+            card = replace(card, locality=self.reach.locality)
+        if card.locality != "local":
+            return card
+        window = self.best_window if card.any_size else card.window
+        return replace(card, margin=card.margin or self.reach.effective_radius, window=window)
+
+    def fastest(self, asked: tuple[Runtime, ...]) -> tuple[Trial, ...]:
+        """Return the trials of some runtimes, the fastest microbatch of each, in their order."""
+        mine = [[t for t in self.trials if t.runtime == runtime] for runtime in asked]
+        return tuple(min(some, key=lambda t: t.seconds) for some in mine if some)
+
+
+def save_probe(probe: Probe, model: str | Path) -> Path:
+    """Keep a probe beside its model, or in the user's cache where that cannot be written.
+
+    Args:
+        probe: The probe.
+        model: What `load_model` takes.
+
+    Returns:
+        The file made.
+
+    Raises:
+        OutputFailed: Neither can be written.
+    """
+    text = json.dumps(probe.to_dict(), indent=1)
+    beside, cached = _places(Path(model), probe.sha256)
+    with suppress(OSError):
+        return _write(beside, text)
+    try:
+        return _write(cached, text)
+    except OSError as error:
+        raise OutputFailed(
+            f"the probe can be kept neither at {beside} nor at {cached}: {error.strerror}"
+        ) from None
+
+
+def find_probe(model: str | Path, sha256: str) -> Probe | None:
+    """Return the probe of a model with these weights, or None."""
+    for place in _places(Path(model), sha256):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            probe = Probe.from_dict(json.loads(place.read_text(encoding="utf-8")))
+            if probe.sha256 == sha256:
+                return probe
+    return None
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _places(model: Path, sha256: str) -> tuple[Path, Path]:
+    card = model / CARD_NAME if model.is_dir() else model
+    return card.with_suffix(".probe.json"), cache_folder() / "probes" / f"{sha256[:32]}.json"
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial.{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    return path

@@ -1,0 +1,139 @@
+"""The image of a run: opened with the channels and in the orientation that the model wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..box import Box
+from ..config import RunConfig
+from ..errors import ConfigError
+from ..grid import AxisMap, Grid
+from ..io import OrientedSource, Source, open_source, read_padded
+from ..models import ModelCard
+from ..normalize import Normalization, measured
+from ..tiling import TilePlan
+
+#: Most samples per axis, and in all, of the decimated image that the picture and scene statistics
+#: are taken from. 256 along every axis keeps a common head scan whole.
+_OVERVIEW = {2: 1024, 3: 256}
+_OVERVIEW_SAMPLES = 32_000_000
+#: Windows on which models are compared, and places looked at to find them.
+_SAMPLE, _PLACES = 4, 25
+
+
+@dataclass(frozen=True)
+class View:
+    """An image as the model sees it.
+
+    Args:
+        source: The image, in the model's orientation.
+        grid: The image's own grid.
+        axes: From the image's own axes to the model's, or None where they agree.
+        normalization: Fitted to the image.
+        overview: Decimated image, (c, *s), and where it was measured.
+    """
+
+    source: Source
+    grid: Grid
+    axes: AxisMap | None
+    normalization: Normalization
+    overview: tuple[NDArray[Any], NDArray[np.bool_]]
+
+    def windows(self, plan: TilePlan) -> torch.Tensor | None:
+        """Return the windows (n, c, *window) with the most valid samples of some over the image.
+
+        Returns:
+            In model units; None where nothing was measured in any of them.
+        """
+        found: list[tuple[float, NDArray[np.float32]]] = []
+        for place in _spread(tuple(len(axis) for axis in plan.starts), _PLACES):
+            start = tuple(axis[i] for axis, i in zip(plan.starts, place, strict=True))
+            box = Box.of_shape(plan.window, start)
+            values, valid = read_padded(self.source, box, plan.padding)
+            valid = measured(values, valid)
+            found.append((float(valid.mean()), self.normalization(values, valid)))
+            found = sorted(found, key=lambda pair: pair[0], reverse=True)[:_SAMPLE]
+        best = [torch.from_numpy(window) for share, window in found if share > 0]
+        return torch.stack(best) if best else None
+
+
+def _spread(counts: tuple[int, ...], most: int) -> list[tuple[int, ...]]:
+    """Return at most ``most`` places spread over a lattice in a fixed order."""
+    total = prod(counts)
+    flat = np.unique(((np.arange(most) + 0.5) * total / most).astype(np.int64))
+    return [tuple(int(i) for i in np.unravel_index(f, counts)) for f in flat]
+
+
+def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
+    """Open an image for a model.
+
+    Raises:
+        ConfigError: They do not fit together.
+        DamagedInput: The image is not what it claims to be.
+    """
+    opened = _open(config, image, card)
+    try:
+        source, axes = _orient(opened, card)
+        normalization, overview = _look(source, card)
+    except BaseException:
+        opened.close()
+        raise
+    return View(source, opened.grid, axes, normalization, overview)
+
+
+def _open(config: RunConfig, image: Any, card: ModelCard) -> Source:
+    """Open the image with the channels the model wants."""
+    wanted, series = config.input.channels, config.input.series
+    source = open_source(image, channels=wanted, series=series, dims=card.dims)
+    named = isinstance(image, str | Path)
+    if named and wanted is None and len(source.channels) != len(card.channels):
+        there = {name.lower() for name in source.channels}
+        if all(name.lower() in there for name in card.channels):
+            source.close()
+            source = open_source(image, channels=card.channels, series=series, dims=card.dims)
+    if source.grid.ndim != card.dims:
+        raise ConfigError(
+            f"model {card.name!r} segments {card.dims}-D images, {source.uri} has "
+            f"{source.grid.ndim} axes"
+        )
+    if len(source.channels) != len(card.channels):
+        raise ConfigError(
+            f"model {card.name!r} takes {len(card.channels)} channels "
+            f"({', '.join(card.channels)}), {source.uri} has "
+            f"{len(source.channels)} ({_names(source.channels)}); "
+            "choose them with --channels"
+        )
+    return source
+
+
+def _orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:
+    codes = card.orientation
+    if codes is None or source.grid.orientation in (None, codes):
+        return source, None
+    return OrientedSource(source, codes), source.grid.reorient(codes)[1]
+
+
+def _look(
+    source: Source, card: ModelCard
+) -> tuple[Normalization, tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Read a decimated image once; fit the normalisation to it."""
+    limit = _OVERVIEW[card.dims]
+    if card.dims == 2:
+        limit = max(64, min(limit, isqrt(_OVERVIEW_SAMPLES // len(source.channels))))
+    values, valid = source.overview(limit)
+    valid = measured(values, valid)
+    if card.normalization.fitted:
+        return card.normalization, (values, valid)
+    return card.normalization.fit(values[:, valid]), (values, valid)
+
+
+def _names(channels: tuple[str, ...]) -> str:
+    text = ", ".join(channels)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,65 @@
+"""What a run may hold, and what it costs."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from .. import vector
+from ..budget import Cost, parse_bytes
+from ..config import RunConfig
+from ..engine import Footprint, machine
+from ..io import Roi, Source
+from ..models import ModelCard
+
+
+def host_budget(config: RunConfig) -> int:
+    """Return the bytes the process may hold: what was asked for, else half of what is free."""
+    if config.budget.memory is not None:
+        return parse_bytes(config.budget.memory)
+    return machine.resident() + machine.available() // 2
+
+
+def device_budget(config: RunConfig, footprint: Footprint) -> int | None:
+    """Return the bytes a GPU may hold; None: the device is the host."""
+    if footprint.device_free is None:
+        return None
+    asked = config.budget.device_memory
+    return parse_bytes(asked) if asked is not None else footprint.device_free * 9 // 10
+
+
+def run_cost(
+    config: RunConfig, source: Source, card: ModelCard, footprint: Footprint, roi: Roi | None
+) -> Cost:
+    """Return what tiles cost, and what readers, writers and vectors hold besides."""
+    labels = card.schema.dtype.itemsize
+    samples = prod(source.grid.shape)
+    after = 0
+    volume_file = config.out is None or not config.out.endswith((".zarr", ".tif", ".tiff"))
+    if volume_file:
+        after += 2 * samples * labels  # an array, or a volume file written from memory
+    scores = 0
+    if config.output.scores is not None:
+        scores = np.dtype(config.output.score_type).itemsize
+        if not config.output.scores.endswith((".zarr", ".tif", ".tiff")):
+            after += 2 * samples * scores * card.outputs
+    if config.output.polygons is not None:
+        after += vector.polygons_need(samples)
+    if config.output.surfaces is not None:
+        after += vector.surfaces_need(source.grid.shape)
+    return Cost(
+        reserved=footprint.reserved,
+        workspace=footprint.workspace,
+        device_workspace=None if footprint.device_free is None else footprint.device_workspace,
+        channels=len(source.channels),
+        itemsize=source.dtype.itemsize,
+        outputs=card.outputs,
+        label_bytes=labels,
+        score_bytes=scores,
+        workers=config.runtime.workers,
+        block_rows=source.blocks[0],
+        fixed=source.working_bytes
+        + (0 if roi is None else roi.working_bytes * config.runtime.workers),
+        after=after,
+    )

@@ -1,0 +1,152 @@
+"""Finding out what a model is, and how it runs best on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import RunConfig
+from ..engine import machine
+from ..models import (
+    Model,
+    ModelCard,
+    Probe,
+    Reach,
+    Trial,
+    class_maps,
+    load_model,
+    measure_reach,
+    reference,
+    runtimes,
+    save_probe,
+    try_out,
+)
+from ._image import open_view
+from ._job import draft_plan
+
+_MICROBATCHES = (1, 2, 4)
+#: Windows tried for local models, as multiples of the card's.
+_SIZES = {2: (0.5, 0.75, 1.0, 1.5, 2.0), 3: (0.5, 0.75, 1.0, 1.25, 1.5)}
+_NOISE = 2
+
+
+def probe(
+    model: str | Path,
+    sample: Any = None,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    tolerance: float = 1e-3,
+    say: Callable[[str], None] | None = None,
+) -> tuple[Probe, Path]:
+    """Measure a model and keep what was found beside it.
+
+    Args:
+        model: What `load_model` takes.
+        sample: An image to measure agreement on; None takes noise, on which it is worse.
+        device: Where to run it.
+        threads: Threads of one call; None takes every core.
+        tolerance: Change of a score that counts as reached by the input.
+        say: Told what is being measured.
+
+    Returns:
+        What was found, and the file it is kept in.
+
+    Raises:
+        ConfigError: The model cannot be loaded, or the image does not fit it.
+    """
+    tell = say or _nothing
+    threads = threads or machine.cores()
+    torch.set_num_threads(threads)
+    plain = load_model(model, device, threads)
+    tell("reach")
+    reach = measure_reach(plain, tolerance)
+    windows, words = _windows(plain.card, model, sample, threads)
+    expected = class_maps(plain, windows, 1)
+    trials: list[Trial] = []
+    for runtime in runtimes(plain.card, device):
+        tell(str(runtime))
+        same = runtime == reference(plain.card)
+        candidate = plain if same else load_model(model, device, threads, runtime)
+        trials += [try_out(candidate, windows, count, expected) for count in _MICROBATCHES]
+    best = min((t for t in trials if t.accepted), key=lambda t: t.seconds)
+    tell("windows")
+    runner = load_model(model, device, threads, best.runtime)
+    window, stride, margin = _tiling(runner, reach, best)
+    result = Probe(
+        sha256=plain.card.sha256 or "",
+        machine=machine.name(),
+        device=device,
+        threads=threads,
+        sample=words,
+        reach=reach,
+        window=plain.card.window,
+        trials=tuple(trials),
+        best_window=window,
+        best_stride=stride,
+        best_margin=margin,
+    )
+    return result, save_probe(result, model)
+
+
+def _windows(
+    card: ModelCard, model: str | Path, sample: Any, threads: int
+) -> tuple[torch.Tensor, str]:
+    """Return windows (n, c, *window) in model units, and what they are."""
+    if sample is not None:
+        config = RunConfig.parse({"image": str(sample), "model": str(model)})
+        view = open_view(config, sample, card)
+        with view.source:
+            found = view.windows(draft_plan(config, view.source.grid, card, threads))
+        if found is not None:
+            return found, f"{len(found)} windows of {view.source.uri}"
+    generator = torch.Generator().manual_seed(0)
+    shape = (_NOISE, len(card.channels))
+    coarse = torch.randn((*shape, *(-(-w // 8) for w in card.window)), generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, card.window)
+    fine = torch.randn((*shape, *card.window), generator=generator)
+    return smooth + 0.2 * fine, f"{_NOISE} windows of noise"
+
+
+def _tiling(
+    model: Model, reach: Reach, best: Trial
+) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Return the window, stride and margin with the least time per sample of the result.
+
+    A global model keeps the window it was trained with; its windows overlap and are blended.
+    """
+    card = model.card
+    if reach.locality == "global" or not card.any_size:
+        share = 0.75 if card.dims == 2 else 0.5
+        stride = tuple(int(w * share) // card.multiple * card.multiple for w in card.window)
+        return card.window, stride, 0
+    margin = reach.effective_radius
+    costs: dict[tuple[int, ...], float] = {}
+    for size in _SIZES[card.dims]:
+        window = tuple(max(1, round(w * size / card.multiple)) * card.multiple for w in card.window)
+        useful = prod(_stride(w, margin, card.multiple) for w in window)
+        if useful > 0 and window not in costs:
+            noise = torch.randn((best.microbatch, len(card.channels), *window))
+            costs[window] = _seconds(model, noise, best) / useful
+    if not costs:
+        return card.window, card.window, 0
+    window = min(costs, key=costs.__getitem__)
+    return window, tuple(_stride(w, margin, card.multiple) for w in window), margin
+
+
+def _stride(window: int, margin: int, multiple: int) -> int:
+    return (window - 2 * margin) // multiple * multiple
+
+
+def _seconds(model: Model, windows: torch.Tensor, best: Trial) -> float:
+    """Return the seconds per window, infinite where the model fails."""
+    expected = torch.zeros((len(windows), *windows.shape[2:]), dtype=torch.uint8)
+    return try_out(model, windows, best.microbatch, expected).seconds
+
+
+def _nothing(line: str) -> None:
+    """Say nothing."""
