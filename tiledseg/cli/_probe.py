@@ -16,16 +16,15 @@ def show(probe: Probe, kept: Path) -> None:
     """Print a probe."""
     console, reach = Console(soft_wrap=True, highlight=False), probe.reach
     console.print(f"multiple           {reach.multiple}")
-    console.print(f"locality           {reach.locality}")
-    if reach.locality == "local":
-        console.print(f"receptive radius   {reach.radius} samples")
+    far = f"radius {reach.radius} samples" if reach.locality == "local" else "no radius was found"
+    console.print(f"locality           {reach.locality}: {far}, at {reach.tolerance:g} of a score")
+    for kind, names in _by_kind(reach.global_layers).items():
         console.print(
-            f"effective radius   {reach.effective_radius}, at {reach.tolerance:g} of a score"
+            f"  made global by   {len(names)} {kind}: {names[0]}{', ...' * (len(names) > 1)}"
         )
-    for layer in reach.global_layers:
-        console.print(f"  may be global    {layer}")
-    told = "yes" if reach.batch_invariant else "no: a sample depends on its neighbours in a batch"
+    told = "yes" if reach.batch_invariant else "no: results depend on the tiling"
     console.print(f"batch invariant    {told}")
+    console.print(f"other microbatch   changes scores by {reach.microbatch_change:.1e} at most")
     table = Table("runtime", "precision", "microbatch", "s / window", "relative", "agreement")
     first = probe.trials[0].seconds
     for trial in probe.trials:
@@ -44,3 +43,12 @@ def show(probe: Probe, kept: Path) -> None:
         f"margin {probe.best_margin}"
     )
     console.print(f"kept in {kept}")
+
+
+def _by_kind(layers: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the names of layers by their class."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        name, _, kind = layer.rstrip(")").partition(" (")
+        found.setdefault(kind, []).append(name)
+    return found

@@ -77,7 +77,7 @@ class Probe:
         if card.locality != "local":
             return card
         window = self.best_window if card.any_size else card.window
-        return replace(card, margin=card.margin or self.reach.effective_radius, window=window)
+        return replace(card, margin=card.margin or self.reach.radius, window=window)
 
     def fastest(self, asked: tuple[Runtime, ...]) -> tuple[Trial, ...]:
         """Return the trials of some runtimes, the fastest microbatch of each, in their order."""

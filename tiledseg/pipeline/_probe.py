@@ -124,7 +124,7 @@ def _tiling(
         share = 0.75 if card.dims == 2 else 0.5
         stride = tuple(int(w * share) // card.multiple * card.multiple for w in card.window)
         return card.window, stride, 0
-    margin = reach.effective_radius
+    margin = reach.radius
     costs: dict[tuple[int, ...], float] = {}
     for size in _SIZES[card.dims]:
         window = tuple(max(1, round(w * size / card.multiple)) * card.multiple for w in card.window)
