@@ -41,7 +41,7 @@ def _options() -> argparse.Namespace:
         "--runtimes", nargs="+", metavar="RUNTIME-PRECISION", help="like torch-fp32 compiled-fp32"
     )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--microbatch", type=int, default=1, help="windows a call of tiledseg's")
+    parser.add_argument("--microbatch", type=int, help="windows a call; default: tiledseg's choice")
     parser.add_argument("--memory", default="4GB", help="tiledseg's budget")
     parser.add_argument("--peer-memory", default=12.0, type=float, help="GB that peers may use")
     parser.add_argument("--pure-seconds", type=float, help="of pure forward; 20, quick 5")

@@ -161,7 +161,7 @@ class Settings:
     turns: int = 3
     threads: int = 2
     memory: str = "4GB"
-    microbatch: int = 1
+    microbatch: int | None = None
     enough: float = 20.0
     ways: tuple[Way, ...] = WAYS
     nnunet: Path | None = None

@@ -24,6 +24,8 @@ Task = dict[str, Any]
 Record = dict[str, Any]
 #: Bytes copied from and to in turn, far beyond any cache.
 _BEYOND_CACHE = 256 << 20
+#: Windows a call that are tried for the pure forward pass.
+_MICROBATCHES = (1, 2)
 
 
 class _Clock:
@@ -68,17 +70,31 @@ def run_tiledseg(task: Task) -> Record:
 
 
 def run_pure(task: Task) -> Record:
-    """Run the same model on windows, and do nothing else; the time is scaled to all windows."""
+    """Run the same model on windows, and do nothing else; the time is scaled to all windows.
+
+    As many windows a call as are fastest, unless their number is given.
+    """
     model = _predictor(task).model
-    x = torch.randn(_call_shape(task))
-    calls = -(-task["windows"] // task["microbatch"])
+    counts = [task["microbatch"]] if task["microbatch"] else _MICROBATCHES
+    calls = {n: torch.randn((n, task["channels"], *task["window"])) for n in counts}
+    best = min(counts, key=lambda n: _seconds(model, calls[n]) / n)
     clock, done, began = _Clock(task), 0, time.perf_counter()
-    while done < calls and (done < 3 or time.perf_counter() - began < task["enough"]):
-        model(x)
-        done += 1
-    record = clock.stop(windows=task["windows"], measured_windows=done * task["microbatch"])
-    record["seconds"] *= calls / done
+    while done < task["windows"] and (
+        done < 3 * best or time.perf_counter() - began < task["enough"]
+    ):
+        model(calls[best])
+        done += best
+    record = clock.stop(windows=task["windows"], measured_windows=done, microbatch=best)
+    record["seconds"] *= task["windows"] / done
     return record
+
+
+def _seconds(model: Any, x: torch.Tensor) -> float:
+    """Return the time of the second call."""
+    model(x)
+    began = time.perf_counter()
+    model(x)
+    return time.perf_counter() - began
 
 
 def run_monai(task: Task) -> Record:
@@ -144,10 +160,6 @@ _KINDS: dict[str, Callable[[Task], Record]] = {
 }
 
 
-def _call_shape(task: Task) -> tuple[int, ...]:
-    return (task["microbatch"], task["channels"], *task["window"])
-
-
 def _predictor(task: Task) -> Any:
     """Return the loaded model, exported and compiled by one call."""
     import tiledseg
@@ -158,7 +170,7 @@ def _predictor(task: Task) -> Any:
         runtime=task["runtime"],
         precision=task["precision"],
     )
-    predictor.model(torch.zeros(_call_shape(task)))
+    predictor.model(torch.zeros((task["microbatch"] or 1, task["channels"], *task["window"])))
     return predictor
 
 

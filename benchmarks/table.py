@@ -71,7 +71,7 @@ def markdown(case: dict[str, Any]) -> str:
         "",
         f"{told['cpu']}, {told['cores']} cores ({flags}), {told['threads']} threads. {versions}.",
         f"`{told['command']}`. Window {case['window']}, stride {case['stride']}, "
-        f"{case['microbatch']} window a call, budget {case['memory']}.",
+        f"{_calls(case['microbatch'])}, budget {case['memory']}.",
         "",
         _NOTES[case["kind"]],
         "",
@@ -214,6 +214,10 @@ def _absent(points: list[Point]) -> list[str]:
         for label, reason in point["absent"].items()
     ]
     return ["", "Not measured:", "", *lines] if lines else []
+
+
+def _calls(microbatch: int | None) -> str:
+    return "tiledseg's own microbatch" if microbatch is None else f"{microbatch} windows a call"
 
 
 def _extent(point: Point) -> str:

@@ -24,10 +24,11 @@ DOORS = {
     "monai": "models/_monai.py",
     "onnxruntime": "models/_onnx.py",
     "openvino": "models/_openvino.py",
+    "numba": "engine/_kernels.py",
     "psutil": ("engine/_machine.py",),
     "PIL": "report/",
     "jinja2": "report/_html.py",
-    "torch": ("models/", "engine/", "pipeline/_choose.py"),
+    "torch": ("models/", "engine/", "pipeline/_image.py", "pipeline/_probe.py"),
 }
 CORE = ("errors", "box", "grid", "lattice", "taper", "tiling", "budget", "labels", "normalize")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from ..errors import ConfigError
 from ..models import Model
 from ..tiling import TilePlan
+from . import _kernels as kernels
 from . import _machine as machine
 
 
@@ -33,16 +35,19 @@ class Footprint:
 
 
 def calibrate(model: Model, plan: TilePlan) -> Footprint:
-    """Call the model once on zeros, so that it allocates what it will hold.
+    """Call the model once on zeros, so that it allocates what it will hold; load the blend's loops.
 
     Raises:
         ConfigError: The output does not have the shape that the card says.
     """
     torch.set_num_threads(plan.threads)
     reserved, free = machine.resident(), _free(model.device)
-    began = time.perf_counter()
-    workspace = machine.growth(lambda: _call(model, plan))
-    seconds = time.perf_counter() - began
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(kernels.load, model.card.schema.dtype)
+        began = time.perf_counter()
+        workspace = machine.growth(lambda: _call(model, plan))
+        seconds = time.perf_counter() - began
+        loading.result()
     held = 0 if free is None else torch.cuda.max_memory_allocated(model.device)
     return Footprint(reserved, workspace, held, free, seconds)
 

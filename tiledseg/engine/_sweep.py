@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from ..box import Box
 from ..models import Model
 from ..tiling import Tile, TilePlan
-from ._rings import InputRing, ScoreRing, Strip, best
+from ._rings import InputRing, Strip
+from ._score_ring import open_score_ring
 
 #: Rows of windows that may wait for a microbatch to fill up, where most windows are skipped.
 _ROWS_KEPT = 8
@@ -101,7 +102,7 @@ class Sweep:
         self.evaluated = self.skipped = 0
         card = model.card
         self._outputs = card.outputs
-        self._scores = ScoreRing(plan, tile.core, card.outputs, card.activation, model.device)
+        self._scores = open_score_ring(plan, tile.core, card.outputs, card.activation, model.device)
         shape = (plan.microbatch, len(card.channels), *plan.window)
         self._batch = torch.zeros(shape, device=model.device)
         self._gathered = 0
@@ -207,10 +208,10 @@ class Sweep:
         box = self.tile.core.along(0, row.start, row.stop)
         found = np.empty(box.shape, labels.dtype)
         scores = None if coding is None else np.empty((self._outputs, *box.shape), coding.dtype)
-        for rows, piece in self._scores.take(row.start, row.stop):
-            found[rows] = best(piece, labels)
+        for final in self._scores.take(row.start, row.stop, labels):
+            found[final.rows] = final.labels
             if coding is not None and scores is not None:
-                scores[:, rows] = coding.encode(piece)
+                scores[:, final.rows] = coding.encode(final.scores)
         found[~row.wanted] = self.decision.nodata
         if coding is not None and scores is not None:
             scores[:, ~row.wanted] = coding.nodata

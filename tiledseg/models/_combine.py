@@ -95,8 +95,8 @@ class CombinedModel(Model):
         total = torch.zeros((len(x), self.card.outputs, *x.shape[2:]), device=self.device)
         for member, turn in product(self._members, self._turns):
             raw = member(turn.apply(x))
-            if self._average == "scores":
-                raw = activate(raw.transpose(0, 1), member.card.activation).transpose(0, 1)
+            if self._average == "scores":  # each alone, as in the sweep: no bit by its neighbours
+                raw = torch.stack([activate(sample, member.card.activation) for sample in raw])
             total += turn.undo(raw)
         return total / (len(self._members) * len(self._turns))
 
@@ -115,16 +115,20 @@ def combine(members: list[Model], turns: tuple[Turn, ...], average: Average) -> 
 def _card(members: list[Model], turns: tuple[Turn, ...], average: Average) -> ModelCard:
     """Return the card of the mean."""
     cards = [member.card for member in members]
-    first = cards[0]
-    for other in cards[1:]:
-        for name in ("dims", "channels", "schema", "normalization", "orientation", "single_output"):
-            one, two = getattr(first, name), getattr(other, name)
-            if one != two:
+    # A member that takes one window only decides the window of all.
+    first = next((card for card in cards if not card.any_size), cards[0])
+    for other in cards:
+        names = ["dims", "channels", "schema", "normalization", "orientation", "single_output"]
+        names += ["activation"] if average == "logits" else []
+        names += [] if other.any_size else ["window"]
+        for name in names:
+            if getattr(first, name) != getattr(other, name):
                 raise ConfigError(
                     f"models {first.name!r} and {other.name!r} cannot be averaged: their {name} "
                     "differ"
                 )
-    identity = repr(([card.sha256 for card in cards], turns, average))
+    known = [(card.sha256, card.architecture, card.activation) for card in cards]
+    identity = repr((known, turns, average))
     return replace(
         first,
         name=" + ".join(dict.fromkeys(card.name for card in cards)),

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -16,13 +15,14 @@ from torch import nn
 
 from ..errors import ConfigError, OutputFailed
 from ._base import ModelCard
-from ._cache import cache_folder
+from ._cache import cache_folder, file_sha256
 
 
 def exported(network: nn.Module, card: ModelCard, shape: tuple[int, ...]) -> Path:
     """Return the ONNX file of a network for one window, made now if the cache has none.
 
-    The name is the sha256 of everything the file depends on: weights, architecture, shape, torch.
+    Its name holds the sha256 of all it depends on (weights, architecture, shape, torch) and of its
+    own bytes: most flipped bits would show in a wrong map only. A damaged file is made anew.
 
     Args:
         network: The network, in evaluation mode.
@@ -35,27 +35,29 @@ def exported(network: nn.Module, card: ModelCard, shape: tuple[int, ...]) -> Pat
         OutputFailed: The cache cannot be written.
     """
     key = json.dumps([card.sha256, card.architecture, shape, torch.__version__], sort_keys=True)
-    path = cache_folder() / "onnx" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.onnx"
-    if path.is_file():
-        return path
+    folder, prefix = cache_folder() / "onnx", hashlib.sha256(key.encode()).hexdigest()[:32]
+    for path in folder.glob(f"{prefix}-*.onnx"):
+        if path.name == _name(prefix, path):
+            return path
+        path.unlink(missing_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(suffix=".partial", dir=path.parent)
-        os.close(descriptor)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as made:
+            graph = Path(made, "graph.onnx")
+            _export(network, card, shape, graph)
+            return graph.replace(folder / _name(prefix, graph))
     except OSError as error:
         raise OutputFailed(
-            f"the cache {path.parent} cannot be written ({error.strerror}): point TILEDSEG_CACHE "
+            f"the cache {folder} cannot be written ({error.strerror}): point TILEDSEG_CACHE "
             "at a folder that can, or use --runtime torch"
         ) from None
-    try:
-        _export(network, card, shape, partial)
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-    return path
 
 
-def _export(network: nn.Module, card: ModelCard, shape: tuple[int, ...], path: str) -> None:
+def _name(prefix: str, path: Path) -> str:
+    return f"{prefix}-{file_sha256(path)[:32]}.onnx"
+
+
+def _export(network: nn.Module, card: ModelCard, shape: tuple[int, ...], path: Path) -> None:
     silence = contextlib.redirect_stdout(io.StringIO())
     with warnings.catch_warnings(), silence, torch.inference_mode():
         warnings.simplefilter("ignore")  # tracing warns of every extent it takes as fixed
@@ -64,7 +66,7 @@ def _export(network: nn.Module, card: ModelCard, shape: tuple[int, ...], path: s
             torch.onnx.export(
                 network,
                 (torch.zeros(shape),),
-                path,
+                str(path),
                 dynamo=False,
                 input_names=["x"],
                 output_names=["y"],

@@ -114,6 +114,8 @@ def _compiled(network: nn.Module) -> Callable[[torch.Tensor], Any]:
     """Return the network compiled by torch for the shapes it will see; the first call is slow."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes of its own
+    # The limit is per class of networks, not per network; past it torch goes on uncompiled.
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     compiled = torch.compile(network, dynamic=False)
 
     def run(x: torch.Tensor) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import TiledsegError
-from ._base import Model, Runtime
+from ._base import Activation, Model, Runtime
 from ._scores import activate, decide
 
 #: Share of samples whose class must be that of the reference: below it a faster way to run a model
@@ -63,8 +63,14 @@ def class_maps(model: Model, windows: torch.Tensor, microbatch: int) -> torch.Te
     with torch.inference_mode():
         for batch in _batches(windows, microbatch):
             raw = model(batch.to(model.device))
-            found += [decide(activate(r, model.card.activation)).cpu() for r in raw]
+            found += [_classes(sample, model.card.activation).cpu() for sample in raw]
     return torch.stack(found[: len(windows)])
+
+
+def _classes(raw: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """Return the best channel of raw outputs (k, ...); NaN and infinity are no class: -1."""
+    best = decide(activate(raw, activation)).to(torch.int16)
+    return best.masked_fill_(~torch.isfinite(raw).all(0), -1)
 
 
 def try_out(model: Model, windows: torch.Tensor, microbatch: int, expected: torch.Tensor) -> Trial:

@@ -1,0 +1,122 @@
+"""Promise 1 in every way the CPU has to run a model: one map, one set of scores.
+
+Whatever the cores, the workers and the order in which tiles are computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tiledseg.engine import (
+    Decision,
+    Runner,
+    ScoreCoding,
+    SerialRunner,
+    ThreadRunner,
+    TileLost,
+    TileTask,
+    WorkStore,
+)
+from tiledseg.io import MemorySource
+from tiledseg.labels import ClassSchema
+from tiledseg.models import Model, ModelCard, Runtime, load_model, runtimes
+from tiledseg.tiling import ModelShape, TilePlan, TilingSpec, make_plan
+
+MakeModel = Callable[..., Path]
+
+#: The whole image first. Windows are 32 x 40 and 12 x 16 x 12.
+CORES = {
+    2: [(101, 93), (40, 40), (33, 93), (101, 17)],
+    3: [(26, 30, 25), (12, 30, 12), (26, 11, 25), (9, 9, 13)],
+}
+WINDOWS = {2: (32, 40), 3: (12, 16, 12)}
+EXACT = ScoreCoding(np.dtype(np.float32), None, float("nan"))
+
+
+def _ways() -> list[object]:
+    """Return every (axes, runtime) that is installed; what is compiled is slow."""
+    # torch imports parts of itself that it calls deprecated, once it compiles.
+    deprecated = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+    params = []
+    for dims in (2, 3):
+        schema = ClassSchema.of_names(["a", "b"])
+        card = ModelCard("any", "tiledseg", "none", dims, ("c",), schema, (8,) * dims)
+        for way in runtimes(card, "cpu"):
+            marks = (pytest.mark.slow, deprecated) if way.name == "compiled" else ()
+            params.append(pytest.param(dims, way, id=f"{dims}-D {way}", marks=marks))
+    return params
+
+
+def image(shape: tuple[int, ...]) -> np.ndarray:
+    """Return blocky noise, (3, *shape), 0 to 255."""
+    rng = np.random.default_rng(4)
+    coarse = rng.integers(0, 200, (3, *(n // 5 + 1 for n in shape)))
+    for axis in range(1, coarse.ndim):
+        coarse = coarse.repeat(5, axis)
+    cut = coarse[(slice(None), *(slice(n) for n in shape))]
+    return (cut + rng.integers(0, 56, cut.shape)).astype(np.uint8)
+
+
+def plan_for(source: MemorySource, model: Model, core: tuple[int, ...], threads: int) -> TilePlan:
+    card = model.card
+    shape = ModelShape(card.window, card.multiple, card.any_size, card.margin)
+    spec = TilingSpec(core=core, window=WINDOWS[card.dims])
+    return make_plan(source.grid, spec, shape, 3, threads)
+
+
+def compute(
+    folder: Path,
+    source: MemorySource,
+    model: Model,
+    plan: TilePlan,
+    runner: Runner,
+    order: random.Random,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return class map and scores of a plan whose tiles come in some order."""
+    card = model.card
+    ids, nodata = card.schema.ids, card.schema.nodata
+    store = WorkStore.create(folder, plan, {}, (card.schema.dtype, nodata), (EXACT, card.outputs))
+    decision = Decision(ids, nodata, 0, EXACT)
+    task = TileTask(plan, source, card.normalization, model, decision, store)
+    tiles = list(plan)
+    order.shuffle(tiles)
+    events: list[Any] = []
+    runner.run(task, tiles, events.append)
+    assert not [event for event in events if isinstance(event, TileLost)]
+    return store.labels(plan.grid.box), store.scores(plan.grid.box)
+
+
+def sha(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("dims", "way"), _ways())
+def test_one_map_and_one_set_of_scores(
+    tmp_path: Path, make_model: MakeModel, dims: int, way: Runtime, threads: int
+) -> None:
+    cores = CORES[dims]
+    source = MemorySource(image(cores[0]))
+    model = load_model(make_model(dims), threads=threads, runtime=way)
+    whole = plan_for(source, model, cores[0], threads)
+    seen = {}
+    for n, core in enumerate(cores):
+        for runner in (SerialRunner(), ThreadRunner(2)):
+            name = f"{core} {type(runner).__name__}"
+            plan = replace(whole, core=core)
+            labels, scores = compute(tmp_path / name, source, model, plan, runner, random.Random(n))
+            assert len(np.unique(labels)) > 1, "one class everywhere shows nothing"
+            assert np.isfinite(scores).all()
+            seen[name] = sha(labels, scores)
+    assert len(set(seen.values())) == 1, seen

@@ -1,0 +1,209 @@
+"""The ring of a sweep's scores: rows that are not final yet, one window deep.
+
+Bits: a sample's score must depend on the lattice alone. Weights, products and sums are separate
+operations (a fused multiply-add would make the bits depend on where a vector loop ends), and
+windows are added in the order they are given.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..box import Box
+from ..models import Activation, activate, decide
+from ..tiling import TilePlan
+from . import _kernels as kernels
+from ._rings import pieces
+
+_CODES = {"none": kernels.NONE, "sigmoid": kernels.SIGMOID, "softmax": kernels.SOFTMAX}
+#: Shares of rows per thread: the threads that read and write take some of the time.
+_SHARES = 4
+
+
+class Final(NamedTuple):
+    """Final rows.
+
+    Args:
+        rows: Which of the rows asked for.
+        scores: (k, rows, *inner), valid until the next are asked for.
+        labels: (rows, *inner).
+    """
+
+    rows: slice
+    scores: torch.Tensor
+    labels: NDArray[Any]
+
+
+class ScoreRing(ABC):
+    """Weighted scores of core rows that are not final yet.
+
+    Args:
+        plan: The plan.
+        core: Box of the tile's core.
+        scores: Zeros, (k, window rows, *inner of the core), float32.
+        activation: What turns raw outputs into scores.
+    """
+
+    def __init__(
+        self, plan: TilePlan, core: Box, scores: torch.Tensor, activation: Activation
+    ) -> None:
+        self.plan, self.core, self.scores, self.activation = plan, core, scores, activation
+        self.depth = plan.window[0]
+
+    @abstractmethod
+    def add(self, raw: torch.Tensor, where: tuple[int, ...]) -> None:
+        """Add the raw output (k, *window) of the window at ``where``, activated and weighted."""
+
+    @abstractmethod
+    def _finite(self) -> bool:
+        """Whether all that was added is finite."""
+
+    @abstractmethod
+    def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
+        """Return the labels of the best channels in some rows of the ring."""
+
+    def add_certain(self, channel: int | None, where: tuple[int, ...]) -> None:
+        """Add a window that is wholly one channel, its score 1; None: every score is 0."""
+        if channel is not None:
+            box, offset = self.kept(where)
+            self.gather(box, self.weights(where, offset)[None], slice(channel, channel + 1))
+
+    def take(self, low: int, high: int, labels: NDArray[Any]) -> Iterator[Final]:
+        """Yield final core rows [low, high), and empty them.
+
+        Args:
+            low: First row.
+            high: End row.
+            labels: Label of every channel; two for a single channel.
+
+        Raises:
+            FloatingPointError: The model gave NaN or infinity.
+        """
+        if not self._finite():
+            raise FloatingPointError("the model gave NaN or infinity")
+        for rows, part in pieces(low, high, self.depth):
+            piece = self.scores[:, rows]
+            yield Final(part, piece, self._decide(rows, labels))
+            piece.zero_()
+
+    def kept(self, where: tuple[int, ...]) -> tuple[Box, Box]:
+        """Return the part of the core a window weighs on: in the image, and in the window."""
+        plan = self.plan
+        kept = [plan.kept[axis][i] for axis, i in enumerate(where)]
+        box = Box(tuple(k[0] for k in kept), tuple(k[1] for k in kept)).intersect(self.core)
+        start = tuple(axis[i] for axis, i in zip(plan.starts, where, strict=True))
+        return box, box.relative_to(Box.of_shape(plan.window, start))
+
+    def weights(self, where: tuple[int, ...], offset: Box) -> torch.Tensor:
+        """Return the weights of a part of the window at ``where``."""
+        weights = torch.ones((), device=self.scores.device)
+        for axis, i in enumerate(where):
+            taper = self.plan.tapers[axis][i][offset.slices[axis]]
+            weights = weights[..., None] * torch.from_numpy(taper).to(weights.device)
+        return weights
+
+    def gather(self, box: Box, weighted: torch.Tensor, channels: slice = slice(None)) -> None:
+        """Add weighted scores (k, *box.shape)."""
+        inner = box.relative_to(self.core).slices[1:]
+        for rows, part in pieces(box.start[0], box.stop[0], self.depth):
+            self.scores[(channels, rows, *inner)].add_(weighted[:, part])  # += would copy it back
+
+
+def open_score_ring(
+    plan: TilePlan, core: Box, outputs: int, activation: Activation, device: torch.device
+) -> ScoreRing:
+    """Return a ring of ``outputs`` channels on a device."""
+    shape = (outputs, plan.window[0], *core.shape[1:])
+    if device.type == "cpu":
+        scores = torch.from_numpy(np.zeros(shape, np.float32))  # numpy asks for large pages
+        return _HostRing(plan, core, scores, activation)
+    return _DeviceRing(plan, core, torch.zeros(shape, device=device), activation)
+
+
+class _HostRing(ScoreRing):
+    """Compiled loops, shared among the plan's threads by rows."""
+
+    def __init__(
+        self, plan: TilePlan, core: Box, scores: torch.Tensor, activation: Activation
+    ) -> None:
+        super().__init__(plan, core, scores, activation)
+        self._ring = _swept(scores)
+        self._pool = ThreadPoolExecutor(plan.threads, thread_name_prefix="blend")
+        self._fine = True
+
+    def add(self, raw: torch.Tensor, where: tuple[int, ...]) -> None:
+        box, offset = self.kept(where)
+        inner = box.relative_to(self.core)
+        spans = [
+            (o, o + n, i) for o, n, i in zip(offset.start, box.shape, inner.start, strict=True)
+        ]
+        tapers = [self.plan.tapers[axis][i] for axis, i in enumerate(where)]
+        if len(spans) == 2:
+            spans.insert(1, (0, 1, 0))
+            tapers.insert(1, np.ones(1, np.float32))
+        values, code = _swept(raw), _CODES[self.activation]
+
+        def add(first: int, end: int) -> bool:
+            rows = (first, end, (box.start[0] + first - offset.start[0]) % self.depth)
+            fine: bool = kernels.add_rows(
+                values, self._ring, code, rows, spans[1], spans[2], tuple(tapers)
+            )
+            return fine
+
+        self._fine &= all(self._shared(add, offset.start[0], offset.stop[0]))
+
+    def _finite(self) -> bool:
+        return self._fine
+
+    def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
+        found = np.empty((rows.stop - rows.start, *self._ring.shape[2:]), labels.dtype)
+
+        def decide(first: int, end: int) -> None:
+            part = found[first - rows.start : end - rows.start]
+            kernels.decide_rows(self._ring, first, labels, part)
+
+        self._shared(decide, rows.start, rows.stop)
+        return found.reshape(-1, *self.core.shape[1:])
+
+    def _shared(self, work: Callable[[int, int], Any], start: int, stop: int) -> list[Any]:
+        """Do a work on rows [start, stop) in all threads."""
+        threads = self.plan.threads
+        step = -(-(stop - start) // (threads * _SHARES if threads > 1 else 1))
+        firsts = range(start, stop, max(1, step))
+        ends = [min(first + step, stop) for first in firsts]
+        return list((map if threads == 1 else self._pool.map)(work, firsts, ends))
+
+
+def _swept(scores: torch.Tensor) -> NDArray[np.float32]:
+    """Return scores (k, rows, *inner) with two inner axes, as numpy sees them."""
+    array: NDArray[np.float32] = scores.contiguous().numpy()
+    return array if array.ndim == 4 else array[:, :, None]
+
+
+class _DeviceRing(ScoreRing):
+    """Whole-window steps on a GPU: nothing is copied back but what is final."""
+
+    def __init__(
+        self, plan: TilePlan, core: Box, scores: torch.Tensor, activation: Activation
+    ) -> None:
+        super().__init__(plan, core, scores, activation)
+        self._sum = torch.zeros((), device=scores.device)  # looked at when rows are final
+
+    def add(self, raw: torch.Tensor, where: tuple[int, ...]) -> None:
+        box, offset = self.kept(where)
+        self._sum += raw.sum()
+        scores = activate(raw, self.activation)
+        self.gather(box, scores[(slice(None), *offset.slices)].mul_(self.weights(where, offset)))
+
+    def _finite(self) -> bool:
+        return bool(torch.isfinite(self._sum))
+
+    def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
+        return np.take(labels, decide(self.scores[:, rows]).cpu().numpy())
