@@ -161,7 +161,11 @@ _KINDS: dict[str, Callable[[Task], Record]] = {
 
 
 def _predictor(task: Task) -> Any:
-    """Return the loaded model, exported and compiled by one call."""
+    """Return the loaded model, exported and compiled by one call; libraries are imported too."""
+    import rasterio  # noqa: F401
+    import SimpleITK  # noqa: F401
+    import zarr  # noqa: F401
+
     import tiledseg
 
     predictor = tiledseg.load_model(

@@ -24,8 +24,8 @@ _ROOM = 1 << 16
 #: Samples whose best channel is looked for at a time: theirs stay in the first cache.
 _LANE = 128
 
-_compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)
-_inlined: Callable[..., Any] = numba.njit(nogil=True, cache=True)
+_compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")
+_inlined: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_inlined

@@ -83,7 +83,7 @@ class TileTask:
         with Ahead(self._strips(tile, depth)) as strips, Behind() as later:
             timed = _timed(strips, waited)
             for slab in sweep.run(timed, depth, on_windows):
-                checksum = zlib.crc32(slab.labels.tobytes(), checksum)
+                checksum = zlib.crc32(slab.labels.data, checksum)
                 paused = time.perf_counter()
                 later.do(_bind(writer.write, slab))
                 waited["writing"] += time.perf_counter() - paused

@@ -69,6 +69,8 @@ class Source(ABC):
         ``floor((i + 0.5) n / m)``. The whole image is exact where it is small enough.
         """
         picks = [centred_picks(n, limit) for n in self.grid.shape]
+        if all(n <= limit for n in self.grid.shape):
+            return self.read(self.grid.box), self.valid(self.grid.box)
         rows: list[Array] = []
         masks: list[Mask] = []
         inner = np.ix_(*picks[1:])
