@@ -1,6 +1,7 @@
 """``python -m benchmarks.figure results.json out.png``: memory and time over the image's size.
 
-Needs matplotlib. Drawn are the cases over sizes; MONAI's arrays are computed and dashed.
+Needs matplotlib: ``pip install -c constraints.txt -e '.[bench]'``. Drawn are the cases over sizes;
+MONAI's arrays are computed and dashed.
 """
 
 from __future__ import annotations

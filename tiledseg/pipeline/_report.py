@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from importlib import metadata
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def write_report(
         ran=_told(job, ran),
         config=resolved(job).to_yaml(),
         versions=_versions(),
-        warnings=(*job.warnings, *_losses(ran)),
+        warnings=(*warnings(job, ran), *_losses(ran)),
         outputs=outputs,
     )
     return report.write_report(report_folder(out), facts)
@@ -158,6 +159,14 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         "peak_memory": format_bytes(ran.peak_memory),
         "memory_budget": format_bytes(job.budget.host),
     }
+
+
+def warnings(job: Job, ran: Ran) -> tuple[str, ...]:
+    """Return what the user should know of a run."""
+    if ran.lost or ran.unmeasured < prod(job.plan.grid.shape):
+        return job.warnings
+    where = "" if job.roi is None else " inside the region of interest"
+    return (*job.warnings, f"nothing was segmented: {job.source.uri} has no valid sample{where}")
 
 
 def _losses(ran: Ran) -> list[str]:

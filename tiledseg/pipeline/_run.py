@@ -31,7 +31,7 @@ from ..engine import (
 from ..io import MemorySink, OrientedSink, Sink
 from ._job import Job, require_same
 from ._outputs import label_sink, score_sink, whole_map, write_vectors
-from ._report import Ran, write_report
+from ._report import Ran, warnings, write_report
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Resul
             outputs += write_report(job, out, ran, assembled, tuple(outputs))
         if not tally.lost:
             store.remove()
-    return Result(tuple(outputs), measures, ran, job.warnings, _array(labels))
+    return Result(tuple(outputs), measures, ran, warnings(job, ran), _array(labels))
 
 
 def _compute(job: Job, store: WorkStore, tally: _Tally) -> None:

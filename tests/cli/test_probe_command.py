@@ -1,0 +1,132 @@
+"""``tiledseg probe``: what it prints, keeps and changes; and refusals of the new options."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiledseg.cli import run
+
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """Return a 3-channel image of a few windows."""
+    values = np.random.default_rng(0).integers(0, 255, (20, 22, 3), np.uint8)
+    Image.fromarray(values.repeat(8, 0).repeat(8, 1)).save(tmp_path / "scene.png")
+    return tmp_path / "scene.png"
+
+
+@pytest.fixture
+def model(tmp_path: Path, make_model: MakeModel) -> Path:
+    """Return a model of this test's own, whose card leaves open how far it looks."""
+    return Path(shutil.copytree(make_model(locality="unknown"), tmp_path / "model"))
+
+
+def test_the_table_is_printed_and_kept_beside_the_model(
+    scene: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["probe", str(model), "--sample", str(scene)]) == 0
+    told = capsys.readouterr()
+    for words in ("multiple", "locality", "local: radius", "batch invariant", "recommended"):
+        assert words in told.out
+    assert "measuring torch fp32 ..." in told.err
+    kept = model / "model.probe.json"
+    assert str(kept) in told.out
+    found = json.loads(kept.read_text())
+    assert found["reach"]["multiple"] == 2
+    tried = {(*t["runtime"], t["microbatch"]) for t in found["trials"]}
+    assert {("torch", "fp32", n) for n in (1, 2, 4)} <= tried
+    for trial in found["trials"]:
+        assert f"{trial['seconds']:.4f}" in told.out
+        assert 0 <= trial["agreement"] <= 1
+        assert trial["seconds"] > 0
+    first = found["trials"][0]
+    assert (first["runtime"], first["agreement"]) == (["torch", "fp32"], 1.0)
+
+
+def test_plan_uses_what_was_found(
+    scene: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ["plan", str(scene), "-m", str(model), "--json"]
+    assert run(ask) == 0
+    before = json.loads(capsys.readouterr().out)
+    assert any("may be global" in text for text in before["warnings"])
+    assert run(["probe", str(model), "-q", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert run(ask) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert after["warnings"] == []
+    assert after["window"] == found["best_window"]
+    assert after["margin"] == found["reach"]["radius"] > 0
+
+
+def test_a_probe_of_other_weights_is_not_used(
+    scene: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["probe", str(model), "-q"]) == 0
+    kept = model / "model.probe.json"
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "sha256": "0" * 64}))
+    capsys.readouterr()
+    assert run(["plan", str(scene), "-m", str(model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"sha256": 3}', "\x00\xff"])
+def test_a_damaged_probe_is_as_none(scene: Path, model: Path, content: str) -> None:
+    (model / "model.probe.json").write_text(content)
+    assert run(["plan", str(scene), "-m", str(model)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["probe", "nowhere"], "there is no model at nowhere"),
+        (["probe", "MODEL", "--sample", "nowhere.tif"], "nowhere.tif"),
+        (["probe", "MODEL", "--device", "cuda:99"], "cuda:99"),
+        (["probe", "MODEL", "--tolerance", "-1"], "tolerance"),
+        (["probe", "MODEL", "--tolerance", "nan"], "tolerance"),
+        (["probe", "MODEL", "--threads", "0"], "threads"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--runtime", "tensorrt"], "runtime"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--precision", "fp16"], "fp16"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--skip-below", "3"], "background"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--roi", "nowhere.gpkg"], "nowhere.gpkg"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--roi", "1,2,3"], "roi"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--set", "combine.mirror=[7]"], "mirror"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else None,
+)
+def test_bad_input_gets_one_sentence(
+    scene: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    places = {"MODEL": str(model), "SCENE": str(scene), "OUT": str(tmp_path / "map.tif")}
+    assert run([places.get(a, a) for a in arguments]) == 2
+    told = capsys.readouterr()
+    assert words in told.err
+    assert "Traceback" not in told.err
+    assert not list(tmp_path.glob("map*"))
+    assert not list(model.glob("*probe*"))
+
+
+def test_views_of_the_input_are_averaged(
+    scene: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tta in ("mirror", "turns", "all"):
+        out = tmp_path / f"{tta}.tif"
+        assert (
+            run(["segment", str(scene), "-m", str(model), "-o", str(out), "--tta", tta, "-q"]) == 0
+        )
+        assert out.stat().st_size > 0
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,102 @@
+"""What a plan holds, by arithmetic: host and device are separate, and cores shrink to fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tiledseg.budget import (
+    Budget,
+    Cost,
+    check_core,
+    device_bytes,
+    fit_core,
+    fits,
+    parse_bytes,
+    total_bytes,
+)
+from tiledseg.errors import BudgetExceeded, ConfigError
+from tiledseg.grid import Grid
+from tiledseg.tiling import ModelShape, TilePlan, TilingSpec, make_plan
+
+GB = 10**9
+COST = Cost(
+    reserved=400_000_000, workspace=100_000_000, channels=3, itemsize=1, outputs=6, label_bytes=1
+)
+ON_DEVICE = replace(COST, device_workspace=500_000_000)
+
+
+def planned(shape: tuple[int, ...], window: int) -> TilePlan:
+    """Return a plan whose core is the whole image."""
+    model = ModelShape((window,) * len(shape), 16, True, 0)
+    return make_plan(Grid.local(shape), TilingSpec(), model, 1, 1)
+
+
+SCENE, VOLUME = planned((20_000, 20_000), 512), planned((400, 512, 512), 96)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("6GB", 6 * GB), ("1.5 GB", 15 * GB // 10), ("512MB", 512 * 10**6)]
+)
+def test_bytes_as_people_write_them(text: str, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "many", "-1GB", "0", "1e99GB"])
+def test_bytes_that_make_no_sense(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize("plan", [SCENE, VOLUME], ids=["scene", "volume"])
+@given(host=st.integers(GB, 64 * GB))
+def test_the_core_that_is_taken_fits(plan: TilePlan, host: int) -> None:
+    fitted = fit_core(plan, COST, Budget(host))
+    assert total_bytes(fitted, COST) <= host
+    assert fitted.core[0] == plan.grid.shape[0] or plan.grid.ndim == 2  # that axis costs nothing
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_more_memory_never_means_a_smaller_core(one: int, other: int) -> None:
+    low, high = sorted((GB + one * 50_000_000, GB + other * 50_000_000))
+    small, large = (fit_core(SCENE, COST, Budget(host)) for host in (low, high))
+    assert all(a <= b for a, b in zip(small.core[1:], large.core[1:], strict=True))
+
+
+def test_many_classes_split_the_plane() -> None:
+    """105 classes of 512 x 512 x 400 would hold 10 GB of scores a window deep."""
+    cost = replace(COST, channels=1, itemsize=2, outputs=105, workspace=GB)
+    fitted = fit_core(VOLUME, cost, Budget(4 * GB))
+    assert fitted.core[0] == 400
+    assert fitted.core[1] * fitted.core[2] < 512 * 512 / 4
+    assert total_bytes(fitted, cost) <= 4 * GB
+
+
+def test_host_and_device_are_counted_apart() -> None:
+    plan = replace(SCENE, core=(2048, 2048))
+    assert device_bytes(plan, COST) == 0
+    assert device_bytes(plan, ON_DEVICE) > ON_DEVICE.device_workspace
+    assert total_bytes(plan, ON_DEVICE) < total_bytes(plan, COST)  # rings are not on the host
+
+
+def test_the_device_alone_may_decide() -> None:
+    roomy = fit_core(VOLUME, replace(ON_DEVICE, outputs=50), Budget(64 * GB, 80 * GB))
+    tight = fit_core(VOLUME, replace(ON_DEVICE, outputs=50), Budget(64 * GB, 2 * GB))
+    assert device_bytes(tight, replace(ON_DEVICE, outputs=50)) <= 2 * GB
+    assert tight.core[1] * tight.core[2] < roomy.core[1] * roomy.core[2]
+
+
+def test_a_device_that_is_too_small_is_named() -> None:
+    with pytest.raises(BudgetExceeded, match=r"on the device, budget is .*budget.device_memory"):
+        fit_core(VOLUME, ON_DEVICE, Budget(64 * GB, 400_000_000))
+
+
+def test_a_core_of_the_users_own_is_not_changed() -> None:
+    plan = replace(SCENE, core=(2048, 2048))
+    assert check_core(plan, COST, Budget(8 * GB)) is plan
+    assert not fits(plan, COST, Budget(500_000_000))
+    with pytest.raises(BudgetExceeded, match=r"raise budget\.memory"):
+        check_core(plan, COST, Budget(500_000_000))

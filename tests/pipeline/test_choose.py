@@ -1,0 +1,248 @@
+"""Which runtime is taken: never one that changes the map unasked, and the same one on resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+
+import tiledseg
+from tiledseg.errors import ConfigError
+from tiledseg.models import Runtime, Trial
+from tiledseg.pipeline import _choose as choosing
+
+MakeModel = Callable[..., Path]
+REFERENCE = Runtime("torch")
+
+
+def write_scene(path: Path, values: np.ndarray, nodata: int | None = None) -> Path:
+    """Write samples (c, y, x) as a GeoTIFF."""
+    shape = dict(zip(("count", "height", "width"), values.shape, strict=True))
+    away = rasterio.Affine(1, 0, 0, 0, -1, 0)
+    with rasterio.open(
+        path, "w", "GTiff", **shape, dtype=values.dtype, nodata=nodata, transform=away
+    ) as file:
+        file.write(values)
+    return path
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """Return a scene of a few windows."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 255, (3, 20, 22), np.uint8).repeat(8, 1).repeat(8, 2)
+    return write_scene(tmp_path / "scene.tif", values)
+
+
+@pytest.fixture
+def image(scene: Path) -> np.ndarray:
+    """Return its samples."""
+    with tiledseg.open_source(scene) as source:
+        return np.asarray(source.read(source.grid.box))
+
+
+@pytest.fixture
+def long_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every run long enough for measuring."""
+    monkeypatch.setattr(choosing, "_SHORT", -1.0)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty cache."""
+    monkeypatch.setenv("TILEDSEG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def trial(name: Any, precision: Any, seconds: float, agreement: float | None) -> Trial:
+    return Trial(Runtime(name, precision), 1, seconds, agreement)
+
+
+def planned(image: Any, model: Path, out: Path | None = None, **runtime: Any) -> Any:
+    """Return the choice of a run that is not carried out."""
+    job = tiledseg.plan(image, model, out, runtime=runtime, tiling={"window": [64, 64]})
+    with job:
+        return job.choice, job.plan
+
+
+# --------------------------------------------------------------------- the rule
+
+
+def test_the_fastest_that_agrees_is_taken() -> None:
+    trials = (
+        trial("torch", "fp32", 1.0, 1.0),
+        trial("openvino", "bf16", 0.1, 0.9989),
+        trial("openvino", "fp32", 0.4, 0.99999),
+        trial("onnxruntime", "fp32", 0.5, 1.0),
+        trial("compiled", "fp32", float("inf"), None),
+    )
+    assert choosing.pick(trials, 3).runtime == Runtime("openvino")
+    assert choosing.pick(trials[:2], 3).runtime == REFERENCE
+
+
+def test_the_limit_itself_is_enough() -> None:
+    trials = (trial("torch", "fp32", 1.0, 1.0), trial("openvino", "bf16", 0.5, 0.999))
+    assert choosing.pick(trials, 1).runtime == Runtime("openvino", "bf16")
+
+
+def test_where_nobody_agrees_the_first_is_taken_and_it_is_told() -> None:
+    trials = (trial("openvino", "fp32", 1.0, 0.2), trial("openvino", "bf16", 0.5, 0.1))
+    choice = choosing.pick(trials, 1)
+    assert choice.runtime == Runtime("openvino")
+    assert "no other agreed on 99.9%" in choice.why
+
+
+# --------------------------------------------------------------------- in a run
+
+
+def test_a_short_run_measures_nothing(image: np.ndarray, make_model: MakeModel) -> None:
+    choice, plan = planned(image, make_model(), precision="auto")
+    assert (choice.runtime, choice.trials) == (REFERENCE, ())
+    assert (plan.runtime, plan.precision) == REFERENCE
+    assert "short" in choice.why
+
+
+def test_what_is_asked_for_is_taken(image: np.ndarray, make_model: MakeModel) -> None:
+    pytest.importorskip("openvino")
+    choice, plan = planned(image, make_model(), runtime="openvino", precision="bf16")
+    assert choice.runtime == (plan.runtime, plan.precision) == ("openvino", "bf16")
+    assert choice.trials == ()
+
+
+@pytest.mark.usefixtures("long_run")
+def test_a_long_run_measures_and_remembers(
+    scene: Path, make_model: MakeModel, own_cache: Path
+) -> None:
+    pytest.importorskip("openvino")
+    choice, _ = planned(scene, make_model(), runtime="auto", precision="auto")
+    tried = {t.runtime for t in choice.trials}
+    assert {REFERENCE, Runtime("openvino"), Runtime("openvino", "bf16")} <= tried
+    taken = next(t for t in choice.trials if t.runtime == choice.runtime)
+    assert taken.accepted
+    assert taken.seconds == min(t.seconds for t in choice.trials if t.accepted)
+    again, _ = planned(scene, make_model(), runtime="auto", precision="auto")
+    assert again.runtime == choice.runtime
+    assert again.why.endswith("measured before")
+    assert again.trials == choice.trials
+    for kept in (own_cache / "trials").iterdir():  # a damaged memory is none
+        kept.write_text('{"windows": 3, "trials": [{}]}')
+    anew, _ = planned(scene, make_model(), runtime="auto", precision="auto")
+    assert "measured before" not in anew.why
+
+
+@pytest.mark.usefixtures("long_run")
+def test_another_image_is_measured_anew(
+    scene: Path, image: np.ndarray, tmp_path: Path, make_model: MakeModel
+) -> None:
+    planned(scene, make_model(), precision="auto")
+    other = write_scene(tmp_path / "other.tif", 255 - image)
+    choice, _ = planned(other, make_model(), precision="auto")
+    assert "measured before" not in choice.why
+
+
+@pytest.mark.usefixtures("long_run")
+def test_fp32_is_the_default_precision(image: np.ndarray, make_model: MakeModel) -> None:
+    choice, _ = planned(image, make_model())
+    assert {t.runtime.precision for t in choice.trials} == {"fp32"}
+
+
+@pytest.mark.usefixtures("long_run")
+def test_a_runtime_that_says_something_else_is_not_taken(
+    image: np.ndarray, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fastest is made to give another class wherever it is asked."""
+    pytest.importorskip("openvino")
+    from tiledseg.models._openvino import OpenVinoModel
+
+    right = OpenVinoModel.__call__
+    monkeypatch.setattr(OpenVinoModel, "__call__", lambda self, x: -right(self, x))
+    choice, _ = planned(image, make_model(), runtime="auto", precision="auto")
+    assert choice.runtime.name != "openvino"
+    wrong = [t for t in choice.trials if t.runtime.name == "openvino"]
+    assert wrong
+    assert not any(t.accepted for t in wrong)
+
+
+@pytest.mark.usefixtures("long_run")
+def test_an_empty_sample_chooses_the_reference(make_model: MakeModel, tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "empty.tif", np.zeros((3, 160, 176), np.uint8), nodata=0)
+    choice, _ = planned(path, make_model(), precision="auto")
+    assert choice.runtime == REFERENCE
+    assert "no window of the sample is valid" in choice.why
+
+
+def test_the_report_tells_what_was_tried(
+    scene: Path, tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "_SHORT", -1.0)
+    out = tmp_path / "map.tif"
+    result = tiledseg.segment(scene, make_model(), out, runtime={"precision": "auto"})
+    told = json.loads((tmp_path / "map.report" / "report.json").read_text())["ran"]
+    assert "fastest of" in told["runtime"]
+    assert told["agreement_with_reference"].endswith("%")
+    assert len(told["runtimes_tried"]) > 1
+    assert float(told["share_the_model_waited"].rstrip("%")) < 100
+    assert result.ran.evaluated == told["windows_evaluated"]
+
+
+# --------------------------------------------------------------------- resume
+
+
+@pytest.mark.usefixtures("long_run")
+def test_unfinished_work_keeps_its_runtime(
+    scene: Path, tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a map by one library and half by another would be nobody's map."""
+    pytest.importorskip("openvino")
+    from tiledseg.models._openvino import OpenVinoModel
+
+    out = tmp_path / "map.tif"
+    tiling = {"window": [64, 64], "core": [64, 64]}
+    healthy, calls = OpenVinoModel.__call__, [0]
+
+    def sick(self: OpenVinoModel, x: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 4:
+            raise RuntimeError("cosmic ray")
+        return healthy(self, x)
+
+    monkeypatch.setattr(OpenVinoModel, "__call__", sick)
+    runtime = {"runtime": "openvino", "precision": "bf16"}
+    first = tiledseg.segment(scene, make_model(), out, tiling=tiling, runtime=runtime)
+    assert first.ran.lost
+    monkeypatch.undo()
+    auto = {"runtime": "auto", "precision": "auto"}
+    job = tiledseg.plan(scene, make_model(), out, tiling=tiling, runtime=auto)
+    with job:
+        assert job.choice.runtime == Runtime("openvino", "bf16")
+        assert "unfinished work" in job.choice.why
+    second = tiledseg.segment(scene, make_model(), out, tiling=tiling, runtime=auto)
+    assert second.ran.resumed > 0
+    assert not second.ran.lost
+
+
+# --------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("runtime", "words"),
+    [
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "onnxruntime bf16 cannot run"),
+        ({"precision": "fp16"}, "fp16"),
+        ({"runtime": "tensorrt"}, "runtime"),
+        ({"precision": "int8"}, "precision"),
+        ({"threads": 0}, "threads"),
+        ({"microbatch": 0}, "microbatch"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused(
+    image: np.ndarray, make_model: MakeModel, runtime: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        planned(image, make_model(), **runtime)
