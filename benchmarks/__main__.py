@@ -1,7 +1,8 @@
 """``python -m benchmarks``: tiledseg against its own pure forward pass, MONAI and nnU-Net.
 
 Prints a markdown table per case, and keeps everything in ``results.json`` in the work folder,
-where a case that is measured again replaces its former figures.
+where a case that is measured again replaces its former figures. Cases over sizes are drawn into
+``figure.png`` there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from pathlib import Path
 
 from .cases import CASES, QUICK, QUICK_WAYS, WAYS, Case, Settings, Way
+from .figure import draw
 from .run import run_case
 from .table import header, markdown
 
@@ -28,6 +30,8 @@ def main() -> None:
         known[case.name] = found
         results.write_text(json.dumps(known, indent=1))
         print(markdown(found), flush=True)
+    if any(case.kind == "sizes" for case in _cases(options)):
+        draw(json.loads(results.read_text()), settings.work / "figure.png")
 
 
 def _options() -> argparse.Namespace:

@@ -1,7 +1,6 @@
 """``python -m benchmarks.figure results.json out.png``: memory and time over the image's size.
 
-Needs matplotlib: ``pip install -c constraints.txt -e '.[bench]'``. Drawn are the cases over sizes;
-MONAI's arrays are computed and dashed.
+Drawn are the cases over sizes; MONAI's arrays are computed and dashed.
 """
 
 from __future__ import annotations

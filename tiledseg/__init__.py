@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .box import Box
-    from .config import BudgetSpec, InputSpec, OutputSpec, RunConfig, RuntimeSpec
+    from .config import BudgetSpec, CombineSpec, InputSpec, OutputSpec, RunConfig, RuntimeSpec
     from .errors import (
         BudgetExceeded,
         ConfigError,
@@ -23,14 +23,21 @@ if TYPE_CHECKING:
     from .grid import Grid, Space
     from .io import as_dask, open_source
     from .labels import ClassSchema
-    from .models import ModelCard
-    from .pipeline import Result, load_model, plan, segment, vectorize
+    from .models import ModelCard, Probe
+    from .pipeline import Result, load_model, plan, probe, segment, vectorize
     from .tiling import TilePlan, TilingSpec
 
 # Names are loaded when first used, so that `import tiledseg` costs nothing.
 _HOMES = {
     "box": ("Box",),
-    "config": ("BudgetSpec", "InputSpec", "OutputSpec", "RunConfig", "RuntimeSpec"),
+    "config": (
+        "BudgetSpec",
+        "CombineSpec",
+        "InputSpec",
+        "OutputSpec",
+        "RunConfig",
+        "RuntimeSpec",
+    ),
     "errors": (
         "BudgetExceeded",
         "ConfigError",
@@ -46,8 +53,8 @@ _HOMES = {
     "grid": ("Grid", "Space"),
     "io": ("as_dask", "open_source"),
     "labels": ("ClassSchema",),
-    "models": ("ModelCard",),
-    "pipeline": ("Result", "load_model", "plan", "segment", "vectorize"),
+    "models": ("ModelCard", "Probe"),
+    "pipeline": ("Result", "load_model", "plan", "probe", "segment", "vectorize"),
     "tiling": ("TilePlan", "TilingSpec"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -57,6 +64,7 @@ __all__ = [
     "BudgetExceeded",
     "BudgetSpec",
     "ClassSchema",
+    "CombineSpec",
     "ConfigError",
     "DamagedInput",
     "Grid",
@@ -67,6 +75,7 @@ __all__ = [
     "OutputFailed",
     "OutputSpec",
     "PlanChanged",
+    "Probe",
     "Result",
     "RunConfig",
     "RuntimeSpec",
@@ -80,6 +89,7 @@ __all__ = [
     "load_model",
     "open_source",
     "plan",
+    "probe",
     "segment",
     "vectorize",
 ]

@@ -72,8 +72,8 @@ class Cost:
         block_rows: Rows the source reads at once.
         fixed: Caches and whole-image memory of readers, held all the time.
         after: Whole-image memory of writers and vectors, held once the tiles are done.
-        device_workspace: What weights and calls hold on a device with memory of its own; None:
-            the device is the host.
+        device_reserved: What the weights hold on a device with memory of its own.
+        device_workspace: What one model call adds there; None: the device is the host.
     """
 
     reserved: int
@@ -87,6 +87,7 @@ class Cost:
     block_rows: int = 1
     fixed: int = 0
     after: int = 0
+    device_reserved: int = 0
     device_workspace: int | None = None
 
 
@@ -145,13 +146,14 @@ def tile_bytes(plan: TilePlan, cost: Cost) -> tuple[int, int]:
     inputs = (plan.window[0] + strip) * inner_read * cost.channels * 4
     ring = plan.window[0] * inner_core * cost.outputs * 4
     window = prod(plan.window) * 4
-    # The gathered windows and a copy in the model's layout; a window's scores, whole on a GPU.
+    # The gathered windows and a copy in the model's layout.
     batch = 2 * plan.microbatch * window * cost.channels
-    piece = max(16_000_000, 3 * prod(plan.window[1:]) * cost.outputs * 4)
+    encoding = max(1 << 18, inner_core) * cost.outputs * (cost.score_bytes + 4)
+    there = inputs + ring + batch + (encoding if cost.score_bytes else 0)
     if cost.device_workspace is not None:
-        piece = 3 * window * cost.outputs
-    deciding = max(1 << 18, inner_core) * (cost.outputs * cost.score_bytes + 16)
-    return reading + masks + writing, inputs + ring + batch + piece + deciding
+        # Strips are normalised there; a window's scores in whole steps; best channels of all rows.
+        there += reading + 3 * window * cost.outputs + plan.window[0] * inner_core * 16
+    return reading + masks + writing, there
 
 
 def total_bytes(plan: TilePlan, cost: Cost) -> int:
@@ -169,7 +171,8 @@ def device_bytes(plan: TilePlan, cost: Cost) -> int:
     """Return the most bytes held on a device of its own memory; 0 where there is none."""
     if cost.device_workspace is None:
         return 0
-    return cost.device_workspace + cost.workers * tile_bytes(plan, cost)[1]
+    tile = cost.device_workspace + tile_bytes(plan, cost)[1]
+    return cost.device_reserved + cost.workers * tile
 
 
 def fits(plan: TilePlan, cost: Cost, budget: Budget) -> bool:
@@ -226,7 +229,8 @@ def _refusal(plan: TilePlan, cost: Cost, budget: Budget) -> BudgetExceeded:
         return BudgetExceeded(
             f"tile core {plan.core} needs {format_bytes(device_bytes(plan, cost))} on the device, "
             f"budget is {format_bytes(budget.device or 0)} "
-            f"({format_bytes(cost.device_workspace or 0)} of it taken by the model): raise "
+            f"({format_bytes(cost.device_reserved + cost.workers * (cost.device_workspace or 0))} "
+            "of it taken by the model): raise "
             "budget.device_memory, or lower tiling.window, tiling.core, runtime.microbatch or "
             "runtime.workers"
         )

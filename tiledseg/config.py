@@ -50,7 +50,8 @@ class RuntimeSpec:
         runtime: Library that runs the model. ``auto`` takes the fastest whose class map agrees
             with the reference (torch eager, or ONNX Runtime for an ONNX file, in fp32) on 99.9 %
             of some windows of the image; a run of less than a minute takes the reference.
-        precision: Arithmetic of the model. ``auto`` lets the same measurement decide.
+        precision: Arithmetic of the model: ``fp32`` where nothing is said, or that of a model
+            that is loaded. ``auto`` lets the same measurement decide.
         threads: Threads of one model call; None shares the cores among the workers.
         microbatch: Windows per model call; None takes what suits the runtime.
         workers: Tiles computed at the same time, each in a thread.
@@ -60,7 +61,7 @@ class RuntimeSpec:
 
     device: str = "cpu"
     runtime: Literal["auto", "torch", "compiled", "onnxruntime", "openvino"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None
     threads: int | None = None
     microbatch: int | None = None
     workers: int = 1

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from tiledseg.cli import run
+from tiledseg.models import find_card, runtimes
+from tiledseg.pipeline import _probe as probing
 
 MakeModel = Callable[..., Path]
 
@@ -30,6 +32,17 @@ def model(tmp_path: Path, make_model: MakeModel) -> Path:
     return Path(shutil.copytree(make_model(locality="unknown"), tmp_path / "model"))
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what has to be compiled, which takes a minute."""
+    monkeypatch.setattr(
+        probing,
+        "runtimes",
+        lambda card, device: tuple(r for r in runtimes(card, device) if r.name != "compiled"),
+    )
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_table_is_printed_and_kept_beside_the_model(
     scene: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,6 +65,18 @@ def test_the_table_is_printed_and_kept_beside_the_model(
     assert (first["runtime"], first["agreement"]) == (["torch", "fp32"], 1.0)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, once it compiles
+def test_every_runtime_is_tried(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["probe", str(model), "-q", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    card = find_card(model)
+    tried = {tuple(t["runtime"]) for t in found["trials"]}
+    assert tried == {tuple(r) for r in runtimes(card, "cpu")}
+    assert not any(t["problem"] for t in found["trials"])
+
+
+@pytest.mark.usefixtures("quick")
 def test_plan_uses_what_was_found(
     scene: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +93,19 @@ def test_plan_uses_what_was_found(
     assert after["margin"] == found["reach"]["radius"] > 0
 
 
+@pytest.mark.usefixtures("quick")
+def test_probing_again_finds_the_same_window(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second probe starts from the card, not from what the first recommended."""
+    sizes = []
+    for _ in range(2):
+        assert run(["probe", str(model), "-q", "--json"]) == 0
+        sizes.append(json.loads(capsys.readouterr().out)["window"])
+    assert sizes[0] == sizes[1] == [64, 64]
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_probe_of_other_weights_is_not_used(
     scene: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from tiledseg.engine import TileDone, TileLost
 from tiledseg.models._torch import TorchModel
 
 MakeModel = Callable[..., Path]
-TILING = {"window": [64, 64], "core": [1100, 1100]}
+TILING = {"window": [64, 64], "core": [640, 1104]}
 #: Far more than any address space holds: what is raised is what the allocator raises.
 _FAR_TOO_MUCH = 1 << 58
 

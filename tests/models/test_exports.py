@@ -169,7 +169,7 @@ def test_a_failed_export_leaves_nothing_behind(fresh: Path, make_model: MakeMode
     ("asked", "device"),
     [
         (Runtime("torch", "fp16"), "cpu"),
-        (Runtime("compiled", "bf16"), "cpu"),
+        (Runtime("compiled", "fp16"), "cpu"),
         (Runtime("onnxruntime", "bf16"), "cpu"),
         (Runtime("openvino", "fp16"), "cpu"),
         (Runtime("tensorrt"), "cpu"),  # type: ignore[arg-type]

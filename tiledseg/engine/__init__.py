@@ -2,7 +2,7 @@
 
 from . import _machine as machine
 from ._assemble import Assembled, assemble
-from ._calibrate import Footprint, calibrate
+from ._calibrate import Footprint, calibrate, call_seconds
 from ._events import Event, OnEvent, Receipt, TileDone, TileKept, TileLost, WindowsDone
 from ._runner import Runner, SerialRunner
 from ._store import WorkStore, locked
@@ -29,6 +29,7 @@ __all__ = [
     "WorkStore",
     "assemble",
     "calibrate",
+    "call_seconds",
     "locked",
     "machine",
 ]

@@ -14,10 +14,10 @@ class Receipt:
     Args:
         tile: Number of the tile.
         evaluated: Windows the model saw.
-        skipped: Windows without a valid sample.
+        skipped: Windows without a sample that is valid, wanted and not air.
         checksum: CRC-32 of the tile's class map, row-major.
         seconds: Wall time of the tile.
-        waited: Seconds the model stood still for reading and for writing.
+        waited: Seconds of it that went by waiting for reading, and for writing.
     """
 
     tile: int

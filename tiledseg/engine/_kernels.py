@@ -25,10 +25,9 @@ _ROOM = 1 << 16
 _LANE = 128
 
 _compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")
-_inlined: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
-@_inlined
+@_compiled
 def _exp(x: np.float32) -> Any:
     """Return e**x, of relative error below 3e-7 where x > -10: Cephes, exp2f (S. Moshier, 1992).
 
@@ -49,7 +48,7 @@ def _exp(x: np.float32) -> Any:
     return p * np.int32((np.int32(whole) + 127) << 23).view(np.float32)
 
 
-@_inlined
+@_compiled
 def _softmax(line: NDArray[np.float32], weight: NDArray[np.float32], n: int) -> None:
     """Turn n samples into exponentials, and divide their weights by the exponentials' sums."""
     high = np.full(n, -np.inf, np.float32)
@@ -65,7 +64,7 @@ def _softmax(line: NDArray[np.float32], weight: NDArray[np.float32], n: int) -> 
         weight[i] /= total[i]
 
 
-@_inlined
+@_compiled
 def _sigmoid(line: NDArray[np.float32], n: int) -> None:
     for k in range(line.shape[0]):
         for i in range(n):

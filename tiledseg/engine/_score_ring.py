@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class ScoreRing(ABC):
     ) -> None:
         self.plan, self.core, self.scores, self.activation = plan, core, scores, activation
         self.depth = plan.window[0]
+        self._tapers = [[torch.from_numpy(t).to(scores.device) for t in a] for a in plan.tapers]
 
     @abstractmethod
     def add(self, raw: torch.Tensor, where: tuple[int, ...]) -> None:
@@ -105,8 +106,7 @@ class ScoreRing(ABC):
         """Return the weights of a part of the window at ``where``."""
         weights = torch.ones((), device=self.scores.device)
         for axis, i in enumerate(where):
-            taper = self.plan.tapers[axis][i][offset.slices[axis]]
-            weights = weights[..., None] * torch.from_numpy(taper).to(weights.device)
+            weights = weights[..., None] * self._tapers[axis][i][offset.slices[axis]]
         return weights
 
     def gather(self, box: Box, weighted: torch.Tensor, channels: slice = slice(None)) -> None:
@@ -114,6 +114,15 @@ class ScoreRing(ABC):
         inner = box.relative_to(self.core).slices[1:]
         for rows, part in pieces(box.start[0], box.stop[0], self.depth):
             self.scores[(channels, rows, *inner)].add_(weighted[:, part])  # += would copy it back
+
+    def close(self) -> None:  # noqa: B027 - only the host has threads
+        """Let go of threads."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 def open_score_ring(
@@ -159,6 +168,9 @@ class _HostRing(ScoreRing):
 
         self._fine &= all(self._shared(add, offset.start[0], offset.stop[0]))
 
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
     def _finite(self) -> bool:
         return self._fine
 
@@ -198,9 +210,10 @@ class _DeviceRing(ScoreRing):
 
     def add(self, raw: torch.Tensor, where: tuple[int, ...]) -> None:
         box, offset = self.kept(where)
-        self._sum += raw.sum()
-        scores = activate(raw, self.activation)
-        self.gather(box, scores[(slice(None), *offset.slices)].mul_(self.weights(where, offset)))
+        part = (slice(None), *offset.slices)
+        self._sum += raw[part].sum()
+        scores = activate(raw, self.activation)  # of the whole window: bits may depend on extents
+        self.gather(box, scores[part].mul_(self.weights(where, offset)))
 
     def _finite(self) -> bool:
         return bool(torch.isfinite(self._sum))

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ from ._score_ring import open_score_ring
 
 #: Rows of windows that may wait for a microbatch to fill up, where most windows are skipped.
 _ROWS_KEPT = 8
+#: Samples whose scores are encoded at a time.
+_ENCODED = 1 << 18
 
 
 class Slab(NamedTuple):
@@ -46,12 +49,14 @@ class ScoreCoding:
     scale: float | None
     nodata: float
 
-    def encode(self, scores: torch.Tensor) -> NDArray[Any]:
-        """Return scores (k, rows, *inner) as stored values."""
-        if self.scale is None:
-            return scores.cpu().numpy().astype(self.dtype)
-        stored = torch.clamp(torch.round(scores / self.scale), 0, round(1 / self.scale))
-        return stored.cpu().numpy().astype(self.dtype)
+    def encode(self, scores: torch.Tensor, out: NDArray[Any]) -> None:
+        """Store scores (k, rows, *inner) in ``out``, a few rows at a time."""
+        step = max(1, _ENCODED // max(1, prod(scores.shape[2:])))
+        for row in range(0, scores.shape[1], step):
+            some = scores[:, row : row + step]
+            if self.scale is not None:
+                some = (some / self.scale).round_().clamp_(0, round(1 / self.scale))
+            out[:, row : row + step] = some.cpu().numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,12 @@ class Sweep:
             on_windows: Told how many windows were finished since the last call.
         """
         torch.set_num_threads(self.plan.threads)  # holds for the thread that computes this tile
+        with self._scores:
+            yield from self._swept(strips, depth, on_windows)
+
+    def _swept(
+        self, strips: Iterator[Strip], depth: int, on_windows: Callable[[int], None]
+    ) -> Iterator[Slab]:
         plan, tile = self.plan, self.tile
         spans = plan.windows(tile.core)
         channels = len(self.model.card.channels)
@@ -211,7 +222,7 @@ class Sweep:
         for final in self._scores.take(row.start, row.stop, labels):
             found[final.rows] = final.labels
             if coding is not None and scores is not None:
-                scores[:, final.rows] = coding.encode(final.scores)
+                coding.encode(final.scores, scores[:, final.rows])
         found[~row.wanted] = self.decision.nodata
         if coding is not None and scores is not None:
             scores[:, ~row.wanted] = coding.nodata

@@ -8,13 +8,13 @@ from typing import Any
 
 from ..errors import ConfigError, DamagedInput
 from ._base import Activation, Model, ModelCard, Precision, Runtime, RuntimeName
-from ._cache import cache_folder, file_sha256
+from ._cache import cache_folder, file_sha256, write_whole
 from ._card import card_from_dict, card_to_dict, read_card, weights_path
 from ._combine import Average, CombinedModel, combine, turns_of
 from ._exported import Graph
 from ._locality import Reach, measure_reach
 from ._probe import Probe, find_probe, save_probe
-from ._runtime import check_runtime, reference, runtimes
+from ._runtime import check_runtime, library_versions, reference, runtimes
 from ._scores import activate, decide
 from ._trial import AGREEMENT, Trial, class_maps, try_out
 
@@ -41,6 +41,7 @@ __all__ = [
     "decide",
     "find_card",
     "find_probe",
+    "library_versions",
     "load_model",
     "measure_reach",
     "read_card",
@@ -50,6 +51,7 @@ __all__ = [
     "save_probe",
     "try_out",
     "turns_of",
+    "write_whole",
 ]
 
 
@@ -71,6 +73,7 @@ def load_model(
     device: str = "cpu",
     threads: int = 1,
     runtime: Runtime | None = None,
+    probed: bool = True,
 ) -> Model:
     """Load a model.
 
@@ -80,6 +83,7 @@ def load_model(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Threads of one call, for libraries that ask for it when loading.
         runtime: Library and precision; None takes the model's reference.
+        probed: Whether a probe fills in what the card leaves open.
 
     Raises:
         ConfigError: No such file, or card and weights do not fit together, or this runtime cannot
@@ -91,7 +95,7 @@ def load_model(
     if not weights.is_file():
         raise ConfigError(f"card {card.name!r}: there are no weights at {weights}")
     card = _identified(card, weights)
-    probe = find_probe(path, card.sha256 or "")
+    probe = find_probe(path, card.sha256 or "") if probed else None
     card = card if probe is None else probe.complete(card)
     runtime = runtime or reference(card)
     check_runtime(card, device, runtime)
@@ -99,12 +103,14 @@ def load_model(
         return _graph_model(card, lambda shape: weights, threads, runtime)
     from ._torch import load_network, torch_model
 
-    network = load_network(card, weights)
     if runtime.name in ("torch", "compiled"):
-        return torch_model(card, network, device, runtime)
+        return torch_model(card, load_network(card, weights), device, runtime)
     from ._export import exported
 
-    return _graph_model(card, lambda shape: exported(network, card, shape), threads, runtime)
+    def graph(shape: tuple[int, ...]) -> Path:
+        return exported(lambda: load_network(card, weights), card, shape)
+
+    return _graph_model(card, graph, threads, runtime)
 
 
 def find_card(path: str | Path) -> ModelCard:

@@ -58,13 +58,13 @@ def turns_of(mirror: tuple[int, ...], quarter_turns: bool, dims: int) -> tuple[T
             f"combine.mirror {list(mirror)}: a {dims}-D image has axes 0 to {dims - 1}"
         )
     found: dict[bytes, Turn] = {}
-    probe = torch.arange(2 * 3**dims).reshape(2, 1, *(3,) * dims)
+    sample = torch.arange(2 * 3**dims).reshape(2, 1, *(3,) * dims)
     flips = [(False, True) if axis in mirror else (False,) for axis in range(dims)]
     for quarters in range(4 if quarter_turns else 1):
         for flip in product(*flips):
             turn = Turn(quarters, tuple(axis for axis, on in enumerate(flip) if on))
             # Two mirrored axes are half a turn: each view is taken once.
-            found.setdefault(turn.apply(probe).contiguous().numpy().tobytes(), turn)
+            found.setdefault(turn.apply(sample).contiguous().numpy().tobytes(), turn)
     return tuple(found.values())
 
 
@@ -88,7 +88,8 @@ class CombinedModel(Model):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return the mean (n, k, *window) for inputs (n, c, *window)."""
-        if any(turn.quarters % 2 for turn in self._turns) and x.shape[-1] != x.shape[-2]:
+        turned = any(turn.quarters % 2 for turn in self._turns) and x.shape[-1] != x.shape[-2]
+        if turned and not self.card.any_size:
             raise ConfigError(
                 f"combine.quarter_turns needs windows as high as wide, got {tuple(x.shape[2:])}"
             )

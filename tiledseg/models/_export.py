@@ -8,6 +8,7 @@ import io
 import json
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,16 +17,17 @@ from torch import nn
 from ..errors import ConfigError, OutputFailed
 from ._base import ModelCard
 from ._cache import cache_folder, file_sha256
+from ._runtime import library_versions
 
 
-def exported(network: nn.Module, card: ModelCard, shape: tuple[int, ...]) -> Path:
+def exported(network: Callable[[], nn.Module], card: ModelCard, shape: tuple[int, ...]) -> Path:
     """Return the ONNX file of a network for one window, made now if the cache has none.
 
-    Its name holds the sha256 of all it depends on (weights, architecture, shape, torch) and of its
-    own bytes: most flipped bits would show in a wrong map only. A damaged file is made anew.
+    Its name holds the sha256 of all it depends on (weights, architecture, shape, libraries) and of
+    its own bytes: most flipped bits would show in a wrong map only. A damaged file is made anew.
 
     Args:
-        network: The network, in evaluation mode.
+        network: Builds the network, in evaluation mode, where it is needed.
         card: Its card, with the sha256 of the weights.
         shape: Input of the graph, (1, c, *window). Extents are fixed: networks ask for them while
             they run, and a graph with free extents is slower.
@@ -34,7 +36,9 @@ def exported(network: nn.Module, card: ModelCard, shape: tuple[int, ...]) -> Pat
         ConfigError: torch cannot export this network.
         OutputFailed: The cache cannot be written.
     """
-    key = json.dumps([card.sha256, card.architecture, shape, torch.__version__], sort_keys=True)
+    versions = library_versions()
+    known = [card.sha256, card.architecture, shape, versions["torch"], versions.get("monai")]
+    key = json.dumps(known, sort_keys=True)
     folder, prefix = cache_folder() / "onnx", hashlib.sha256(key.encode()).hexdigest()[:32]
     for path in folder.glob(f"{prefix}-*.onnx"):
         if path.name == _name(prefix, path):
@@ -44,7 +48,7 @@ def exported(network: nn.Module, card: ModelCard, shape: tuple[int, ...]) -> Pat
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as made:
             graph = Path(made, "graph.onnx")
-            _export(network, card, shape, graph)
+            _export(network(), card, shape, graph)
             return graph.replace(folder / _name(prefix, graph))
     except OSError as error:
         raise OutputFailed(

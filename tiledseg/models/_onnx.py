@@ -22,14 +22,24 @@ class OnnxModel(ExportedModel):
 
     def __init__(self, card: ModelCard, graph: Graph, threads: int) -> None:
         super().__init__(card, Runtime("onnxruntime"), graph, threads)
+        self._sessions: dict[Path, ort.InferenceSession] = {}
+
+    def session(self, path: Path) -> ort.InferenceSession:
+        """Return the session of a file: one for all numbers of windows, which run one by one."""
+        if path not in self._sessions:
+            self._sessions[path] = _session(path, self.threads or 1)
+        return self._sessions[path]
 
     def _prepare(self, path: Path, shape: tuple[int, ...]) -> Call:
-        session = _session(path, self.threads or 1)
+        session = self.session(path)
         name = session.get_inputs()[0].name
 
         def call(x: torch.Tensor) -> torch.Tensor:
             values = x.numpy()
-            raw = [session.run(None, {name: values[i : i + 1]})[0] for i in range(len(values))]
+            try:
+                raw = [session.run(None, {name: values[i : i + 1]})[0] for i in range(len(values))]
+            except Exception as error:  # ONNX Runtime's errors share no base but Exception
+                raise RuntimeError(f"ONNX Runtime: {' '.join(str(error).split())[:300]}") from None
             return torch.from_numpy(raw[0] if len(raw) == 1 else np.concatenate(raw))
 
         return call
@@ -45,7 +55,7 @@ def load_onnx(card: ModelCard, graph: Graph, threads: int) -> OnnxModel:
     model = OnnxModel(card, graph, threads)
     if card.format == "onnx":
         path = graph((1, len(card.channels), *card.window))
-        _check(card, path, _session(path, threads))
+        _check(card, path, model.session(path))
     return model
 
 

@@ -26,21 +26,22 @@ class OpenVinoModel(ExportedModel):
     """A graph in OpenVINO on the CPU.
 
     The windows of a microbatch run side by side, each on its share of the threads: less time goes
-    into waiting for one another than when all threads work on one window.
+    into waiting for one another than when all threads work on one window. Every thread that calls
+    has a compiled graph of its own, because one graph has `threads` threads for all its callers.
     """
 
     def _prepare(self, path: Path, shape: tuple[int, ...]) -> Call:
-        compiled = self._compile(path, shape)
-        mine = threading.local()  # requests and their output, used over and over by one thread
+        mine = threading.local()  # used over and over by one thread, their output too
 
         def call(x: torch.Tensor) -> torch.Tensor:
             if not hasattr(mine, "requests"):
-                mine.requests, mine.raw = _requests(compiled, len(x))
+                mine.requests, mine.raw = _requests(self._compile(path, shape), len(x))
             values = x.numpy()
             for i, request in enumerate(mine.requests):
                 request.start_async({0: values[i : i + 1]}, share_inputs=True)
-            for request in mine.requests:
-                request.wait()
+            for error in [_ended(request) for request in mine.requests]:  # all, before any is told
+                if error is not None:
+                    raise error
             return torch.from_numpy(mine.raw)
 
         return call
@@ -62,7 +63,21 @@ class OpenVinoModel(ExportedModel):
             )
         except Exception as error:  # OpenVINO's errors share no base but Exception
             first = " ".join(str(error).split())[:200]
-            raise DamagedInput(f"{path} is not a usable ONNX file for OpenVINO: {first}") from None
+            if "bad_alloc" in first:
+                raise MemoryError(first) from None
+            raise DamagedInput(
+                f"OpenVINO cannot run {path} on an input {[1, *shape[1:]]}: {first}; the file is "
+                "damaged, or its card is wrong"
+            ) from None
+
+
+def _ended(request: Any) -> Exception | None:
+    """Wait for a request; return its error."""
+    try:
+        request.wait()
+    except Exception as error:  # OpenVINO's errors share no base but Exception
+        return error
+    return None
 
 
 def _requests(compiled: Any, count: int) -> tuple[list[Any], NDArray[np.float32]]:

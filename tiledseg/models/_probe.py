@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import OutputFailed
 from ._base import ModelCard, Runtime
-from ._cache import cache_folder
+from ._cache import cache_folder, write_whole
 from ._card import CARD_NAME
 from ._locality import Reach
 from ._trial import Trial
@@ -25,7 +25,9 @@ class Probe:
         machine: Processor and cores the times were measured on.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Threads of one call.
+        versions: Of the libraries the times were measured with.
         sample: What agreement was measured on, in words.
+        on_image: Whether that is an image; on noise agreement says nothing.
         reach: Multiple, radius, locality, batch invariance.
         window: Window the trials were made with.
         trials: Every runtime, precision and microbatch.
@@ -38,7 +40,9 @@ class Probe:
     machine: str
     device: str
     threads: int
+    versions: dict[str, str]
     sample: str
+    on_image: bool
     reach: Reach
     window: tuple[int, ...]
     trials: tuple[Trial, ...]
@@ -62,6 +66,8 @@ class Probe:
             TypeError: The values are not those of a probe.
             KeyError: One is missing.
         """
+        if not isinstance(values, dict):
+            raise TypeError(f"a probe is an object, not {values!r:.20}")
         plain = _tuples(values)
         plain["reach"] = Reach(**_tuples(values["reach"]))
         plain["trials"] = tuple(Trial.from_dict(trial) for trial in values["trials"])
@@ -72,6 +78,8 @@ class Probe:
 
         A window is taken over for local models only, whose result does not depend on it.
         """
+        if card.multiple == 1:
+            card = replace(card, multiple=self.reach.multiple)
         if card.locality == "unknown":
             card = replace(card, locality=self.reach.locality)
         if card.locality != "local":
@@ -101,9 +109,9 @@ def save_probe(probe: Probe, model: str | Path) -> Path:
     text = json.dumps(probe.to_dict(), indent=1)
     beside, cached = _places(Path(model), probe.sha256)
     with suppress(OSError):
-        return _write(beside, text)
+        return write_whole(beside, text)
     try:
-        return _write(cached, text)
+        return write_whole(cached, text)
     except OSError as error:
         raise OutputFailed(
             f"the probe can be kept neither at {beside} nor at {cached}: {error.strerror}"
@@ -127,12 +135,3 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 def _places(model: Path, sha256: str) -> tuple[Path, Path]:
     card = model / CARD_NAME if model.is_dir() else model
     return card.with_suffix(".probe.json"), cache_folder() / "probes" / f"{sha256[:32]}.json"
-
-
-def _write(path: Path, text: str) -> Path:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial.{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path

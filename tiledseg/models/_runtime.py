@@ -6,6 +6,8 @@ ONNX Runtime for an ONNX file. Everything else is measured against it.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import metadata
 from importlib.util import find_spec
 
 from ..errors import ConfigError
@@ -16,6 +18,7 @@ _ON_CPU = {
         Runtime("torch"),
         Runtime("torch", "bf16"),
         Runtime("compiled"),
+        Runtime("compiled", "bf16"),
         Runtime("onnxruntime"),
         Runtime("openvino"),
         Runtime("openvino", "bf16"),
@@ -72,3 +75,12 @@ def _known(card: ModelCard, device: str) -> tuple[Runtime, ...]:
 def _packages(card: ModelCard, runtime: Runtime) -> tuple[str, ...]:
     packages = _NEEDS.get(runtime.name, ())
     return packages if card.format == "tiledseg" else packages[:1]
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that speed and bits depend on."""
+    found = {}
+    for name in ("tiledseg", "torch", "monai", "onnxruntime", "openvino"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -7,15 +7,11 @@ import torch
 from ._base import Activation
 
 
-def activate(
-    raw: torch.Tensor, activation: Activation, out: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Return the scores of raw outputs (k, ...), in ``out`` of the same shape where it is given."""
+def activate(raw: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """Return the scores of raw outputs (k, ...), a new tensor."""
     if activation == "softmax":
-        return torch.softmax(raw, dim=0) if out is None else torch.softmax(raw, dim=0, out=out)
-    if activation == "sigmoid":
-        return torch.sigmoid(raw, out=out)
-    return raw.clone() if out is None else out.copy_(raw)
+        return torch.softmax(raw, dim=0)
+    return torch.sigmoid(raw) if activation == "sigmoid" else raw.clone()
 
 
 def decide(scores: torch.Tensor) -> torch.Tensor:

@@ -51,6 +51,11 @@ class Trial:
         """
         return cls(**{**values, "runtime": Runtime(*values["runtime"])})
 
+    @classmethod
+    def failed(cls, runtime: Runtime, microbatch: int, error: BaseException) -> Trial:
+        """Return the trial of what does not run."""
+        return cls(runtime, microbatch, float("inf"), None, " ".join(str(error).split())[:200])
+
     @property
     def accepted(self) -> bool:
         """Whether it agrees well enough to be taken unasked."""
@@ -79,8 +84,7 @@ def try_out(model: Model, windows: torch.Tensor, microbatch: int, expected: torc
         found = class_maps(model, windows, microbatch)
         seconds = _fastest(model, next(_batches(windows, microbatch)).to(model.device))
     except (TiledsegError, RuntimeError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200]
-        return Trial(model.runtime, microbatch, float("inf"), None, reason)
+        return Trial.failed(model.runtime, microbatch, error)
     same = float((found == expected).double().mean())
     return Trial(model.runtime, microbatch, seconds / microbatch, same)
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib import metadata
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..engine import Footprint, calibrate, machine
+import torch
+
+from ..engine import Footprint, calibrate, call_seconds, machine
+from ..errors import TiledsegError
 from ..models import (
     AGREEMENT,
     Model,
@@ -20,8 +21,9 @@ from ..models import (
     Trial,
     cache_folder,
     class_maps,
-    reference,
+    library_versions,
     try_out,
+    write_whole,
 )
 from ..tiling import TilePlan
 from ._image import View
@@ -29,7 +31,6 @@ from ._network import Networks
 
 #: Seconds of work for the first candidate below which looking for a faster one does not pay.
 _SHORT = 60.0
-_PACKAGES = ("tiledseg", "torch", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Choice:
         runtime: Library and precision.
         why: A few words for the report.
         trials: What was measured.
+        microbatch: Windows per call it was measured with, or None.
     """
 
     runtime: Runtime
     why: str
     trials: tuple[Trial, ...] = ()
+    microbatch: int | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says of it."""
@@ -84,7 +87,7 @@ class Question:
         plan: The plan, its runtime still open.
         microbatch: What the user asked for, or None.
         view: The image.
-        before: Runtime of unfinished work, or None.
+        before: How unfinished work was run, or None.
         room: Host bytes of the budget.
     """
 
@@ -93,137 +96,150 @@ class Question:
     plan: TilePlan
     microbatch: int | None
     view: View
-    before: Runtime | None
+    before: Choice | None
     room: int
 
-    def ready(self, choice: Choice, model: Model | None = None) -> Chosen:
+    def ready(self, choice: Choice) -> Chosen:
         """Open and measure the model of a choice."""
-        model = model or self.networks.open(choice.runtime)
-        count = self.microbatch or self.usual_microbatch(choice.runtime)
+        same = self.first.runtime == choice.runtime
+        model = self.first if same else self.networks.open(choice.runtime)
+        windows = prod(len(axis) for axis in self.plan.starts)
+        count = self.microbatch or min(choice.microbatch or self.usual(choice.runtime), windows)
         name, precision = choice.runtime
         plan = replace(self.plan, microbatch=count, runtime=name, precision=precision)
         return Chosen(model, choice, plan, calibrate(model, plan))
 
-    def usual_microbatch(self, runtime: Runtime) -> int:
+    def usual(self, runtime: Runtime) -> int:
         """Return the windows per call that suit a runtime."""
-        windows = prod(len(axis) for axis in self.plan.starts)
         if self.first.device.type == "cuda":
-            return min(8 if self.plan.grid.ndim == 2 else 2, windows)
+            return 8 if self.plan.grid.ndim == 2 else 2
         if runtime.name == "openvino":  # windows run side by side: less waiting for one another
-            return min(self.plan.threads, 4, windows)
+            return min(self.plan.threads, 4)
         # torch's fp32 3-D convolution at batch 1 takes another, 2.5 times slower, kernel.
-        return min(2, windows) if self.plan.grid.ndim == 3 and "torch" in runtime.name else 1
+        return 2 if self.plan.grid.ndim == 3 and runtime.name in ("torch", "compiled") else 1
+
+
+def begun(plan: TilePlan) -> Choice:
+    """Return how unfinished work was run: half a map in another runtime would be nobody's map."""
+    runtime = Runtime(plan.runtime, plan.precision)  # type: ignore[arg-type]  # as it was stored
+    return Choice(runtime, "as the unfinished work", microbatch=plan.microbatch)
 
 
 def choose(question: Question) -> Chosen:
     """Return the model in the runtime to use."""
-    candidates = question.networks.candidates(question.first)
+    candidates = question.networks.candidates
+    if question.before is not None and question.before.runtime in candidates:
+        return question.ready(question.before)
     if len(candidates) == 1:
-        return question.ready(Choice(candidates[0], "asked for"), question.first)
-    if question.before in candidates:
-        return question.ready(Choice(question.before, "as the unfinished work"))
-    ready = question.ready(Choice(candidates[0], "the run is short"), question.first)
-    if ready.plan.planned / ready.plan.microbatch * ready.footprint.seconds < _SHORT:
+        return question.ready(Choice(candidates[0], "asked for"))
+    ready = question.ready(Choice(candidates[0], "the run is short"))
+    calls = ready.plan.planned / ready.plan.microbatch
+    # The first call may export and compile; only a second one tells how long the run takes.
+    if (
+        ready.footprint.seconds * calls < _SHORT
+        or call_seconds(ready.model, ready.plan) * calls < _SHORT
+    ):
         return ready
-    choice = _probed(question, candidates) or _remembered(question, candidates)
-    if choice is None and _holds(ready.footprint) > question.room:
+    choice = _probed(question) or _remembered(question)
+    if choice is None and ready.footprint.reserved + 2 * ready.footprint.workspace > question.room:
         return replace(ready, choice=Choice(candidates[0], "no memory to try others"))
-    choice = choice or _measured(question, candidates)
-    if choice.runtime == candidates[0]:
+    choice = choice or _measured(question)
+    if choice.runtime == candidates[0] and choice.microbatch in (None, ready.plan.microbatch):
         return replace(ready, choice=choice)
     del ready  # its memory is not the next one's
     return question.ready(choice)
 
 
-def _holds(footprint: Footprint) -> int:
-    """Return the host bytes while two runtimes are compared: neither is larger than the first."""
-    return footprint.reserved + 2 * footprint.workspace
-
-
 # --------------------------------------------------------------------- measuring
 
 
-def _measured(question: Question, candidates: tuple[Runtime, ...]) -> Choice:
+def _measured(question: Question) -> Choice:
     """Try every candidate on windows of the image and remember the outcome."""
+    networks = question.networks
     windows = question.view.windows(question.plan)
     if windows is None:
-        return Choice(candidates[0], "nothing was measured: no window of the sample is valid")
-    plain = question.first
-    if plain.runtime != reference(plain.card):
-        plain = question.networks.open(reference(plain.card))
-    expected = class_maps(plain, windows, question.usual_microbatch(plain.runtime))
-    trials = []
-    for runtime in candidates:
-        model = plain if runtime == plain.runtime else question.networks.open(runtime)
-        count = question.microbatch or question.usual_microbatch(runtime)
-        trials.append(try_out(model, windows, count, expected))
-    choice = pick(tuple(trials), len(windows))
-    _remember(question, candidates, choice, len(windows))
+        why = "nothing was measured: no window of the sample is valid"
+        return Choice(networks.candidates[0], why)
+    expected = class_maps(
+        _opened(question, networks.reference), windows, question.usual(networks.reference)
+    )
+    trials = [_tried(question, runtime, windows, expected) for runtime in networks.candidates]
+    choice = pick(tuple(trials), f"on {len(windows)} windows")
+    _remember(question, choice, len(windows))
     return choice
 
 
-def pick(trials: tuple[Trial, ...], windows: int) -> Choice:
+def _tried(
+    question: Question, runtime: Runtime, windows: torch.Tensor, expected: torch.Tensor
+) -> Trial:
+    """Try one runtime; what cannot be opened is a failed trial, not a failed run."""
+    count = question.microbatch or question.usual(runtime)
+    try:
+        return try_out(_opened(question, runtime), windows, count, expected)
+    except (TiledsegError, RuntimeError, MemoryError) as error:
+        return Trial.failed(runtime, count, error)
+
+
+def _opened(question: Question, runtime: Runtime) -> Model:
+    same = question.first.runtime == runtime
+    return question.first if same else question.networks.open(runtime)
+
+
+def pick(trials: tuple[Trial, ...], where: str) -> Choice:
     """Return the fastest that agrees well enough, else the first."""
     accepted = [t for t in trials if t.accepted]
     if not accepted:
         return Choice(trials[0].runtime, f"no other agreed on {AGREEMENT:.1%} of samples", trials)
     best = min(accepted, key=lambda t: t.seconds)
-    return Choice(best.runtime, f"fastest of {len(trials)} on {windows} windows", trials)
+    why = f"fastest of {len(trials)} {where}"
+    return Choice(best.runtime, why, trials, best.microbatch)
 
 
-def _probed(question: Question, candidates: tuple[Runtime, ...]) -> Choice | None:
-    """Return what a probe on such a machine found for these windows, or None."""
-    probe = question.networks.probe(question.first.card)
-    same = probe is not None and (probe.machine, probe.device, probe.threads, probe.window) == (
-        *(machine.name(), str(question.first.device), question.plan.threads),
-        question.plan.window,
-    )
-    if probe is None or not same:
+def _probed(question: Question) -> Choice | None:
+    """Return what a probe on an image found on such a machine, or None.
+
+    Its windows may have been others: which runtime is the fastest hardly depends on them.
+    """
+    networks = question.networks
+    probe = networks.probe(question.first.card)
+    if probe is None or not probe.on_image or question.microbatch is not None:
         return None
-    trials = probe.fastest(candidates)
-    if len(trials) < len(candidates):
+    here = (machine.name(), str(question.first.device), question.plan.threads, library_versions())
+    if (probe.machine, probe.device, probe.threads, probe.versions) != here:
         return None
-    choice = pick(trials, 0)
-    return replace(choice, why=f"fastest in the probe, on {probe.sample}")
+    trials = probe.fastest(networks.candidates)
+    if len(trials) < len(networks.candidates):
+        return None
+    return pick(trials, f"in the probe, on {probe.sample}")
 
 
 # --------------------------------------------------------------------- remembering
 
 
-def _file(question: Question, candidates: tuple[Runtime, ...]) -> Path:
+def _file(question: Question) -> Path:
     """Return where a measurement is kept; its name says what it depends on."""
-    card, plan = question.first.card, question.plan
-    versions = []
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            versions.append(f"{package} {metadata.version(package)}")
+    card, plan, networks = question.first.card, question.plan, question.networks
     known = [
         [card.sha256, card.architecture, str(question.first.device), machine.name()],
-        [plan.window, plan.threads, question.microbatch, [str(r) for r in candidates]],
-        [question.view.source.fingerprint(), question.view.normalization.to_list(), versions],
+        [plan.window, plan.threads, question.microbatch, [str(r) for r in networks.candidates]],
+        [question.view.source.fingerprint(), question.view.normalization.to_list()],
+        library_versions(),
     ]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
     return cache_folder() / "trials" / f"{digest[:32]}.json"
 
 
-def _remembered(question: Question, candidates: tuple[Runtime, ...]) -> Choice | None:
+def _remembered(question: Question) -> Choice | None:
     try:
-        values = json.loads(_file(question, candidates).read_text())
+        values = json.loads(_file(question).read_text())
         trials = tuple(Trial.from_dict(t) for t in values["trials"])
-        choice = pick(trials, values["windows"])
+        return pick(trials, f"on {int(values['windows'])} windows, measured before")
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
-    return replace(choice, why=f"{choice.why}, measured before")
 
 
-def _remember(
-    question: Question, candidates: tuple[Runtime, ...], choice: Choice, windows: int
-) -> None:
+def _remember(question: Question, choice: Choice, windows: int) -> None:
     """Keep a measurement; a cache that cannot be written only means measuring again."""
-    path = _file(question, candidates)
+    trials = [t.to_dict() for t in choice.trials]
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        trials = [t.to_dict() for t in choice.trials]
-        partial.write_text(json.dumps({"windows": windows, "trials": trials}))
-        partial.replace(path)
+        write_whole(_file(question), json.dumps({"windows": windows, "trials": trials}))

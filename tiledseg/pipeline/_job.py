@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,10 @@ from ..engine import Decision, ScoreCoding, WorkStore, machine
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
 from ..io import Roi, Source
-from ..models import Model, ModelCard, Runtime
+from ..models import Model, ModelCard
 from ..normalize import Normalization
 from ..tiling import ModelShape, TilePlan, make_plan
-from ._choose import Choice, Question, choose
+from ._choose import Choice, Question, begun, choose
 from ._image import View, open_view
 from ._memory import device_budget, host_budget, run_cost
 from ._network import Networks
@@ -38,6 +39,8 @@ from ._roi import open_roi
 
 _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
 #: Relative difference of sample spacing from the model's from which on the user is told.
+#: Share of windows evaluated more than once above which the user is told.
+_EXTRA_WORK = 0.5
 _SPACING_TOLERANCE = 0.25
 
 
@@ -156,26 +159,33 @@ def prepare(
     machine.use_few_arenas()
     threads = config.runtime.threads or _threads(config.runtime.workers)
     networks = Networks(config, models, threads)
-    model = networks.open(networks.asked)
+    model = networks.open(networks.candidates[0])
     _check_vectors(config, model.card.dims)
     _check_air(config, model.card)
-    view = open_view(config, image, model.card)
-    try:
-        return _decide(config, view, networks, model, folder)
-    except BaseException:
-        view.source.close()
-        raise
+    with ExitStack() as on_error:
+        view = open_view(config, image, model.card)
+        on_error.callback(view.source.close)
+        roi = None if config.input.roi is None else open_roi(config.input.roi, view.source)
+        if roi is not None:
+            on_error.callback(roi.close)
+        job = _decide(config, view, roi, networks, model, folder)
+        on_error.pop_all()
+    return job
 
 
 def _decide(
-    config: RunConfig, view: View, networks: Networks, first: Model, folder: Path | None
+    config: RunConfig,
+    view: View,
+    roi: Roi | None,
+    networks: Networks,
+    first: Model,
+    folder: Path | None,
 ) -> Job:
     """Decide how to segment an open image with a model in its first candidate runtime."""
     source, normalization = view.source, view.normalization
-    roi = None if config.input.roi is None else open_roi(config.input.roi, source)
     plan = draft_plan(config, source.grid, first.card, networks.threads)
     stored = None if folder is None else WorkStore.stored_plan(folder)
-    before = None if stored is None else Runtime(stored[0].runtime, stored[0].precision)  # type: ignore[arg-type]
+    before = None if stored is None else begun(stored[0])
     count = config.runtime.microbatch
     room = host_budget(config)
     chosen = choose(Question(networks, first, plan, count, view, before, room))
@@ -184,6 +194,7 @@ def _decide(
         plan, fit = replace(plan, core=stored[0].core), check_core
     budget = Budget(room, device_budget(config, chosen.footprint))
     cost = run_cost(config, source, first.card, chosen.footprint, roi)
+    plan = fit(plan, cost, budget)
     return Job(
         config=config,
         model=chosen.model,
@@ -191,7 +202,7 @@ def _decide(
         axes=view.axes,
         grid=view.grid,
         normalization=normalization,
-        plan=fit(plan, cost, budget),
+        plan=plan,
         cost=cost,
         budget=budget,
         roi=roi,
@@ -268,6 +279,12 @@ def _threads(workers: int) -> int:
 
 def _warnings(grid: Grid, plan: TilePlan, card: ModelCard) -> list[str]:
     told = []
+    if plan.extra_work > _EXTRA_WORK:
+        told.append(
+            f"tiles of {plan.core} samples are small beside windows of {plan.window}: "
+            f"{plan.extra_work:.0%} more windows are evaluated than the image has; raise "
+            "budget.memory, or lower tiling.window or runtime.microbatch"
+        )
     if card.locality != "local" and plan.planned > 1:
         sure = "is" if card.locality == "global" else "may be"
         told.append(

@@ -51,6 +51,7 @@ def run_cost(
     return Cost(
         reserved=footprint.reserved,
         workspace=footprint.workspace,
+        device_reserved=footprint.device_reserved,
         device_workspace=None if footprint.device_free is None else footprint.device_workspace,
         channels=len(source.channels),
         itemsize=source.dtype.itemsize,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from ..config import CombineSpec, RunConfig
@@ -13,6 +14,7 @@ from ..models import (
     Probe,
     Runtime,
     combine,
+    find_card,
     find_probe,
     load_model,
     runtimes,
@@ -41,8 +43,8 @@ class Networks:
         if self._loaded is not None:
             self.threads = _agreed_threads(config, self._loaded) or threads
 
-    def open(self, runtime: Runtime | None) -> Model:
-        """Return the model, combined as the settings say; None: in its reference runtime."""
+    def open(self, runtime: Runtime) -> Model:
+        """Return the model in a runtime, combined as the settings say."""
         members = [
             load_model(path, self._config.runtime.device, self.threads, runtime)
             for path in self._paths
@@ -59,37 +61,52 @@ class Networks:
             return None
         return find_probe(self._paths[0], card.sha256)
 
-    @property
-    def asked(self) -> Runtime | None:
-        """The runtime that the settings fix, or None where they leave something open."""
-        spec = self._config.runtime
-        if spec.runtime == "auto" or spec.precision == "auto" or self._loaded is not None:
-            return None
-        return Runtime(spec.runtime, spec.precision)
+    @cached_property
+    def reference(self) -> Runtime:
+        """The plainest runtime that every member runs in."""
+        return self._shared[0]
 
-    def candidates(self, model: Model) -> tuple[Runtime, ...]:
-        """Return the runtimes that the settings leave open; the first needs no measurement.
+    @cached_property
+    def candidates(self) -> tuple[Runtime, ...]:
+        """The runtimes that the settings leave open; the first needs no measurement.
 
         Raises:
             ConfigError: There is none.
         """
+        if self._loaded is not None:
+            return (self._loaded.runtime,)
         spec = self._config.runtime
-        if self._loaded is not None or self.asked is not None:
-            return (model.runtime,)
+        precision = spec.precision or "fp32"
+        if spec.runtime != "auto" and precision != "auto":
+            return (Runtime(spec.runtime, precision),)
         found = [
             r
-            for r in runtimes(model.card, spec.device)
-            if spec.runtime in ("auto", r.name) and spec.precision in ("auto", r.precision)
+            for r in self._shared
+            if spec.runtime in ("auto", r.name) and precision in ("auto", r.precision)
         ]
         if spec.runtime == "auto" and spec.device == "cpu":
             # Compiling takes 20 to 50 s, and OpenVINO was faster wherever both were tried.
             found = [r for r in found if r.name != "compiled"]
         if not found:
             raise ConfigError(
-                f"runtime.precision {spec.precision} on {spec.device}: nothing installed runs "
-                f"model {model.card.name!r} that way; take fp32, or another device"
+                f"runtime {spec.runtime}, precision {precision} on {spec.device}: nothing that is "
+                f"installed runs {', '.join(map(str, self._paths))} that way; take fp32, another "
+                "runtime, or another device"
             )
         return tuple(found)
+
+    @cached_property
+    def _shared(self) -> tuple[Runtime, ...]:
+        """The runtimes that are installed and run every member, the plainest first."""
+        device = self._config.runtime.device
+        ways = [runtimes(find_card(path), device) for path in self._paths]
+        shared = tuple(r for r in ways[0] if all(r in others for others in ways[1:]))
+        if not shared:
+            raise ConfigError(
+                f"no runtime that is installed runs all of {', '.join(map(str, self._paths))} on "
+                f"{device}: pip install 'tiledseg[onnx,openvino]', or take models of one kind"
+            )
+        return shared
 
 
 def _agreed_threads(config: RunConfig, model: Model) -> int | None:
@@ -98,8 +115,7 @@ def _agreed_threads(config: RunConfig, model: Model) -> int | None:
     asked = {"runtime": spec.runtime, "precision": spec.precision, "threads": spec.threads}
     found = {"runtime": runtime.name, "precision": runtime.precision, "threads": model.threads}
     for name, wanted in asked.items():
-        open_ = wanted in ("auto", None) or (name, wanted) == ("precision", "fp32")  # the default
-        if not open_ and found[name] not in (None, wanted):
+        if wanted not in ("auto", None) and found[name] not in (None, wanted):
             raise ConfigError(
                 f"runtime.{name} {wanted}: the model was loaded for {found[name]}; load it again "
                 f"with {name}={wanted!r}"

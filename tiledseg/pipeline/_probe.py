@@ -11,6 +11,7 @@ import torch
 
 from ..config import RunConfig
 from ..engine import machine
+from ..errors import ConfigError
 from ..models import (
     Model,
     ModelCard,
@@ -18,6 +19,7 @@ from ..models import (
     Reach,
     Trial,
     class_maps,
+    library_versions,
     load_model,
     measure_reach,
     reference,
@@ -57,32 +59,38 @@ def probe(
         What was found, and the file it is kept in.
 
     Raises:
-        ConfigError: The model cannot be loaded, or the image does not fit it.
+        ConfigError: A wrong number, the model cannot be loaded, or the image does not fit it.
     """
+    if not 0 < tolerance < 1:
+        raise ConfigError(f"tolerance {tolerance} is no change of a score: give 0 to 1, like 0.001")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads {threads}: at least 1")
     tell = say or _nothing
     threads = threads or machine.cores()
     torch.set_num_threads(threads)
-    plain = load_model(model, device, threads)
+    plain = load_model(model, device, threads, probed=False)
     tell("reach")
     reach = measure_reach(plain, tolerance)
-    windows, words = _windows(plain.card, model, sample, threads)
+    windows, words, on_image = _windows(plain.card, model, sample, threads)
     expected = class_maps(plain, windows, 1)
     trials: list[Trial] = []
     for runtime in runtimes(plain.card, device):
         tell(str(runtime))
         same = runtime == reference(plain.card)
-        candidate = plain if same else load_model(model, device, threads, runtime)
+        candidate = plain if same else load_model(model, device, threads, runtime, probed=False)
         trials += [try_out(candidate, windows, count, expected) for count in _MICROBATCHES]
     best = min((t for t in trials if t.accepted), key=lambda t: t.seconds)
     tell("windows")
-    runner = load_model(model, device, threads, best.runtime)
-    window, stride, margin = _tiling(runner, reach, best)
+    fastest = load_model(model, device, threads, best.runtime, probed=False)
+    window, stride, margin = _tiling(fastest, reach, best)
     result = Probe(
         sha256=plain.card.sha256 or "",
         machine=machine.name(),
         device=device,
         threads=threads,
+        versions=library_versions(),
         sample=words,
+        on_image=on_image,
         reach=reach,
         window=plain.card.window,
         trials=tuple(trials),
@@ -95,21 +103,21 @@ def probe(
 
 def _windows(
     card: ModelCard, model: str | Path, sample: Any, threads: int
-) -> tuple[torch.Tensor, str]:
-    """Return windows (n, c, *window) in model units, and what they are."""
+) -> tuple[torch.Tensor, str, bool]:
+    """Return windows (n, c, *window) in model units, what they are, and whether of an image."""
     if sample is not None:
         config = RunConfig.parse({"image": str(sample), "model": str(model)})
         view = open_view(config, sample, card)
         with view.source:
             found = view.windows(draft_plan(config, view.source.grid, card, threads))
         if found is not None:
-            return found, f"{len(found)} windows of {view.source.uri}"
+            return found, f"{len(found)} windows of {view.source.uri}", True
     generator = torch.Generator().manual_seed(0)
     shape = (_NOISE, len(card.channels))
     coarse = torch.randn((*shape, *(-(-w // 8) for w in card.window)), generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, card.window)
     fine = torch.randn((*shape, *card.window), generator=generator)
-    return smooth + 0.2 * fine, f"{_NOISE} windows of noise"
+    return smooth + 0.2 * fine, f"{_NOISE} windows of noise", False
 
 
 def _tiling(
@@ -117,25 +125,24 @@ def _tiling(
 ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Return the window, stride and margin with the least time per sample of the result.
 
-    A global model keeps the window it was trained with; its windows overlap and are blended.
+    A global model, and one whose window is too small for its radius, keeps the window it was
+    trained with; its windows overlap and are blended.
     """
-    card = model.card
-    if reach.locality == "global" or not card.any_size:
-        share = 0.75 if card.dims == 2 else 0.5
-        stride = tuple(int(w * share) // card.multiple * card.multiple for w in card.window)
-        return card.window, stride, 0
-    margin = reach.radius
+    card, margin = model.card, reach.radius
+    multiple = card.multiple if card.multiple > 1 else reach.multiple
     costs: dict[tuple[int, ...], float] = {}
-    for size in _SIZES[card.dims]:
-        window = tuple(max(1, round(w * size / card.multiple)) * card.multiple for w in card.window)
-        useful = prod(_stride(w, margin, card.multiple) for w in window)
-        if useful > 0 and window not in costs:
+    for size in _SIZES[card.dims] if reach.locality == "local" and card.any_size else ():
+        window = tuple(max(1, round(w * size / multiple)) * multiple for w in card.window)
+        useful = prod(_stride(w, margin, multiple) for w in window)
+        if min(window) > 2 * margin and useful > 0 and window not in costs:
             noise = torch.randn((best.microbatch, len(card.channels), *window))
             costs[window] = _seconds(model, noise, best) / useful
     if not costs:
-        return card.window, card.window, 0
+        share = 0.75 if card.dims == 2 else 0.5
+        stride = tuple(max(1, int(w * share) // multiple) * multiple for w in card.window)
+        return card.window, stride, 0
     window = min(costs, key=costs.__getitem__)
-    return window, tuple(_stride(w, margin, card.multiple) for w in window), margin
+    return window, tuple(_stride(w, margin, multiple) for w in window), margin
 
 
 def _stride(window: int, margin: int, multiple: int) -> int:

@@ -34,14 +34,15 @@ class Ran:
     Args:
         planned: Windows of all tiles.
         evaluated: Windows the model saw, those of resumed tiles included.
-        skipped: Windows without a valid sample.
+        skipped: Windows without a sample that is valid, wanted and not air.
         tiles: Number of tiles.
         resumed: Tiles taken over from an earlier run.
         lost: Tiles that failed and are nodata in the result, with the reason.
         unmeasured: Samples that are nodata in the result.
         seam: How much more often neighbours differ at seams than elsewhere; None without seams.
         seconds: Wall time of this run, and of it the time after the last tile.
-        waited: Seconds the model stood still for reading and for writing.
+        waited: Share of the tiles' time that went by waiting for reading, and for writing; of
+            the tiles of this run.
         peak_memory: Most bytes the process held.
     """
 
@@ -64,18 +65,20 @@ class Ran:
         receipts: dict[int, Receipt],
         lost: dict[int, str],
         assembled: Assembled,
-        resumed: int,
+        resumed: frozenset[int],
         seconds: tuple[float, float],
     ) -> Ran:
-        """Add up the receipts."""
+        """Add up the receipts, those of resumed tiles too."""
         all_of = receipts.values()
-        waited = {k: sum(r.waited[k] for r in all_of) for k in ("reading", "writing")}
+        mine = [r for r in all_of if r.tile not in resumed]
+        busy = sum(r.seconds for r in mine) or 1.0
+        waited = {k: sum(r.waited[k] for r in mine) / busy for k in ("reading", "writing")}
         return cls(
             planned=job.plan.planned,
             evaluated=sum(r.evaluated for r in all_of),
             skipped=sum(r.skipped for r in all_of),
             tiles=len(job.plan),
-            resumed=resumed,
+            resumed=len(resumed),
             lost=lost,
             unmeasured=assembled.unmeasured,
             seam=assembled.seam,
@@ -132,7 +135,6 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
     """Return how it ran, in words and figures."""
     plan, seconds = job.plan, ran.seconds[0]
     samples = plan.grid.box.size
-    busy = max(sum(ran.waited.values()), 0.0)
     return {
         "input": job.source.uri,
         **job.choice.describe(),
@@ -154,8 +156,7 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "seconds_assembling": round(ran.seconds[1], 2),
         "samples_per_second": round(samples / seconds) if seconds else None,
-        "seconds_the_model_waited": round(busy, 2),
-        "share_the_model_waited": f"{busy / seconds:.1%}" if seconds else None,
+        "model_waited": " and ".join(f"{v:.1%} for {k}" for k, v in ran.waited.items()),
         "peak_memory": format_bytes(ran.peak_memory),
         "memory_budget": format_bytes(job.budget.host),
     }

@@ -111,7 +111,7 @@ def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Resul
     labels, scores = label_sink(job, out), score_sink(job)
     with _store(job, out, fresh) as store:
         tally = _Tally(on_event, store.receipts())
-        resumed = len(tally.receipts)
+        resumed = frozenset(tally.receipts)
         for receipt in tally.receipts.values():
             on_event(TileKept(receipt))
         _compute(job, store, tally)
