@@ -161,10 +161,15 @@ def total_bytes(plan: TilePlan, cost: Cost) -> int:
     host, device = tile_bytes(plan, cost)
     if cost.device_workspace is None:
         host += device
-    tiles = cost.workers * (cost.workspace + host)
+    tiles = _calls(cost) * cost.workspace + cost.workers * host
     rows = chunk_shape(plan)[0] * prod(plan.grid.shape[1:])
     assembling = rows * (cost.label_bytes + 4 + 2 * cost.outputs * cost.score_bytes)
     return cost.reserved + cost.fixed + max(tiles, cost.after + assembling)
+
+
+def _calls(cost: Cost) -> int:
+    """Return how many calls hold memory: workers' threads, and the main one that made the first."""
+    return cost.workers + (cost.workers > 1)
 
 
 def device_bytes(plan: TilePlan, cost: Cost) -> int:
@@ -243,6 +248,6 @@ def _refusal(plan: TilePlan, cost: Cost, budget: Budget) -> BudgetExceeded:
     return BudgetExceeded(
         f"tile core {plan.core} needs {format_bytes(need)}, budget is {format_bytes(budget.host)} "
         f"({format_bytes(cost.reserved + cost.fixed)} of it taken before any tile, "
-        f"{format_bytes(cost.workers * cost.workspace)} by the model): raise budget.memory, or "
+        f"{format_bytes(_calls(cost) * cost.workspace)} by the model): raise budget.memory, or "
         "lower tiling.window, tiling.core, runtime.microbatch or runtime.workers"
     )

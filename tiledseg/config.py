@@ -46,7 +46,8 @@ class RuntimeSpec:
     """What computes.
 
     Args:
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; ``cpu`` where nothing is said, or that of a model
+            that is loaded.
         runtime: Library that runs the model. ``auto`` takes the fastest whose class map agrees
             with the reference (torch eager, or ONNX Runtime for an ONNX file, in fp32) on 99.9 %
             of some windows of the image; a run of less than a minute takes the reference.
@@ -59,7 +60,7 @@ class RuntimeSpec:
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
-    device: str = "cpu"
+    device: str | None = None
     runtime: Literal["auto", "torch", "compiled", "onnxruntime", "openvino"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None
     threads: int | None = None

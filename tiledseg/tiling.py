@@ -14,7 +14,7 @@ function of the lattice alone, whatever the cores, their order or who computes t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
 from math import ceil, prod
@@ -42,6 +42,7 @@ class TilingSpec:
         lattice: How window starts are placed.
         padding: What lies outside the image: its mirror image, or 0 in model units.
         core: Samples a tile owns, array order.
+        multiple: Windows start at multiples of this; None takes the model's.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
@@ -53,6 +54,7 @@ class TilingSpec:
     lattice: Lattice = Lattice.ALIGNED
     padding: Literal["reflect", "zero"] = "reflect"
     core: tuple[int, ...] | None = None
+    multiple: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +287,13 @@ def make_plan(
     for name, value in (("window", spec.window), ("stride", spec.stride), ("core", spec.core)):
         if value is not None and (len(value) != n or any(v < 1 for v in value)):
             raise ConfigError(f"tiling.{name} needs {n} positive numbers, got {value}")
+    if spec.multiple is not None:
+        if spec.multiple < 1 or spec.multiple % model.multiple:
+            raise ConfigError(
+                f"tiling.multiple {spec.multiple} must be a multiple of {model.multiple}, the "
+                "model's down-sampling factor"
+            )
+        model = replace(model, multiple=spec.multiple)
     window = _window(grid, spec, model)
     margin = _margin(spec, model)
     stride = spec.stride or _stride(window, margin, model)
@@ -342,11 +351,15 @@ def _margin(spec: TilingSpec, model: ModelShape) -> int:
             raise ConfigError(f"tiling.margin must not be negative, got {spec.margin}")
         return spec.margin
     window = spec.window or model.window
-    strides = spec.stride or tuple(
-        max(w // 3, model.multiple) for w in window
-    )  # less would multiply the work
-    room = min(w - s for w, s in zip(window, strides, strict=True))
+    if spec.stride is None:
+        return model.margin if has_room(window, model.margin, model.multiple) else 0
+    room = min(w - s for w, s in zip(window, spec.stride, strict=True))
     return model.margin if 2 * model.margin <= room else 0
+
+
+def has_room(window: tuple[int, ...], margin: int, multiple: int) -> bool:
+    """Whether a margin leaves a third of a window to step by: less would multiply the work."""
+    return all(2 * margin <= w - max(w // 3, multiple) for w in window)
 
 
 def _stride(window: tuple[int, ...], margin: int, model: ModelShape) -> tuple[int, ...]:

@@ -49,6 +49,7 @@ def test_the_numbers_are_numpys(dtype: type, name: str, holes: bool) -> None:
         (torch.OutOfMemoryError("CUDA out of memory."), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
         (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("ONNX Runtime: Failed to allocate memory for requested buffer"), True),
         (RuntimeError("cosmic ray"), False),
         (ValueError("memory"), False),
     ],

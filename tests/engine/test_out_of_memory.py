@@ -56,7 +56,11 @@ def failing(
 
 def segment(image: np.ndarray, model: Path, events: list[Any] | None = None) -> Any:
     return tiledseg.segment(
-        image, model, tiling=TILING, on_event=None if events is None else events.append
+        image,
+        model,
+        tiling=TILING,
+        runtime={"runtime": "torch"},  # tries nothing out
+        on_event=None if events is None else events.append,
     )
 
 

@@ -82,6 +82,22 @@ def test_host_and_device_are_counted_apart() -> None:
     assert total_bytes(plan, ON_DEVICE) < total_bytes(plan, COST)  # rings are not on the host
 
 
+def test_every_worker_holds_what_a_call_takes() -> None:
+    plan = replace(SCENE, core=(2048, 2048))
+    on = [replace(ON_DEVICE, workers=n, device_reserved=7) for n in (1, 2, 3)]
+    one, two, three = (device_bytes(plan, cost) for cost in on)
+    assert two - one == three - two == one - 7 > ON_DEVICE.device_workspace
+    # On the host the first call was made in a thread that computes nothing.
+    host = [total_bytes(plan, replace(COST, workers=n)) for n in (1, 2, 3)]
+    assert host[1] - host[0] == host[2] - host[1] + COST.workspace
+
+
+def test_stored_scores_cost_their_encoding() -> None:
+    plan = replace(SCENE, core=(2048, 2048))
+    stored = replace(COST, score_bytes=1)
+    assert total_bytes(plan, stored) - total_bytes(plan, COST) > 2048 * 512 * COST.outputs
+
+
 def test_the_device_alone_may_decide() -> None:
     roomy = fit_core(VOLUME, replace(ON_DEVICE, outputs=50), Budget(64 * GB, 80 * GB))
     tight = fit_core(VOLUME, replace(ON_DEVICE, outputs=50), Budget(64 * GB, 2 * GB))

@@ -294,7 +294,7 @@ def test_what_is_averaged_is_part_of_the_identity() -> None:
 
 
 def test_quarter_turns_need_windows_as_high_as_wide() -> None:
-    model = combine([Made(leaning)], turns_of((), True, 2), "scores")
+    model = combine([Made(leaning, any_size=False)], turns_of((), True, 2), "scores")
     with pytest.raises(ConfigError, match=r"combine.quarter_turns needs .* got \(8, 6\)"):
         model(images(1, 8, 6))
 

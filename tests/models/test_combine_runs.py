@@ -13,7 +13,7 @@ from PIL import Image
 
 import tiledseg
 from tiledseg.cli import run
-from tiledseg.models import load_model
+from tiledseg.models import combine, load_model, turns_of
 
 MakeModel = Callable[..., Path]
 
@@ -143,11 +143,25 @@ def test_the_shell_refuses_turned_windows_that_are_not_square(
     tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = scene(tmp_path / "scene.png", 90, 80)
-    arguments = ["segment", str(image), "-m", str(make_model()), "-o", str(tmp_path / "map.tif")]
-    assert run([*arguments, "--tta", "turns", "--window", "64,32"]) == 2
+    model = make_model(any_size=False, window=(64, 32))
+    arguments = ["segment", str(image), "-m", str(model), "-o", str(tmp_path / "map.tif")]
+    assert run([*arguments, "--tta", "turns"]) == 2
     told = capsys.readouterr().err
     assert "combine.quarter_turns needs windows as high as wide, got (64, 32)" in told
     assert not (tmp_path / "map.tif").exists()
+
+
+def test_windows_that_are_not_square_are_turned_where_any_size_will_do(
+    make_model: MakeModel,
+) -> None:
+    model = load_model(make_model(), threads=1)
+    x = torch.randn(1, 3, 64, 32, generator=torch.Generator().manual_seed(2))
+    found = combine([model], turns_of((), True, 2), "scores")(x)
+    views = [
+        torch.rot90(torch.softmax(model(torch.rot90(x, q, (-2, -1))), 1), -q, (-2, -1))
+        for q in range(4)
+    ]
+    torch.testing.assert_close(found, torch.stack(views).mean(0))
 
 
 def test_the_shell_refuses_models_of_other_classes(

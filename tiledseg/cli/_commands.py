@@ -197,7 +197,8 @@ def info(
 def probe(
     model: Annotated[str, typer.Argument(help="Model folder, card or weights.")],
     sample: Annotated[
-        str | None, typer.Option("--sample", help="Image to measure agreement on; default: noise.")
+        str | None,
+        typer.Option("--sample", help="Image to measure agreement on; noise is no guide."),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(help="Change of a score that counts as reached by the input.")

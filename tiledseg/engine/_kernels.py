@@ -24,7 +24,15 @@ _ROOM = 1 << 16
 #: Samples whose best channel is looked for at a time: theirs stay in the first cache.
 _LANE = 128
 
-_compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop that needs no lock of Python; division by zero gives infinity, no error."""
+    settings = {"nogil": True, "error_model": "numpy"}
+    try:
+        compiled: Callable[..., Any] = numba.njit(**settings, cache=True)(loop)
+    except RuntimeError:  # neither the package nor the user's cache can be written
+        compiled = numba.njit(**settings)(loop)
+    return compiled
 
 
 @_compiled

@@ -20,6 +20,9 @@ from ..normalize import Normalization
 #: device, in model units, float32.
 Lane = Callable[[NDArray[Any], NDArray[np.bool_]], torch.Tensor]
 
+#: What torch, C++ libraries, CUDA and ONNX Runtime say.
+_NO_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory", "failed to allocate memory")
+
 
 def open_lane(normalization: Normalization, device: torch.device) -> Lane:
     """Return the lane to a device."""
@@ -65,5 +68,5 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that host or device memory ran out, from whichever library."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    said = str(error)
-    return any(words in said for words in ("can't allocate memory", "bad_alloc", "out of memory"))
+    said = str(error).lower()
+    return any(words in said for words in _NO_MEMORY)

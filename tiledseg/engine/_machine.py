@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import torch
 
 _STATUS = Path("/proc/self/status")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -38,13 +39,14 @@ def cores() -> int:
     return physical
 
 
-def name() -> str:
-    """Return the processor's name, and how many cores of it are used."""
+def name(device: torch.device) -> str:
+    """Return the processor's name, how many cores of it are used, and the GPU's name."""
     found = platform.processor() or platform.machine()
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         found = next(line.partition(":")[2].strip() for line in lines if "model name" in line)
-    return f"{found}, {cores()} cores"
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    return f"{found}, {cores()} cores{gpu}"
 
 
 def resident() -> int:

@@ -58,8 +58,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a small text file whole or not at all."""
     temporary = temporary_beside(path)
     with writing(path):
-        temporary.write_text(text, encoding="utf-8")
-        settle(temporary, path)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            settle(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def file_identity(path: Path) -> dict[str, Any]:

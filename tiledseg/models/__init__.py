@@ -87,7 +87,7 @@ def load_model(
 
     Raises:
         ConfigError: No such file, or card and weights do not fit together, or this runtime cannot
-            run them.
+            run them. Runtimes of exported graphs may say so at the first call only.
         DamagedInput: The weights are damaged, or not those the card was written for.
         MissingBackend: The library that runs this kind of weights is not installed.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..errors import ConfigError, OutputFailed
+from ..errors import ConfigError, OutputFailed, TiledsegError
 from ._base import ModelCard
 from ._cache import cache_folder, file_sha256
 from ._runtime import library_versions
@@ -40,16 +40,19 @@ def exported(network: Callable[[], nn.Module], card: ModelCard, shape: tuple[int
     known = [card.sha256, card.architecture, shape, versions["torch"], versions.get("monai")]
     key = json.dumps(known, sort_keys=True)
     folder, prefix = cache_folder() / "onnx", hashlib.sha256(key.encode()).hexdigest()[:32]
-    for path in folder.glob(f"{prefix}-*.onnx"):
-        if path.name == _name(prefix, path):
-            return path
-        path.unlink(missing_ok=True)
     try:
+        for path in folder.glob(f"{prefix}-*.onnx"):
+            with contextlib.suppress(FileNotFoundError):  # another process found it damaged too
+                if path.name == _name(prefix, path):
+                    return path
+                path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as made:
             graph = Path(made, "graph.onnx")
             _export(network(), card, shape, graph)
             return graph.replace(folder / _name(prefix, graph))
+    except TiledsegError:
+        raise
     except OSError as error:
         raise OutputFailed(
             f"the cache {folder} cannot be written ({error.strerror}): point TILEDSEG_CACHE "

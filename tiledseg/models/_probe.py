@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputFailed
-from ._base import ModelCard, Runtime
+from ._base import ModelCard
 from ._cache import cache_folder, write_whole
 from ._card import CARD_NAME
 from ._locality import Reach
@@ -66,8 +66,8 @@ class Probe:
             TypeError: The values are not those of a probe.
             KeyError: One is missing.
         """
-        if not isinstance(values, dict):
-            raise TypeError(f"a probe is an object, not {values!r:.20}")
+        if not isinstance(values, dict) or not isinstance(values["reach"], dict):
+            raise TypeError("a probe and its reach are objects")
         plain = _tuples(values)
         plain["reach"] = Reach(**_tuples(values["reach"]))
         plain["trials"] = tuple(Trial.from_dict(trial) for trial in values["trials"])
@@ -79,18 +79,15 @@ class Probe:
         A window is taken over for local models only, whose result does not depend on it.
         """
         if card.multiple == 1:
-            card = replace(card, multiple=self.reach.multiple)
+            step = self.reach.multiple
+            whole = tuple(-(-n // step) * step for n in card.window)
+            card = replace(card, multiple=step, window=whole if card.any_size else card.window)
         if card.locality == "unknown":
             card = replace(card, locality=self.reach.locality)
         if card.locality != "local":
             return card
         window = self.best_window if card.any_size else card.window
         return replace(card, margin=card.margin or self.reach.radius, window=window)
-
-    def fastest(self, asked: tuple[Runtime, ...]) -> tuple[Trial, ...]:
-        """Return the trials of some runtimes, the fastest microbatch of each, in their order."""
-        mine = [[t for t in self.trials if t.runtime == runtime] for runtime in asked]
-        return tuple(min(some, key=lambda t: t.seconds) for some in mine if some)
 
 
 def save_probe(probe: Probe, model: str | Path) -> Path:
@@ -119,13 +116,14 @@ def save_probe(probe: Probe, model: str | Path) -> Path:
 
 
 def find_probe(model: str | Path, sha256: str) -> Probe | None:
-    """Return the probe of a model with these weights, or None."""
+    """Return the latest probe of a model with these weights, or None."""
+    found: list[tuple[float, Probe]] = []
     for place in _places(Path(model), sha256):
         with suppress(OSError, ValueError, KeyError, TypeError):
             probe = Probe.from_dict(json.loads(place.read_text(encoding="utf-8")))
             if probe.sha256 == sha256:
-                return probe
-    return None
+                found.append((place.stat().st_mtime, probe))
+    return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

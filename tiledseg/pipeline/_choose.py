@@ -10,8 +10,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..engine import Footprint, calibrate, call_seconds, machine
 from ..errors import TiledsegError
 from ..models import (
@@ -41,7 +39,7 @@ class Choice:
         runtime: Library and precision.
         why: A few words for the report.
         trials: What was measured.
-        microbatch: Windows per call it was measured with, or None.
+        microbatch: Windows per call of unfinished work, or None.
     """
 
     runtime: Runtime
@@ -103,14 +101,16 @@ class Question:
         """Open and measure the model of a choice."""
         same = self.first.runtime == choice.runtime
         model = self.first if same else self.networks.open(choice.runtime)
-        windows = prod(len(axis) for axis in self.plan.starts)
-        count = self.microbatch or min(choice.microbatch or self.usual(choice.runtime), windows)
+        count = choice.microbatch or self.count(choice.runtime)
         name, precision = choice.runtime
         plan = replace(self.plan, microbatch=count, runtime=name, precision=precision)
         return Chosen(model, choice, plan, calibrate(model, plan))
 
-    def usual(self, runtime: Runtime) -> int:
-        """Return the windows per call that suit a runtime."""
+    def count(self, runtime: Runtime) -> int:
+        """Return the windows per call: as asked for, else what suits a runtime."""
+        return self.microbatch or min(self._usual(runtime), prod(map(len, self.plan.starts)))
+
+    def _usual(self, runtime: Runtime) -> int:
         if self.first.device.type == "cuda":
             return 8 if self.plan.grid.ndim == 2 else 2
         if runtime.name == "openvino":  # windows run side by side: less waiting for one another
@@ -144,9 +144,8 @@ def choose(question: Question) -> Chosen:
     if choice is None and ready.footprint.reserved + 2 * ready.footprint.workspace > question.room:
         return replace(ready, choice=Choice(candidates[0], "no memory to try others"))
     choice = choice or _measured(question)
-    if choice.runtime == candidates[0] and choice.microbatch in (None, ready.plan.microbatch):
+    if choice.runtime == candidates[0]:
         return replace(ready, choice=choice)
-    del ready  # its memory is not the next one's
     return question.ready(choice)
 
 
@@ -161,23 +160,20 @@ def _measured(question: Question) -> Choice:
         why = "nothing was measured: no window of the sample is valid"
         return Choice(networks.candidates[0], why)
     expected = class_maps(
-        _opened(question, networks.reference), windows, question.usual(networks.reference)
+        _opened(question, networks.reference), windows, question.count(networks.reference)
     )
-    trials = [_tried(question, runtime, windows, expected) for runtime in networks.candidates]
-    choice = pick(tuple(trials), f"on {len(windows)} windows")
-    _remember(question, choice, len(windows))
+
+    def tried(runtime: Runtime) -> Trial:
+        count = question.count(runtime)
+        try:
+            return try_out(_opened(question, runtime), windows, count, expected)
+        except (TiledsegError, RuntimeError, MemoryError) as error:  # that one is out, no more
+            return Trial.failed(runtime, count, error)
+
+    choice = pick(tuple(map(tried, networks.candidates)), f"on {len(windows)} windows")
+    if not any(trial.problem for trial in choice.trials):  # what fails may be mended
+        _remember(question, choice, len(windows))
     return choice
-
-
-def _tried(
-    question: Question, runtime: Runtime, windows: torch.Tensor, expected: torch.Tensor
-) -> Trial:
-    """Try one runtime; what cannot be opened is a failed trial, not a failed run."""
-    count = question.microbatch or question.usual(runtime)
-    try:
-        return try_out(_opened(question, runtime), windows, count, expected)
-    except (TiledsegError, RuntimeError, MemoryError) as error:
-        return Trial.failed(runtime, count, error)
 
 
 def _opened(question: Question, runtime: Runtime) -> Model:
@@ -192,7 +188,7 @@ def pick(trials: tuple[Trial, ...], where: str) -> Choice:
         return Choice(trials[0].runtime, f"no other agreed on {AGREEMENT:.1%} of samples", trials)
     best = min(accepted, key=lambda t: t.seconds)
     why = f"fastest of {len(trials)} {where}"
-    return Choice(best.runtime, why, trials, best.microbatch)
+    return Choice(best.runtime, why, trials)
 
 
 def _probed(question: Question) -> Choice | None:
@@ -202,12 +198,15 @@ def _probed(question: Question) -> Choice | None:
     """
     networks = question.networks
     probe = networks.probe(question.first.card)
-    if probe is None or not probe.on_image or question.microbatch is not None:
+    if probe is None or not probe.on_image:
         return None
-    here = (machine.name(), str(question.first.device), question.plan.threads, library_versions())
+    device = question.first.device
+    here = (machine.name(device), str(device), question.plan.threads, library_versions())
     if (probe.machine, probe.device, probe.threads, probe.versions) != here:
         return None
-    trials = probe.fastest(networks.candidates)
+    found = {(t.runtime, t.microbatch): t for t in probe.trials}
+    wanted = [(runtime, question.count(runtime)) for runtime in networks.candidates]
+    trials = tuple(found[key] for key in wanted if key in found)
     if len(trials) < len(networks.candidates):
         return None
     return pick(trials, f"in the probe, on {probe.sample}")
@@ -220,9 +219,10 @@ def _file(question: Question) -> Path:
     """Return where a measurement is kept; its name says what it depends on."""
     card, plan, networks = question.first.card, question.plan, question.networks
     known = [
-        [card.sha256, card.architecture, str(question.first.device), machine.name()],
+        [card.sha256, card.architecture, machine.name(question.first.device)],
         [plan.window, plan.threads, question.microbatch, [str(r) for r in networks.candidates]],
-        [question.view.source.fingerprint(), question.view.normalization.to_list()],
+        [question.view.source.fingerprint(), question.view.source.channels],
+        question.view.normalization.to_list(),
         library_versions(),
     ]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()

@@ -39,9 +39,9 @@ from ._roi import open_roi
 
 _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
 #: Relative difference of sample spacing from the model's from which on the user is told.
+_SPACING_TOLERANCE = 0.25
 #: Share of windows evaluated more than once above which the user is told.
 _EXTRA_WORK = 0.5
-_SPACING_TOLERANCE = 0.25
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def _warnings(grid: Grid, plan: TilePlan, card: ModelCard) -> list[str]:
         told.append(
             f"tiles of {plan.core} samples are small beside windows of {plan.window}: "
             f"{plan.extra_work:.0%} more windows are evaluated than the image has; raise "
-            "budget.memory, or lower tiling.window or runtime.microbatch"
+            "tiling.core or budget.memory, or lower tiling.window or runtime.microbatch"
         )
     if card.locality != "local" and plan.planned > 1:
         sure = "is" if card.locality == "global" else "may be"

@@ -17,6 +17,7 @@ from ..models import (
     find_card,
     find_probe,
     load_model,
+    reference,
     runtimes,
     turns_of,
 )
@@ -45,10 +46,7 @@ class Networks:
 
     def open(self, runtime: Runtime) -> Model:
         """Return the model in a runtime, combined as the settings say."""
-        members = [
-            load_model(path, self._config.runtime.device, self.threads, runtime)
-            for path in self._paths
-        ]
+        members = [load_model(path, self._device, self.threads, runtime) for path in self._paths]
         if self._loaded is not None:
             members = [self._loaded]
         spec = self._config.combine
@@ -84,40 +82,51 @@ class Networks:
             for r in self._shared
             if spec.runtime in ("auto", r.name) and precision in ("auto", r.precision)
         ]
-        if spec.runtime == "auto" and spec.device == "cpu":
+        if spec.runtime == "auto" and self._device == "cpu":
             # Compiling takes 20 to 50 s, and OpenVINO was faster wherever both were tried.
             found = [r for r in found if r.name != "compiled"]
-        if not found:
-            raise ConfigError(
-                f"runtime {spec.runtime}, precision {precision} on {spec.device}: nothing that is "
-                f"installed runs {', '.join(map(str, self._paths))} that way; take fp32, another "
-                "runtime, or another device"
-            )
-        return tuple(found)
+        if found:
+            return tuple(found)
+        if spec.runtime != "auto":  # opening it says what is missing
+            return (Runtime(spec.runtime),)
+        raise ConfigError(
+            f"runtime.precision {precision} on {self._device}: nothing that is installed runs "
+            f"{', '.join(map(str, self._paths))} that way; take fp32, or another device"
+        )
 
     @cached_property
     def _shared(self) -> tuple[Runtime, ...]:
         """The runtimes that are installed and run every member, the plainest first."""
-        device = self._config.runtime.device
-        ways = [runtimes(find_card(path), device) for path in self._paths]
+        cards = [find_card(path) for path in self._paths]
+        ways = [runtimes(card, self._device) for card in cards]
         shared = tuple(r for r in ways[0] if all(r in others for others in ways[1:]))
-        if not shared:
-            raise ConfigError(
-                f"no runtime that is installed runs all of {', '.join(map(str, self._paths))} on "
-                f"{device}: pip install 'tiledseg[onnx,openvino]', or take models of one kind"
-            )
-        return shared
+        if shared:
+            return shared
+        if len(cards) == 1:  # opening it says what is missing
+            return (reference(cards[0]),)
+        raise ConfigError(
+            f"no runtime that is installed runs all of {', '.join(map(str, self._paths))} on "
+            f"{self._device}: pip install 'tiledseg[onnx,openvino]', or take models of one kind"
+        )
+
+    @property
+    def _device(self) -> str:
+        return self._config.runtime.device or "cpu"
 
 
 def _agreed_threads(config: RunConfig, model: Model) -> int | None:
     """Return the threads a loaded model is fixed to, after checking what the settings ask for."""
     spec, runtime = config.runtime, model.runtime
-    asked = {"runtime": spec.runtime, "precision": spec.precision, "threads": spec.threads}
-    found = {"runtime": runtime.name, "precision": runtime.precision, "threads": model.threads}
-    for name, wanted in asked.items():
-        if wanted not in ("auto", None) and found[name] not in (None, wanted):
+    pairs = {
+        "runtime": (spec.runtime, runtime.name),
+        "precision": (spec.precision, runtime.precision),
+        "threads": (spec.threads, model.threads),
+        "device": (spec.device, str(model.device)),
+    }
+    for name, (wanted, found) in pairs.items():
+        if wanted not in ("auto", None) and found not in (None, wanted):
             raise ConfigError(
-                f"runtime.{name} {wanted}: the model was loaded for {found[name]}; load it again "
+                f"runtime.{name} {wanted}: the model was loaded for {found}; load it again "
                 f"with {name}={wanted!r}"
             )
     return model.threads

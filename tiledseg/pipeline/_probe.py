@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,11 @@ from ..models import (
     save_probe,
     try_out,
 )
+from ..tiling import has_room
 from ._image import open_view
 from ._job import draft_plan
 
-_MICROBATCHES = (1, 2, 4)
+_MICROBATCHES = {"cpu": (1, 2, 4), "cuda": (1, 2, 4, 8)}
 #: Windows tried for local models, as multiples of the card's.
 _SIZES = {2: (0.5, 0.75, 1.0, 1.5, 2.0), 3: (0.5, 0.75, 1.0, 1.25, 1.5)}
 _NOISE = 2
@@ -49,7 +51,8 @@ def probe(
 
     Args:
         model: What `load_model` takes.
-        sample: An image to measure agreement on; None takes noise, on which it is worse.
+        sample: An image to measure agreement on. None takes noise; then `segment` does not rely
+            on it.
         device: Where to run it.
         threads: Threads of one call; None takes every core.
         tolerance: Change of a score that counts as reached by the input.
@@ -71,21 +74,22 @@ def probe(
     plain = load_model(model, device, threads, probed=False)
     tell("reach")
     reach = measure_reach(plain, tolerance)
-    windows, words, on_image = _windows(plain.card, model, sample, threads)
+    card = replace(plain.card, multiple=_multiple(plain.card, reach))
+    windows, words, on_image = _windows(card, model, sample, threads)
     expected = class_maps(plain, windows, 1)
-    trials: list[Trial] = []
+    trials, counts = list[Trial](), _MICROBATCHES[plain.device.type]
     for runtime in runtimes(plain.card, device):
         tell(str(runtime))
         same = runtime == reference(plain.card)
         candidate = plain if same else load_model(model, device, threads, runtime, probed=False)
-        trials += [try_out(candidate, windows, count, expected) for count in _MICROBATCHES]
+        trials += [try_out(candidate, windows, count, expected) for count in counts]
     best = min((t for t in trials if t.accepted), key=lambda t: t.seconds)
     tell("windows")
     fastest = load_model(model, device, threads, best.runtime, probed=False)
     window, stride, margin = _tiling(fastest, reach, best)
     result = Probe(
         sha256=plain.card.sha256 or "",
-        machine=machine.name(),
+        machine=machine.name(plain.device),
         device=device,
         threads=threads,
         versions=library_versions(),
@@ -129,12 +133,13 @@ def _tiling(
     trained with; its windows overlap and are blended.
     """
     card, margin = model.card, reach.radius
-    multiple = card.multiple if card.multiple > 1 else reach.multiple
+    multiple = _multiple(card, reach)
     costs: dict[tuple[int, ...], float] = {}
-    for size in _SIZES[card.dims] if reach.locality == "local" and card.any_size else ():
+    sizes = _SIZES[card.dims] if card.any_size else (1.0,)
+    for size in sizes if reach.locality == "local" else ():
         window = tuple(max(1, round(w * size / multiple)) * multiple for w in card.window)
         useful = prod(_stride(w, margin, multiple) for w in window)
-        if min(window) > 2 * margin and useful > 0 and window not in costs:
+        if useful > 0 and window not in costs and has_room(window, margin, multiple):
             noise = torch.randn((best.microbatch, len(card.channels), *window))
             costs[window] = _seconds(model, noise, best) / useful
     if not costs:
@@ -143,6 +148,11 @@ def _tiling(
         return card.window, stride, 0
     window = min(costs, key=costs.__getitem__)
     return window, tuple(_stride(w, margin, multiple) for w in window), margin
+
+
+def _multiple(card: ModelCard, reach: Reach) -> int:
+    """Return the card's multiple; 1 leaves it open."""
+    return card.multiple if card.multiple > 1 else reach.multiple
 
 
 def _stride(window: int, margin: int, multiple: int) -> int:

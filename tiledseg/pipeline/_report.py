@@ -91,10 +91,17 @@ class Ran:
 def resolved(job: Job) -> RunConfig:
     """Return the config with every default that the bytes depend on written out."""
     plan = job.plan
-    tiling = replace(job.config.tiling, window=plan.window, stride=plan.stride, margin=plan.margin)
+    tiling = replace(
+        job.config.tiling,
+        window=plan.window,
+        stride=plan.stride,
+        margin=plan.margin,
+        multiple=plan.multiple,
+    )
     name, precision = job.model.runtime
     runtime = replace(
         job.config.runtime,
+        device=str(job.model.device),
         runtime=name,
         precision=precision,
         threads=plan.threads,

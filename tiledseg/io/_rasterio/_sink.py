@@ -31,6 +31,8 @@ from ._source import keep_cache_small, reason
 
 _TAG = "TILEDSEG_CLASSES"
 _BLOCK = 512
+#: Deflate's; its own choice, 6, takes three times as long for 4 % less.
+_LEVEL = 3
 
 
 class RasterSink(Sink):
@@ -64,7 +66,7 @@ class RasterSink(Sink):
             "blockxsize": _BLOCK,
             "blockysize": _BLOCK,
             "compress": "deflate",
-            "zlevel": 3,
+            "zlevel": _LEVEL if self._layout == "gtiff" else 1,  # a COG is copied from it
             "interleave": "band",
             "bigtiff": "if_safer",
         }
@@ -122,6 +124,7 @@ class RasterSink(Sink):
         options = {
             "driver": "COG",
             "compress": "deflate",
+            "level": _LEVEL,
             "blocksize": _BLOCK,
             "overview_resampling": average.name,
             "bigtiff": "if_safer",
