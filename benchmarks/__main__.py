@@ -30,7 +30,7 @@ def main() -> None:
         known[case.name] = found
         results.write_text(json.dumps(known, indent=1))
         print(markdown(found), flush=True)
-    if any(case.kind == "sizes" for case in _cases(options)):
+    if any(case.kind == "sizes" and len(case.images) > 1 for case in _cases(options)):
         draw(json.loads(results.read_text()), settings.work / "figure.png")
 
 

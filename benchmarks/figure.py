@@ -23,7 +23,8 @@ def draw(results: dict[str, Any], out: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    cases = [case for case in results.values() if case["kind"] == "sizes"]
+    over_sizes = (case for case in results.values() if case["kind"] == "sizes")
+    cases = [case for case in over_sizes if len(case["points"]) > 1]
     if not cases:
         raise SystemExit("no case over sizes in these results: run memory2d or memory3d first")
     figure, rows = pyplot.subplots(

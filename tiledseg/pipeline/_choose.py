@@ -29,6 +29,8 @@ from ._network import Networks
 
 #: Seconds of work for the first candidate below which looking for a faster one does not pay.
 _SHORT = 60.0
+#: Bytes of raw outputs above which windows do not run side by side: such ones take long enough.
+_RAW = 256_000_000
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ class Question:
         if self.first.device.type == "cuda":
             return 8 if self.plan.grid.ndim == 2 else 2
         if runtime.name == "openvino":  # windows run side by side: less waiting for one another
-            return min(self.plan.threads, 4)
+            raw = self.first.card.outputs * prod(self.plan.window) * 4
+            return max(1, min(self.plan.threads, 4, _RAW // raw))
         # torch's fp32 3-D convolution at batch 1 takes another, 2.5 times slower, kernel.
         return 2 if self.plan.grid.ndim == 3 and runtime.name in ("torch", "compiled") else 1
 
