@@ -6,13 +6,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tiledseg.cli import run
-from tiledseg.models import find_card, runtimes
+from tiledseg.models import Probe, Reach, find_card, runtimes
 from tiledseg.pipeline import _probe as probing
 
 MakeModel = Callable[..., Path]
@@ -117,6 +118,50 @@ def test_a_probe_of_other_weights_is_not_used(
     assert json.loads(capsys.readouterr().out)["warnings"]
 
 
+def test_a_call_beyond_the_budget_is_refused_before_it_is_made(
+    scene: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["-o", str(tmp_path / "map.tif"), "--set", "runtime.microbatch=10000000"]
+    assert run(["segment", str(scene), "-m", str(model), *out]) == 4
+    assert "10000000 windows a call hold" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reach": {"multiple": 0}},
+        {"reach": {"radius": "x"}},
+        {"reach": {"radius": -5}},
+        {"reach": {"locality": "zzz"}},
+        {"best_window": [0, 0]},
+        {"best_window": None},
+        {"best_window": "ab"},
+        {"best_stride": [16.5, 16]},
+    ],
+    ids=str,
+)
+def test_a_probe_whose_numbers_make_no_sense_is_as_none(
+    scene: Path, model: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
+) -> None:
+    reach = Reach(2, "local", 5, 1e-3, (), True, 0.0)
+    probe = Probe(
+        *(find_card(model).sha256 or "", "m", "cpu", 1, {}, "noise", False, reach, (64, 64), ()),
+        *((32, 32), (16, 16), 5),
+    )
+    values = probe.to_dict()
+    kept = model / "model.probe.json"
+    kept.write_text(json.dumps(values))
+    ask = ["plan", str(scene), "-m", str(model), "--json"]
+    assert run(ask) == 0
+    assert json.loads(capsys.readouterr().out)["window"] == [32, 32]
+    for key, value in change.items():
+        values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    kept.write_text(json.dumps(values))
+    assert run(ask) == 0
+    assert json.loads(capsys.readouterr().out)["window"] == [64, 64]
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"sha256": 3}', "\x00\xff"])
 def test_a_damaged_probe_is_as_none(scene: Path, model: Path, content: str) -> None:
     (model / "model.probe.json").write_text(content)
@@ -133,6 +178,11 @@ def test_a_damaged_probe_is_as_none(scene: Path, model: Path, content: str) -> N
         (["probe", "MODEL", "--tolerance", "nan"], "tolerance"),
         (["probe", "MODEL", "--threads", "0"], "threads"),
         (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--runtime", "tensorrt"], "runtime"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--skip-below", "nan"], "finite"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--device", "mps"], "choose cpu, cuda"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--device-memory", "many"], "many"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--set", "model=[]"], "give one model"),
+        (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--roi", ""], "roi"),
         (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--precision", "fp16"], "fp16"),
         (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--skip-below", "3"], "background"),
         (["segment", "SCENE", "-m", "MODEL", "-o", "OUT", "--roi", "nowhere.gpkg"], "nowhere.gpkg"),

@@ -65,13 +65,14 @@ class Probe:
         Raises:
             TypeError: The values are not those of a probe.
             KeyError: One is missing.
+            ValueError: One makes no sense.
         """
         if not isinstance(values, dict) or not isinstance(values["reach"], dict):
             raise TypeError("a probe and its reach are objects")
         plain = _tuples(values)
         plain["reach"] = Reach(**_tuples(values["reach"]))
         plain["trials"] = tuple(Trial.from_dict(trial) for trial in values["trials"])
-        return cls(**plain)
+        return _checked(cls(**plain))
 
     def complete(self, card: ModelCard) -> ModelCard:
         """Return a card with what it left open filled in.
@@ -124,6 +125,20 @@ def find_probe(model: str | Path, sha256: str) -> Probe | None:
             if probe.sha256 == sha256:
                 found.append((place.stat().st_mtime, probe))
     return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _checked(probe: Probe) -> Probe:
+    """Return a probe whose numbers a plan can use."""
+    reach = probe.reach
+    numbers = (reach.multiple, *probe.best_window, *probe.best_stride)
+    right = (
+        all(isinstance(n, int) and n > 0 for n in numbers)
+        and all(isinstance(n, int) and n >= 0 for n in (reach.radius, probe.best_margin))
+        and reach.locality in ("local", "global")
+    )
+    if not right:
+        raise ValueError("a probe with numbers that make no sense")
+    return probe
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

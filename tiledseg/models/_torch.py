@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -134,6 +135,8 @@ def find_device(name: str) -> torch.device:
     Raises:
         ConfigError: It is not.
     """
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"runtime.device {name!r} cannot be used: choose cpu, cuda or cuda:N")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

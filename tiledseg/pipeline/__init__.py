@@ -148,6 +148,8 @@ def load_model(
         DamagedInput: The weights are not what the card says.
         MissingBackend: The library that runs this kind of weights is not installed.
     """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads {threads}: at least 1")
     chosen = Runtime(runtime or reference(find_card(path)).name, precision)
     return Predictor(_load(path, device, threads or machine.cores(), chosen), str(path))
 
@@ -176,7 +178,13 @@ def _named(image: Any) -> str | list[str]:
 def _models(model: Predictor | str | Path | Sequence[str | Path]) -> Model | list[str | Path]:
     if isinstance(model, Predictor):
         return model.model
-    return [model] if isinstance(model, str | Path) else list(model)
+    paths = [model] if isinstance(model, str | Path) else list(model)
+    if not paths or not all(isinstance(path, str | Path) for path in paths):
+        raise ConfigError(
+            f"model {[type(path).__name__ for path in paths]}: give one model, loaded or by its "
+            "path, or the paths of several"
+        )
+    return paths
 
 
 def _model_name(model: Predictor | str | Path | Sequence[str | Path]) -> str | list[str]:

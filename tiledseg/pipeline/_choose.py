@@ -10,8 +10,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from ..budget import format_bytes
 from ..engine import Footprint, calibrate, call_seconds, machine
-from ..errors import TiledsegError
+from ..errors import BudgetExceeded, TiledsegError
 from ..models import (
     AGREEMENT,
     Model,
@@ -103,7 +104,8 @@ class Question:
         """Open and measure the model of a choice."""
         same = self.first.runtime == choice.runtime
         model = self.first if same else self.networks.open(choice.runtime)
-        count = choice.microbatch or self.count(choice.runtime)
+        count = self.microbatch or choice.microbatch or self.count(choice.runtime)
+        self._check_room(count)
         name, precision = choice.runtime
         plan = replace(self.plan, microbatch=count, runtime=name, precision=precision)
         return Chosen(model, choice, plan, calibrate(model, plan))
@@ -111,6 +113,21 @@ class Question:
     def count(self, runtime: Runtime) -> int:
         """Return the windows per call: as asked for, else what suits a runtime."""
         return self.microbatch or min(self._usual(runtime), prod(map(len, self.plan.starts)))
+
+    def _check_room(self, microbatch: int) -> None:
+        """Refuse a call whose in- and output alone are beyond the budget, before it is made.
+
+        Raises:
+            BudgetExceeded: They are.
+        """
+        card = self.first.card
+        need = microbatch * prod(self.plan.window) * 4 * (len(card.channels) + card.outputs)
+        if self.first.device.type == "cpu" and need > self.room:
+            raise BudgetExceeded(
+                f"{microbatch} windows a call hold {format_bytes(need)} of in- and output alone, "
+                f"budget is {format_bytes(self.room)}: lower runtime.microbatch or tiling.window, "
+                "or raise budget.memory"
+            )
 
     def _usual(self, runtime: Runtime) -> int:
         if self.first.device.type == "cuda":

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -259,9 +260,12 @@ def _check_air(config: RunConfig, card: ModelCard) -> None:
     """Refuse to skip air where no class could be given to it.
 
     Raises:
-        ConfigError: The model has no background.
+        ConfigError: The limit is no number, or the model has no background.
     """
-    if config.input.skip_below is not None and card.schema.background is None:
+    limit = config.input.skip_below
+    if limit is not None and not isfinite(limit):
+        raise ConfigError(f"input.skip_below {limit}: give a finite intensity, like -900 for CT")
+    if limit is not None and card.schema.background is None:
         raise ConfigError(
             f"input.skip_below makes air background, but model {card.name!r} names no background "
             "class: leave it out, or name one in the card"

@@ -23,10 +23,11 @@ def host_budget(config: RunConfig) -> int:
 
 def device_budget(config: RunConfig, footprint: Footprint) -> int | None:
     """Return the bytes a GPU may hold; None: the device is the host."""
+    asked = config.budget.device_memory
+    limit = None if asked is None else parse_bytes(asked)
     if footprint.device_free is None:
         return None
-    asked = config.budget.device_memory
-    return parse_bytes(asked) if asked is not None else footprint.device_free * 9 // 10
+    return limit if limit is not None else footprint.device_free * 9 // 10
 
 
 def run_cost(

@@ -29,7 +29,7 @@ from ..models import (
     try_out,
 )
 from ..tiling import has_room
-from ._image import open_view
+from ._image import View, open_view
 from ._job import draft_plan
 
 _MICROBATCHES = {"cpu": (1, 2, 4), "cuda": (1, 2, 4, 8)}
@@ -66,12 +66,16 @@ def probe(
     """
     if not 0 < tolerance < 1:
         raise ConfigError(f"tolerance {tolerance} is no change of a score: give 0 to 1, like 0.001")
+    if not isinstance(model, str | Path):
+        raise ConfigError(f"probe takes the path of a model, got {type(model).__name__}")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads {threads}: at least 1")
     tell = say or _nothing
     threads = threads or machine.cores()
     torch.set_num_threads(threads)
     plain = load_model(model, device, threads, probed=False)
+    if sample is not None:  # refused at once, not after a minute
+        _view(plain.card, model, sample).source.close()
     tell("reach")
     reach = measure_reach(plain, tolerance)
     card = replace(plain.card, multiple=_multiple(plain.card, reach))
@@ -110,8 +114,8 @@ def _windows(
 ) -> tuple[torch.Tensor, str, bool]:
     """Return windows (n, c, *window) in model units, what they are, and whether of an image."""
     if sample is not None:
+        view = _view(card, model, sample)
         config = RunConfig.parse({"image": str(sample), "model": str(model)})
-        view = open_view(config, sample, card)
         with view.source:
             found = view.windows(draft_plan(config, view.source.grid, card, threads))
         if found is not None:
@@ -122,6 +126,11 @@ def _windows(
     smooth = torch.nn.functional.interpolate(coarse, card.window)
     fine = torch.randn((*shape, *card.window), generator=generator)
     return smooth + 0.2 * fine, f"{_NOISE} windows of noise", False
+
+
+def _view(card: ModelCard, model: str | Path, sample: Any) -> View:
+    config = RunConfig.parse({"image": str(sample), "model": str(model)})
+    return open_view(config, sample, card)
 
 
 def _tiling(

@@ -53,7 +53,7 @@ def _numbers(roi: str | Path | Sequence[float]) -> tuple[float, ...] | None:
 
 def _require_there(path: str) -> None:
     remote = ":" in path or path.startswith("/vsi")
-    if not remote and not Path(path).exists():
+    if not path.strip() or (not remote and not Path(path).exists()):
         raise ConfigError(
             f"roi {path!r} must be bounds like 100,200,300,400 or a file, found no such file; "
             "give one that is there"
