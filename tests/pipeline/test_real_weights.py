@@ -14,25 +14,22 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 pytestmark = pytest.mark.data
 
 
-@pytest.mark.parametrize("memory", ["1.2GB", "8GB"])
+@pytest.mark.parametrize("core", [(256, 200), (512, 512)])
 @pytest.mark.parametrize("window", [(256, 256), (192, 160)])
 @pytest.mark.parametrize("scene", ["sentinel2", "landsat7"])
 def test_cloud_unet(
-    data: Path, tmp_path: Path, scene: str, window: tuple[int, int], memory: str
+    data: Path, tmp_path: Path, scene: str, window: tuple[int, int], core: tuple[int, int]
 ) -> None:
     image = np.load(data / f"geo/cloud_csmask/{scene}.npz")["img"].transpose(2, 0, 1)
     stored = np.load(data / f"models/cloud_unet/expected/rgbiswir_{scene}.npz")
     clouds = np.unpackbits(stored["mask_gt_0_5"])[: 512 * 512].reshape(512, 512)
-    settings = {"tiling": {"window": window, "margin": 32}, "budget": {"memory": memory}}
-    if memory == "1.2GB":
-        settings["tiling"]["core"] = (256, 200)
     scores = tmp_path / "scores.zarr"
     tiledseg.segment(
         image,
         CONFIGS / "models/cloud_unet.yaml",
         tmp_path / "map.zarr",
         output={"scores": str(scores), "score_type": "float32", "report": False},
-        **settings,
+        tiling={"window": window, "margin": 32, "core": core},
     )
     with tiledseg.open_source(tmp_path / "map.zarr") as source:
         np.testing.assert_array_equal(source.read(source.grid.box)[0], clouds)
@@ -46,22 +43,20 @@ def test_cloud_unet(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("window", "memory"), [((160, 160, 160), "6GB"), ((192, 176, 160), "12GB")]
+    ("window", "core"),
+    [((160, 160, 160), (256, 128, 256)), ((192, 176, 160), (256, 256, 256))],
 )
 def test_brain_tissue(
-    data: Path, tmp_path: Path, window: tuple[int, int, int], memory: str
+    data: Path, tmp_path: Path, window: tuple[int, int, int], core: tuple[int, int, int]
 ) -> None:
     scan = data / "medical/brainchop_t1/t1_crop.nii.gz"
     out = tmp_path / "labels.nii.gz"
-    tiling = {"window": window, "margin": 46}
-    if memory == "6GB":
-        tiling["core"] = (256, 128, 256)
     tiledseg.segment(
         scan,
         CONFIGS / "models/brainchop_tissue.yaml",
         out,
-        tiling=tiling,
-        budget={"memory": memory},
+        tiling={"window": window, "margin": 46, "core": core},
+        budget={"memory": "14GB"},
         output={"report": False},
     )
     expected = nibabel.load(data / "models/brainchop/model5_gw_ae/expected_t1_crop_labels.nii.gz")
