@@ -239,6 +239,12 @@ def _refusal(plan: TilePlan, cost: Cost, budget: Budget) -> BudgetExceeded:
             "budget.device_memory, or lower tiling.window, tiling.core, runtime.microbatch or "
             "runtime.workers"
         )
+    if cost.reserved + cost.fixed > budget.host:
+        return BudgetExceeded(
+            f"the program, its libraries, the model and open files take "
+            f"{format_bytes(cost.reserved + cost.fixed)} before any tile, budget is "
+            f"{format_bytes(budget.host)}: raise budget.memory"
+        )
     if cost.reserved + cost.fixed + cost.after > budget.host:
         return BudgetExceeded(
             f"writing {plan.grid.shape} samples and their vectors needs {format_bytes(need)}, "

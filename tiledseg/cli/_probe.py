@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from ..models import AGREEMENT
+
 if TYPE_CHECKING:
     from ..models import Probe
 
@@ -38,6 +40,12 @@ def show(probe: Probe, kept: Path) -> None:
         f"window {probe.window}, {probe.threads} threads, {probe.machine}, {probe.sample}"
     )
     console.print(table)
+    best = min((t for t in probe.trials if t.accepted), key=lambda t: t.seconds)
+    console.print(
+        f"fastest            {best.runtime}, of those that agree on {AGREEMENT:.1%}; "
+        "segment --precision auto takes it"
+        + ("" if probe.on_image else ", once it was measured on an image: --sample")
+    )
     console.print(
         f"recommended        window {probe.best_window}, stride {probe.best_stride}, "
         f"margin {probe.best_margin}"

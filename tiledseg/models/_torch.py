@@ -24,6 +24,8 @@ from ._card import CARD_NAME, card_from_dict, card_to_dict
 from ._monai import create_network
 
 _CARD_KEY = "tiledseg_card"
+#: Networks, shapes and threads compiled in one process.
+_RECOMPILED = 4096
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -115,8 +117,10 @@ def _compiled(network: nn.Module) -> Callable[[torch.Tensor], Any]:
     """Return the network compiled by torch for the shapes it will see; the first call is slow."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes of its own
-    # The limit is per class of networks, not per network; past it torch goes on uncompiled.
-    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    # Past its limits, which count all networks of a class, torch goes on uncompiled: other bits.
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(_RECOMPILED, limits.recompile_limit)
+    limits.accumulated_recompile_limit = max(_RECOMPILED, limits.accumulated_recompile_limit)
     compiled = torch.compile(network, dynamic=False)
 
     def run(x: torch.Tensor) -> Any:

@@ -50,9 +50,14 @@ class Choice:
     trials: tuple[Trial, ...] = ()
     microbatch: int | None = None
 
+    def __str__(self) -> str:
+        return f"{self.runtime} ({self.why})"
+
     def describe(self) -> dict[str, Any]:
         """Return what a report says of it."""
-        told: dict[str, Any] = {"runtime": f"{self.runtime} ({self.why})"}
+        told: dict[str, Any] = {"runtime": str(self)}
+        if not self.trials:
+            told["agreement_with_reference"] = "not measured"
         for t in self.trials:
             figures = f"{t.seconds:.3f} s a window, {t.agreement or 0:.4%} of samples agree"
             told.setdefault("runtimes_tried", {})[str(t.runtime)] = t.problem or figures
@@ -152,7 +157,10 @@ def choose(question: Question) -> Chosen:
         return question.ready(question.before)
     if len(candidates) == 1:
         return question.ready(Choice(candidates[0], "asked for"))
-    ready = question.ready(Choice(candidates[0], "the run is short"))
+    known = _probed(question) or _remembered(question)
+    if known is not None:
+        return question.ready(known)
+    ready = question.ready(Choice(candidates[0], "the run is short: nothing was measured"))
     calls = ready.plan.planned / ready.plan.microbatch
     # The first call may export and compile; only a second one tells how long the run takes.
     if (
@@ -160,10 +168,9 @@ def choose(question: Question) -> Chosen:
         or call_seconds(ready.model, ready.plan) * calls < _SHORT
     ):
         return ready
-    choice = _probed(question) or _remembered(question)
-    if choice is None and ready.footprint.reserved + 2 * ready.footprint.workspace > question.room:
+    if ready.footprint.reserved + 2 * ready.footprint.workspace > question.room:
         return replace(ready, choice=Choice(candidates[0], "no memory to try others"))
-    choice = choice or _measured(question)
+    choice = _measured(question)
     if choice.runtime == candidates[0]:
         return replace(ready, choice=choice)
     return question.ready(choice)

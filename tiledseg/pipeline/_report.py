@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import report
 from ..budget import format_bytes
-from ..config import RunConfig
+from ..config import CombineSpec, RunConfig
 from ..engine import Assembled, Receipt, machine
 from ._job import Job
 
@@ -44,6 +44,7 @@ class Ran:
         waited: Share of the tiles' time that went by waiting for reading, and for writing; of
             the tiles of this run.
         peak_memory: Most bytes the process held.
+        runtime: What ran the model, and why.
     """
 
     planned: int
@@ -57,6 +58,7 @@ class Ran:
     seconds: tuple[float, float]
     waited: dict[str, float]
     peak_memory: int
+    runtime: str
 
     @classmethod
     def of(
@@ -85,6 +87,7 @@ class Ran:
             seconds=seconds,
             waited=waited,
             peak_memory=machine.peak(),
+            runtime=str(job.choice),
         )
 
 
@@ -150,6 +153,7 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         "window": " x ".join(map(str, plan.window)),
         "stride": " x ".join(map(str, plan.stride)),
         "margin": plan.margin,
+        **_asked(job.config),
         "tiles": ran.tiles,
         "tiles_resumed": ran.resumed,
         "tiles_lost": ran.lost,
@@ -167,6 +171,19 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         "peak_memory": format_bytes(ran.peak_memory),
         "memory_budget": format_bytes(job.budget.host),
     }
+
+
+def _asked(config: RunConfig) -> dict[str, Any]:
+    """Return what of the image was asked for, and in which views, where it is not all and plain."""
+    told: dict[str, Any] = {}
+    if config.input.roi is not None:
+        told["region_of_interest"] = config.input.roi
+    if config.input.skip_below is not None:
+        told["air_below"] = config.input.skip_below
+    if config.combine != CombineSpec():
+        told["mirrored_axes"] = config.combine.mirror
+        told["quarter_turns"] = config.combine.quarter_turns
+    return told
 
 
 def warnings(job: Job, ran: Ran) -> tuple[str, ...]:

@@ -75,6 +75,7 @@ class Result:
             f"{ran.evaluated} windows evaluated, {ran.skipped} skipped, in {ran.seconds[0]:.1f} s; "
             f"peak memory {format_bytes(ran.peak_memory)}"
         )
+        lines.append(f"runtime {ran.runtime}")
         if ran.lost:
             lines.append(f"{len(ran.lost)} of {ran.tiles} tiles failed and are nodata")
         return "\n".join([*lines, *(f"wrote {path}" for path in self.outputs)])

@@ -66,7 +66,7 @@ class RasterSink(Sink):
             "blockxsize": _BLOCK,
             "blockysize": _BLOCK,
             "compress": "deflate",
-            "zlevel": _LEVEL if self._layout == "gtiff" else 1,  # a COG is copied from it
+            "zlevel": _LEVEL,
             "interleave": "band",
             "bigtiff": "if_safer",
         }
