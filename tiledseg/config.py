@@ -94,14 +94,14 @@ class CombineSpec:
     """What is averaged for a better result, at as many times the cost; models too, if several.
 
     Args:
-        mirror: Axes to mirror, array order from 0, in all combinations.
+        mirror: Axes to mirror, array order from 0, in all combinations; ``all`` is every axis.
         quarter_turns: Whether to turn by 90 degrees in the plane of the last two axes.
         average: Average ``scores``, or ``logits`` before the activation.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
-    mirror: tuple[int, ...] = ()
+    mirror: tuple[int, ...] | Literal["all"] = ()
     quarter_turns: bool = False
     average: Literal["scores", "logits"] = "scores"
 

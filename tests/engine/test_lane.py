@@ -50,6 +50,8 @@ def test_the_numbers_are_numpys(dtype: type, name: str, holes: bool) -> None:
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
         (RuntimeError("std::bad_alloc"), True),
         (RuntimeError("ONNX Runtime: Failed to allocate memory for requested buffer"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
         (RuntimeError("cosmic ray"), False),
         (ValueError("memory"), False),
     ],

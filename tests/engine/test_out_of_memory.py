@@ -12,6 +12,7 @@ import torch
 
 import tiledseg
 from tiledseg.engine import TileDone, TileLost
+from tiledseg.errors import BudgetExceeded
 from tiledseg.models._torch import TorchModel
 
 MakeModel = Callable[..., Path]
@@ -109,3 +110,11 @@ def test_other_errors_are_not_tried_again(
     found = segment(image, make_model())
     assert len(seen) == 1
     assert "cosmic ray" in found.ran.lost[0]
+
+
+def test_a_first_call_that_does_not_fit_is_refused(
+    image: np.ndarray, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, torch_runs_out, lambda n: n == 1)
+    with pytest.raises(BudgetExceeded, match=r"windows of \(64, 64\) a call.*lower"):
+        segment(image, make_model())

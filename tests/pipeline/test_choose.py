@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,23 @@ import torch
 import yaml
 
 import tiledseg
-from tiledseg.errors import ConfigError
-from tiledseg.models import Runtime, Trial, card_to_dict, find_card, runtimes
+from tiledseg.engine import WorkStore
+from tiledseg.errors import ConfigError, PlanChanged
+from tiledseg.models import (
+    Runtime,
+    Trial,
+    card_to_dict,
+    create_network,
+    find_card,
+    runtimes,
+    save_model,
+)
+from tiledseg.normalize import Normalization
 from tiledseg.pipeline import _choose as choosing
+from tiledseg.pipeline import _job as deciding
 from tiledseg.pipeline import _probe as probing
+from tiledseg.pipeline._job import require_same
+from tiledseg.pipeline._run import work_folder
 
 MakeModel = Callable[..., Path]
 REFERENCE = Runtime("torch")
@@ -339,3 +353,69 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         planned(image, make_model(), **runtime)
+
+
+# --------------------------------------------------------------------- the sample
+
+
+def sampled_rows(image: np.ndarray, model: Path) -> list[int]:
+    """Return the first row of every window compared; the image's samples are their row."""
+    settings = {"tiling": {"window": [64, 64]}, "runtime": {"runtime": "torch"}}
+    with tiledseg.plan(image, model, **settings) as job:
+        view = choosing.View(job.source, job.grid, None, Normalization(()), job.overview)
+        windows = view.windows(job.plan)
+    assert windows is not None
+    return [int(window[0].min()) for window in windows]
+
+
+def test_the_sample_spans_the_image(make_model: MakeModel) -> None:
+    rows = np.arange(2000, dtype=np.uint16)
+    image = np.broadcast_to(rows[None, :, None], (3, 2000, 128)).copy()
+    found = sampled_rows(image, make_model())
+    assert len(found) == 4
+    assert found[0] < 400
+    assert found[-1] > 1500
+
+
+def test_the_sample_looks_where_something_was_measured(make_model: MakeModel) -> None:
+    rows = np.arange(2000, dtype=np.float32)
+    image = np.broadcast_to(rows[None, :, None], (3, 2000, 128)).copy()
+    image[:, :1400] = np.nan
+    assert min(sampled_rows(image, make_model())) >= 1400 - 64
+
+
+@pytest.mark.usefixtures("long_run")
+def test_a_sample_of_one_class_decides_nothing(
+    image: np.ndarray, make_model: MakeModel, tmp_path: Path
+) -> None:
+    card = replace(find_card(make_model()), sha256=None)
+    network = create_network(card)
+    with torch.no_grad():
+        list(network.parameters())[-1][1] = 1000.0  # the bias of the scores
+    save_model(network, card, tmp_path / "sure")
+    choice, _ = planned(image, tmp_path / "sure")
+    assert choice.runtime == REFERENCE
+    assert "one class" in choice.why
+
+
+def test_too_many_threads_are_told(image: np.ndarray, make_model: MakeModel) -> None:
+    for workers, told in ((1, False), (1000, True)):
+        job = tiledseg.plan(image, make_model(), runtime={"workers": workers, "threads": 1})
+        with job:
+            assert any("share" in text for text in job.warnings) is told
+
+
+def test_another_version_of_a_library_does_not_finish_the_work(
+    scene: Path, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "map.tif"
+    with tiledseg.plan(scene, make_model(), out) as job:
+        WorkStore.create(work_folder(out), job.plan, job.identity, (np.dtype("u1"), 255), None)
+    with tiledseg.plan(scene, make_model(), out) as job:
+        require_same(job, work_folder(out))
+    monkeypatch.setattr(deciding, "library_versions", lambda runtime: {"torch": "0.1"})
+    with (
+        tiledseg.plan(scene, make_model(), out) as job,
+        pytest.raises(PlanChanged, match=r"libraries was .*torch"),
+    ):
+        require_same(job, work_folder(out))

@@ -9,8 +9,36 @@ from typing import Annotated, Any, Literal
 import typer
 import yaml
 
-from ..config import RunConfig, apply_change
+from ..config import RunConfig
 from ..errors import ConfigError
+from ._options import (
+    Channels,
+    Device,
+    DeviceMemory,
+    Fresh,
+    Image,
+    Json,
+    Margin,
+    Memory,
+    ModelPath,
+    Numbers,
+    Options,
+    Out,
+    Polygons,
+    Precision,
+    Quiet,
+    Roi,
+    Runtime,
+    Scores,
+    Series,
+    Set,
+    SkipBelow,
+    Surfaces,
+    Threads,
+    Tta,
+    Workers,
+    values_of,
+)
 
 app = typer.Typer(
     name="tiledseg",
@@ -22,53 +50,6 @@ app = typer.Typer(
 )
 
 _FAILED_TILES = 3
-
-Image = Annotated[list[str], typer.Argument(help="Image; several are stacked as channels.")]
-ModelPath = Annotated[
-    list[str],
-    typer.Option("--model", "-m", help="Model folder, card or weights; several are averaged."),
-]
-Out = Annotated[
-    str, typer.Option("--out", "-o", help="Class map: .tif, .nii.gz, .nrrd, .mha, .zarr")
-]
-Channels = Annotated[
-    str | None, typer.Option(help="Bands by number (from 1) or name, in order: 4,3,2 or B4,B3,B2")
-]
-Series = Annotated[str | None, typer.Option(help="DICOM series: number or UID.")]
-Numbers = Annotated[str | None, typer.Option(help="Numbers per axis, like 512,512")]
-Margin = Annotated[int | None, typer.Option(help="Samples dropped on a window's inner sides.")]
-Memory = Annotated[str | None, typer.Option(help="Host memory to stay within, like 6GB")]
-Workers = Annotated[int | None, typer.Option(help="Tiles computed at the same time.")]
-Threads = Annotated[int | None, typer.Option(help="Threads of one model call.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N")]
-DeviceMemory = Annotated[str | None, typer.Option(help="GPU memory to stay within, like 10GB")]
-Runtime = Annotated[
-    str | None,
-    typer.Option(help="auto (the fastest that agrees), torch, compiled, onnxruntime or openvino"),
-]
-Precision = Annotated[
-    str | None, typer.Option(help="fp32, bf16, fp16, or auto (the fastest that agrees)")
-]
-Roi = Annotated[
-    str | None,
-    typer.Option(help="Part to process: polygon file, mask image, or xmin,ymin,xmax,ymax"),
-]
-SkipBelow = Annotated[
-    float | None, typer.Option(help="Windows wholly below this intensity are background.")
-]
-Tta = Annotated[
-    Literal["mirror", "turns", "all"] | None,
-    typer.Option(help="Average over mirrored, or turned, views of the input, or over both."),
-]
-Scores = Annotated[str | None, typer.Option(help="Also write the scores here.")]
-Polygons = Annotated[str | None, typer.Option(help="Also write polygons: .gpkg, .geojson, .fgb")]
-Surfaces = Annotated[str | None, typer.Option(help="Also write surfaces into this folder.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: tiling.taper=hann")]
-Fresh = Annotated[
-    bool, typer.Option("--fresh/--resume", help="Discard, or finish, work begun earlier.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command()
@@ -100,30 +81,27 @@ def segment(
     as_json: Json = False,
 ) -> int:
     """Segment an image: class map with the same geometry, report, and vectors if asked."""
-    values = _values(
-        image,
-        model,
-        {
-            "input": {
-                "channels": _words(channels),
-                "series": series,
-                "roi": roi,
-                "skip_below": skip_below,
-            },
-            "tiling": {"window": _numbers(window), "stride": _numbers(stride), "margin": margin},
-            "combine": _views(tta, model),
-            "runtime": {
-                "workers": workers,
-                "threads": threads,
-                "device": device,
-                "runtime": runtime,
-                "precision": precision,
-            },
-            "budget": {"memory": memory, "device_memory": device_memory},
-            "output": {"scores": scores, "polygons": polygons, "surfaces": surfaces},
-        },
-        changes,
+    options = Options(
+        channels=channels,
+        series=series,
+        window=window,
+        stride=stride,
+        margin=margin,
+        memory=memory,
+        workers=workers,
+        threads=threads,
+        device=device,
+        device_memory=device_memory,
+        runtime=runtime,
+        precision=precision,
+        roi=roi,
+        skip_below=skip_below,
+        tta=tta,
+        scores=scores,
+        polygons=polygons,
+        surfaces=surfaces,
     )
+    values = values_of(image, model, options, changes)
     return _execute({**values, "out": out}, fresh, quiet, as_json)
 
 
@@ -157,9 +135,14 @@ def plan(
     margin: Margin = None,
     memory: Memory = None,
     workers: Workers = None,
+    threads: Threads = None,
+    device: Device = None,
+    device_memory: DeviceMemory = None,
     runtime: Runtime = None,
     precision: Precision = None,
     roi: Roi = None,
+    skip_below: SkipBelow = None,
+    tta: Tta = None,
     changes: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -169,13 +152,24 @@ def plan(
     if not model:
         values = _given(RunConfig.read(image[0], tuple(changes or ())))
     else:
-        sections: dict[str, dict[str, Any]] = {
-            "input": {"channels": _words(channels), "series": series, "roi": roi},
-            "tiling": {"window": _numbers(window), "stride": _numbers(stride), "margin": margin},
-            "runtime": {"workers": workers, "runtime": runtime, "precision": precision},
-            "budget": {"memory": memory},
-        }
-        values = _values(image, model, sections, changes)
+        options = Options(
+            channels=channels,
+            series=series,
+            window=window,
+            stride=stride,
+            margin=margin,
+            memory=memory,
+            workers=workers,
+            threads=threads,
+            device=device,
+            device_memory=device_memory,
+            runtime=runtime,
+            precision=precision,
+            roi=roi,
+            skip_below=skip_below,
+            tta=tta,
+        )
+        values = values_of(image, model, options, changes)
     job = pipeline.plan(**values)
     with job:
         _print({**job.describe(), "warnings": list(job.warnings)}, as_json)
@@ -271,26 +265,6 @@ def demo(
 # --------------------------------------------------------------------- between shell and Python
 
 
-def _values(
-    image: list[str],
-    model: list[str],
-    sections: dict[str, dict[str, Any]],
-    changes: list[str] | None,
-) -> dict[str, Any]:
-    """Return settings of the options given; what was left out keeps its default."""
-    values: dict[str, Any] = {
-        "image": image[0] if len(image) == 1 else image,
-        "model": model[0] if len(model) == 1 else model,
-    }
-    for name, section in sections.items():
-        given = {key: value for key, value in section.items() if value is not None}
-        if given:
-            values[name] = given
-    for change in changes or ():
-        apply_change(values, change)
-    return values
-
-
 def _given(parsed: RunConfig) -> dict[str, Any]:
     return {name: getattr(parsed, name) for name in RunConfig.model_fields}
 
@@ -315,35 +289,6 @@ def _print(values: dict[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(plain))
     else:
         typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
-
-
-def _views(tta: str | None, model: list[str]) -> dict[str, Any]:
-    """Return what `--tta` averages: mirror along every axis, turn in the plane, or both."""
-    from ..models import find_card
-
-    if tta is None:
-        return {}
-    dims = find_card(model[0]).dims
-    return {
-        "mirror": tuple(range(dims)) if tta != "turns" else None,
-        "quarter_turns": True if tta != "mirror" else None,
-    }
-
-
-def _numbers(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"{text!r} is not numbers per axis; write them like 512,512") from None
-
-
-def _words(text: str | None) -> tuple[int | str, ...] | None:
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    return tuple(int(part) if part.isdecimal() else part for part in parts)
 
 
 def _silent(line: str) -> None:

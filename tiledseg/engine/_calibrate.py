@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import ConfigError
+from ..errors import BudgetExceeded, ConfigError
 from ..models import Model
 from ..tiling import TilePlan
 from . import _kernels as kernels
 from . import _machine as machine
+from ._lane import out_of_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class Footprint:
         workspace: Host bytes that calls add.
         device_reserved: Bytes of the weights on a device with memory of its own.
         device_workspace: Bytes that calls add there.
-        device_free: Free bytes there before the first call; None: the device is the host.
+        device_free: Bytes there before the first call that are free or held by this process; None:
+            the device is the host.
         seconds: Time of the first call of a full microbatch, with exporting and compiling.
     """
 
@@ -40,7 +42,20 @@ def calibrate(model: Model, plan: TilePlan) -> Footprint:
 
     Raises:
         ConfigError: The output does not have the shape that the card says.
+        BudgetExceeded: There is not even memory for one call.
     """
+    try:
+        return _measured(model, plan)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise BudgetExceeded(
+            f"{plan.microbatch} windows of {plan.window} a call: memory ran out in the first one; "
+            "lower runtime.microbatch or tiling.window"
+        ) from error
+
+
+def _measured(model: Model, plan: TilePlan) -> Footprint:
     torch.set_num_threads(plan.threads)
     on_device = model.device.type == "cuda"
     if not on_device:

@@ -21,7 +21,13 @@ from ..normalize import Normalization
 Lane = Callable[[NDArray[Any], NDArray[np.bool_]], torch.Tensor]
 
 #: What torch, C++ libraries, CUDA and ONNX Runtime say.
-_NO_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory", "failed to allocate memory")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "bad_alloc",
+    "out of memory",
+    "failed to allocate memory",
+    "_status_alloc_failed",  # cuDNN, cuBLAS
+)
 
 
 def open_lane(normalization: Normalization, device: torch.device) -> Lane:

@@ -32,11 +32,14 @@ def use_few_arenas() -> None:
 
 
 def cores() -> int:
-    """Return the physical cores."""
-    physical = int(psutil.cpu_count(logical=False) or 1)
+    """Return the physical cores that this process may use."""
+    found = int(psutil.cpu_count(logical=False) or 1)
     if hasattr(os, "sched_getaffinity"):  # a cluster's scheduler may have given fewer
-        return min(physical, len(os.sched_getaffinity(0)))
-    return physical
+        found = min(found, len(os.sched_getaffinity(0)))
+    with suppress(OSError, ValueError):  # a container's share of time (Linux cgroup v2)
+        quota, period = map(int, (_CGROUP / "cpu.max").read_text().split())
+        found = min(found, -(-quota // period))
+    return max(found, 1)
 
 
 def name(device: torch.device) -> str:

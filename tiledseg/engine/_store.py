@@ -33,7 +33,7 @@ from ..tiling import Tile, TilePlan
 from ._events import Receipt
 from ._sweep import ScoreCoding, Slab
 
-_VERSION = 1
+_VERSION = 2
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 from ..budget import chunk_shape, strip_rows
@@ -15,7 +16,7 @@ from ..models import Model
 from ..normalize import Normalization, measured
 from ..tiling import Tile, TilePlan
 from ._events import Receipt
-from ._lane import open_lane, out_of_memory
+from ._lane import Lane, open_lane, out_of_memory
 from ._rings import Strip
 from ._store import WorkStore
 from ._sweep import Decision, Slab, Sweep
@@ -56,6 +57,11 @@ class TileTask:
         self.store.keep(receipt)
         return receipt
 
+    @cached_property
+    def _lane(self) -> Lane:
+        """One for all tiles: a GPU keeps memory for every stream it ever copied on."""
+        return open_lane(self.normalization, self.model.device)
+
     def _compute(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
         """Compute a tile, in halves where memory runs out: the bytes are the same."""
         try:
@@ -70,7 +76,7 @@ class TileTask:
             sum(part.evaluated for part in parts),
             sum(part.skipped for part in parts),
             self.store.checksum(tile.core),
-            sum(part.seconds for part in parts),
+            0.0,
             {key: sum(part.waited[key] for part in parts) for key in parts[0].waited},
         )
 
@@ -80,19 +86,16 @@ class TileTask:
         checksum = 0
         sweep = Sweep(self.model, self.plan, tile, self.decision)
         writer = self.store.writer(tile)
-        with Ahead(self._strips(tile, depth)) as strips, Behind() as later:
+        with Ahead(self._strips(tile, depth)) as strips, Behind(waited) as later:
             timed = _timed(strips, waited)
             for slab in sweep.run(timed, depth, on_windows):
                 checksum = zlib.crc32(slab.labels.data, checksum)
-                paused = time.perf_counter()
                 later.do(_bind(writer.write, slab))
-                waited["writing"] += time.perf_counter() - paused
             later.do(writer.finish)
         return Receipt(tile.index, sweep.evaluated, sweep.skipped, checksum, 0.0, waited)
 
     def _strips(self, tile: Tile, depth: int) -> Iterator[Strip]:
         """Read the tile's box in strips that end where the file's blocks end."""
-        lane = open_lane(self.normalization, self.model.device)
         row, stop = tile.read.start[0], tile.read.stop[0]
         while row < stop:
             end = min(row - row % depth + depth, stop)
@@ -103,7 +106,7 @@ class TileTask:
             busy = wanted
             if self.skip_below is not None:
                 busy = wanted & (values >= self.skip_below).any(axis=0)
-            yield Strip(row, lane(values, valid), wanted, busy)
+            yield Strip(row, self._lane(values, valid), wanted, busy)
             row = end
 
 
@@ -128,25 +131,36 @@ class Ahead(Iterator[T]):
 
 
 class Behind:
-    """Does one thing at a time in a thread of its own; an error surfaces at the next call."""
+    """Does one thing at a time in a thread of its own; an error surfaces at the next call.
 
-    def __init__(self) -> None:
+    Args:
+        waited: Takes the seconds spent waiting for it, as ``writing``.
+    """
+
+    def __init__(self, waited: dict[str, float]) -> None:
+        self._waited = waited
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._last: Future[None] | None = None
 
     def do(self, action: Callable[[], None]) -> None:
         """Wait for the previous action, then start this one."""
+        self._wait()
+        self._last = self._pool.submit(action)
+
+    def _wait(self) -> None:
+        began = time.perf_counter()
         if self._last is not None:
             self._last.result()
-        self._last = self._pool.submit(action)
+        self._waited["writing"] += time.perf_counter() - began
 
     def __enter__(self) -> Behind:
         return self
 
     def __exit__(self, kind: object, *exc: object) -> None:
+        if kind is None:
+            with self._pool:
+                self._wait()
         self._pool.shutdown(wait=True)
-        if kind is None and self._last is not None:
-            self._last.result()
 
 
 def _bind(write: Callable[[Slab], None], slab: Slab) -> Callable[[], None]:

@@ -77,10 +77,13 @@ def _packages(card: ModelCard, runtime: Runtime) -> tuple[str, ...]:
     return packages if card.format == "tiledseg" else packages[:1]
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that speed and bits depend on."""
+def library_versions(runtime: Runtime | None = None) -> dict[str, str]:
+    """Return the versions of what speed and bits depend on, of one runtime or of all."""
     found = {}
-    for name in ("tiledseg", "torch", "monai", "onnxruntime", "openvino"):
+    graphs = ("onnxruntime", "openvino")
+    for name in ("tiledseg", "torch", "monai", *graphs):
+        if runtime is not None and name in graphs and name != runtime.name:
+            continue
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

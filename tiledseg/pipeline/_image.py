@@ -26,6 +26,8 @@ _OVERVIEW = {2: 1024, 3: 256}
 _OVERVIEW_SAMPLES = 32_000_000
 #: Windows on which models are compared, and places looked at to find them.
 _SAMPLE, _PLACES = 4, 25
+#: Share of the valid samples of the best place that a place needs to be looked at closely.
+_GOOD = 0.9
 
 
 @dataclass(frozen=True)
@@ -47,21 +49,28 @@ class View:
     overview: tuple[NDArray[Any], NDArray[np.bool_]]
 
     def windows(self, plan: TilePlan) -> torch.Tensor | None:
-        """Return the windows (n, c, *window) with the most valid samples of some over the image.
+        """Return some windows (n, c, *window) of the best seen parts, spread over the image.
 
         Returns:
-            In model units; None where nothing was measured in any of them.
+            In model units; None where nothing was measured in any place looked at.
         """
-        found: list[tuple[float, NDArray[np.float32]]] = []
-        for place in _spread(tuple(len(axis) for axis in plan.starts), _PLACES):
-            start = tuple(axis[i] for axis, i in zip(plan.starts, place, strict=True))
-            box = Box.of_shape(plan.window, start)
-            values, valid = read_padded(self.source, box, plan.padding)
-            valid = measured(values, valid)
-            found.append((float(valid.mean()), self.normalization(values, valid)))
-            found = sorted(found, key=lambda pair: pair[0], reverse=True)[:_SAMPLE]
-        best = [torch.from_numpy(window) for share, window in found if share > 0]
-        return torch.stack(best) if best else None
+        boxes = [
+            Box.of_shape(
+                plan.window, tuple(axis[i] for axis, i in zip(plan.starts, p, strict=True))
+            )
+            for p in _spread(tuple(len(axis) for axis in plan.starts), _PLACES)
+        ]
+        shares = np.array([self._read(box, plan)[1].mean() for box in boxes])
+        if not shares.any():
+            return None
+        good = np.flatnonzero(shares >= _GOOD * shares.max())
+        chosen = good[np.unique(np.linspace(0, len(good) - 1, _SAMPLE).round().astype(int))]
+        read = (self._read(boxes[i], plan) for i in chosen)
+        return torch.stack([torch.from_numpy(self.normalization(*parts)) for parts in read])
+
+    def _read(self, box: Box, plan: TilePlan) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        values, valid = read_padded(self.source, box, plan.padding)
+        return values, measured(values, valid)
 
 
 def _spread(counts: tuple[int, ...], most: int) -> list[tuple[int, ...]]:

@@ -29,7 +29,7 @@ from ..engine import Decision, ScoreCoding, WorkStore, machine
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
 from ..io import Roi, Source
-from ..models import Model, ModelCard
+from ..models import Model, ModelCard, library_versions
 from ..normalize import Normalization
 from ..tiling import ModelShape, TilePlan, make_plan
 from ._choose import Choice, Question, begun, choose
@@ -114,6 +114,7 @@ class Job:
             "classes": self.card.schema.to_dict(),
             "normalization": self.normalization.to_list(),
             "device": str(self.model.device),
+            "libraries": library_versions(self.model.runtime),
             "scores": self.config.output.score_type if self.config.output.scores else None,
             "roi": None if self.roi is None else self.roi.fingerprint(),
             "skip_below": self.config.input.skip_below,
@@ -209,7 +210,7 @@ def _decide(
         roi=roi,
         choice=chosen.choice,
         overview=view.overview,
-        warnings=tuple(_warnings(view.grid, plan, first.card)),
+        warnings=(*_warnings(view.grid, plan, first.card), *_crowd(plan, config.runtime.workers)),
     )
 
 
@@ -279,6 +280,17 @@ def _short(value: Any) -> str:
 
 def _threads(workers: int) -> int:
     return max(1, machine.cores() // workers)
+
+
+def _crowd(plan: TilePlan, workers: int) -> list[str]:
+    cores = machine.cores()
+    if plan.threads * workers <= cores:
+        return []
+    return [
+        f"{workers} workers with {plan.threads} threads each share {cores} cores and wait for one "
+        "another: lower runtime.workers, or runtime.threads (a loaded model keeps the threads it "
+        "was loaded with)"
+    ]
 
 
 def _warnings(grid: Grid, plan: TilePlan, card: ModelCard) -> list[str]:

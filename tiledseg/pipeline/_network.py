@@ -49,8 +49,9 @@ class Networks:
         members = [load_model(path, self._device, self.threads, runtime) for path in self._paths]
         if self._loaded is not None:
             members = [self._loaded]
-        spec = self._config.combine
-        turns = turns_of(spec.mirror, spec.quarter_turns, members[0].card.dims)
+        spec, dims = self._config.combine, members[0].card.dims
+        mirror = tuple(range(dims)) if spec.mirror == "all" else spec.mirror
+        turns = turns_of(mirror, spec.quarter_turns, dims)
         return combine(members, turns, spec.average)
 
     def probe(self, card: ModelCard) -> Probe | None:

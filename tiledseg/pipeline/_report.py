@@ -183,6 +183,7 @@ def _asked(config: RunConfig) -> dict[str, Any]:
     if config.combine != CombineSpec():
         told["mirrored_axes"] = config.combine.mirror
         told["quarter_turns"] = config.combine.quarter_turns
+        told["averaged"] = config.combine.average
     return told
 
 

@@ -1,0 +1,141 @@
+"""The options that commands share, and the settings they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ..config import apply_change
+from ..errors import ConfigError
+
+Image = Annotated[list[str], typer.Argument(help="Image; several are stacked as channels.")]
+ModelPath = Annotated[
+    list[str],
+    typer.Option("--model", "-m", help="Model folder, card or weights; several are averaged."),
+]
+Out = Annotated[
+    str, typer.Option("--out", "-o", help="Class map: .tif, .nii.gz, .nrrd, .mha, .zarr")
+]
+Channels = Annotated[
+    str | None, typer.Option(help="Bands by number (from 1) or name, in order: 4,3,2 or B4,B3,B2")
+]
+Series = Annotated[str | None, typer.Option(help="DICOM series: number or UID.")]
+Numbers = Annotated[str | None, typer.Option(help="Numbers per axis, like 512,512")]
+Margin = Annotated[int | None, typer.Option(help="Samples dropped on a window's inner sides.")]
+Memory = Annotated[str | None, typer.Option(help="Host memory to stay within, like 6GB")]
+Workers = Annotated[int | None, typer.Option(help="Tiles computed at the same time.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of one model call.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N")]
+DeviceMemory = Annotated[str | None, typer.Option(help="GPU memory to stay within, like 10GB")]
+Runtime = Annotated[
+    str | None,
+    typer.Option(help="auto (the fastest that agrees), torch, compiled, onnxruntime or openvino"),
+]
+Precision = Annotated[
+    str | None, typer.Option(help="fp32, bf16, fp16, or auto (the fastest that agrees)")
+]
+Roi = Annotated[
+    str | None,
+    typer.Option(help="Part to process: polygon file, mask image, or xmin,ymin,xmax,ymax"),
+]
+SkipBelow = Annotated[
+    float | None, typer.Option(help="Windows wholly below this intensity are background.")
+]
+Tta = Annotated[
+    Literal["mirror", "turns", "all"] | None,
+    typer.Option(help="Average over mirrored, or turned, views of the input, or over both."),
+]
+Scores = Annotated[str | None, typer.Option(help="Also write the scores here.")]
+Polygons = Annotated[str | None, typer.Option(help="Also write polygons: .gpkg, .geojson, .fgb")]
+Surfaces = Annotated[str | None, typer.Option(help="Also write surfaces into this folder.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: tiling.taper=hann")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh/--resume", help="Discard, or finish, work begun earlier.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was given on the command line, as it was written; None: nothing."""
+
+    channels: str | None = None
+    series: str | None = None
+    window: str | None = None
+    stride: str | None = None
+    margin: int | None = None
+    memory: str | None = None
+    workers: int | None = None
+    threads: int | None = None
+    device: str | None = None
+    device_memory: str | None = None
+    runtime: str | None = None
+    precision: str | None = None
+    roi: str | None = None
+    skip_below: float | None = None
+    tta: str | None = None
+    scores: str | None = None
+    polygons: str | None = None
+    surfaces: str | None = None
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Return them as the sections of a config."""
+        tiling = {
+            "window": _numbers(self.window),
+            "stride": _numbers(self.stride),
+            "margin": self.margin,
+        }
+        combine = {
+            "mirror": "all" if self.tta in ("mirror", "all") else None,
+            "quarter_turns": True if self.tta in ("turns", "all") else None,
+        }
+        return {
+            "input": {
+                "channels": _words(self.channels),
+                **self._named("series", "roi", "skip_below"),
+            },
+            "tiling": tiling,
+            "combine": combine,
+            "runtime": self._named("workers", "threads", "device", "runtime", "precision"),
+            "budget": self._named("memory", "device_memory"),
+            "output": self._named("scores", "polygons", "surfaces"),
+        }
+
+    def _named(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}
+
+
+def values_of(
+    image: list[str], model: list[str], options: Options, changes: list[str] | None
+) -> dict[str, Any]:
+    """Return settings of the options given; what was left out keeps its default."""
+    values: dict[str, Any] = {
+        "image": image[0] if len(image) == 1 else image,
+        "model": model[0] if len(model) == 1 else model,
+    }
+    for name, section in options.sections().items():
+        given = {key: value for key, value in section.items() if value is not None}
+        if given:
+            values[name] = given
+    for change in changes or ():
+        apply_change(values, change)
+    return values
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{text!r} is not numbers per axis; write them like 512,512") from None
+
+
+def _words(text: str | None) -> tuple[int | str, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
