@@ -14,6 +14,8 @@
 A message says what was asked, what was found, the limit, and what to change, in one sentence.
 """
 
+from __future__ import annotations
+
 
 class TiledsegError(Exception):
     """Base of every error raised on purpose."""
@@ -45,10 +47,15 @@ class MissingBackend(TiledsegError, ImportError):
     """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self._parts = (package, extra, purpose)
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed: "
             f"pip install 'tiledseg[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[type[MissingBackend], tuple[str, str, str]]:
+        """Pickle the parts, not the sentence: workers send errors home."""
+        return type(self), self._parts
 
 
 class UnknownFormat(TiledsegError, ValueError):

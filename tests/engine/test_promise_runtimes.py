@@ -23,6 +23,7 @@ from tiledseg.engine import (
     ThreadRunner,
     TileLost,
     TileTask,
+    Unit,
     WorkStore,
 )
 from tiledseg.io import MemorySource
@@ -85,11 +86,13 @@ def compute(
     ids, nodata = card.schema.ids, card.schema.nodata
     store = WorkStore.create(folder, plan, {}, (card.schema.dtype, nodata), (EXACT, card.outputs))
     decision = Decision(ids, nodata, 0, EXACT)
-    task = TileTask(plan, source, card.normalization, model, decision, store)
+    task = TileTask(
+        plan, source, card.normalization, model, decision, store, np.ones(plan.grid.shape[0])
+    )
     tiles = list(plan)
     order.shuffle(tiles)
     events: list[Any] = []
-    runner.run(task, tiles, events.append)
+    runner.run(Unit(task, tile, events.append) for tile in tiles)
     assert not [event for event in events if isinstance(event, TileLost)]
     return store.labels(plan.grid.box), store.scores(plan.grid.box)
 

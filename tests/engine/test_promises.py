@@ -22,6 +22,7 @@ from tiledseg.engine import (
     TileDone,
     TileLost,
     TileTask,
+    Unit,
     WorkStore,
 )
 from tiledseg.io import MemorySource
@@ -67,12 +68,13 @@ def compute(
         model,
         Decision(schema.ids, schema.nodata, 0, None),
         store,
+        np.ones(plan.grid.shape[0]),
     )
     tiles = list(plan)
     if order is not None:
         order.shuffle(tiles)
     events: list[Any] = []
-    (runner or SerialRunner()).run(task, tiles, events.append)
+    (runner or SerialRunner()).run(Unit(task, tile, events.append) for tile in tiles)
     return store.labels(plan.grid.box), events
 
 

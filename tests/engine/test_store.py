@@ -11,7 +11,7 @@ import pytest
 
 import tiledseg
 from tiledseg.budget import chunk_shape
-from tiledseg.engine import Decision, SerialRunner, TileDone, TileTask, WorkStore
+from tiledseg.engine import Decision, SerialRunner, TileDone, TileTask, Unit, WorkStore
 from tiledseg.grid import Grid
 from tiledseg.io import MemorySource
 from tiledseg.models import load_model
@@ -34,8 +34,9 @@ def finished(tmp_path: Path, make_model: Callable[..., Path]) -> tuple[WorkStore
         model,
         Decision(schema.ids, schema.nodata, 0, None),
         store,
+        np.ones(plan.grid.shape[0]),
     )
-    SerialRunner().run(task, plan, lambda event: None)
+    SerialRunner().run(Unit(task, tile, lambda event: None) for tile in plan)
     return store, task
 
 
@@ -50,7 +51,7 @@ def test_chunks_never_cross_a_core() -> None:
 
 def test_all_tiles_have_receipts(finished: tuple[WorkStore, TileTask]) -> None:
     store, _ = finished
-    assert sorted(store.receipts()) == list(range(6))
+    assert sorted(receipt.tile for receipt in store.receipts()) == list(range(6))
 
 
 def test_a_torn_chunk_voids_its_receipt_only(finished: tuple[WorkStore, TileTask]) -> None:
@@ -59,9 +60,9 @@ def test_a_torn_chunk_voids_its_receipt_only(finished: tuple[WorkStore, TileTask
     tile = task.plan[2]
     store._labels[tile.core.slices] = 3
     left = store.receipts()
-    assert sorted(left) == [0, 1, 3, 4, 5]
+    assert sorted(receipt.tile for receipt in left) == [0, 1, 3, 4, 5]
     events: list[object] = []
-    SerialRunner().run(task, [tile], events.append)
+    SerialRunner().run([Unit(task, tile, events.append)])
     assert isinstance(events[-1], TileDone)
     np.testing.assert_array_equal(store.labels(task.plan.grid.box), before)
 
@@ -70,7 +71,7 @@ def test_half_a_receipt_is_no_receipt(finished: tuple[WorkStore, TileTask]) -> N
     store, _ = finished
     receipt = store.folder / "receipts" / "1.json"
     receipt.write_text(receipt.read_text()[:20])
-    assert sorted(store.receipts()) == [0, 2, 3, 4, 5]
+    assert sorted(receipt.tile for receipt in store.receipts()) == [0, 2, 3, 4, 5]
 
 
 def test_a_plan_that_cannot_be_read_is_refused(finished: tuple[WorkStore, TileTask]) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from tiledseg.grid import PATIENT, Grid
 from tiledseg.labels import ClassInfo, ClassSchema
 from tiledseg.report import ReportFacts, measure_classes, write_report
+from tiledseg.vector import row_measures
 
 EVIL = "<script>alert(1)</script>"
 
@@ -28,7 +29,8 @@ def facts(dims: int) -> ReportFacts:
     class_map = np.zeros(shape, np.uint8)
     class_map[..., 10:20] = 7
     class_map[..., :2] = 255
-    rows = [[(r == 0).sum(), (r == 7).sum()] for r in class_map]
+    samples = np.array([(class_map == 0).sum(), (class_map == 7).sum()])
+    sizes, unit = row_measures(grid)
     return ReportFacts(
         title=EVIL,
         grid=grid,
@@ -37,7 +39,7 @@ def facts(dims: int) -> ReportFacts:
         valid=class_map != 255,
         class_map=class_map,
         channels=("blue", "green", "red", EVIL),
-        measures=measure_classes(np.array(rows), grid, schema),
+        measures=measure_classes(samples, samples * sizes[0], unit, schema),
         ran={"input": EVIL, "seconds": 3},
         config=f"image: {EVIL}",
         versions={"numpy": "2"},

@@ -3,10 +3,21 @@
 from . import _machine as machine
 from ._assemble import Assembled, assemble
 from ._calibrate import Footprint, calibrate, call_seconds
-from ._events import Event, OnEvent, Receipt, TileDone, TileKept, TileLost, WindowsDone
-from ._runner import Runner, SerialRunner
+from ._events import (
+    Event,
+    OnEvent,
+    Receipt,
+    RunStopped,
+    TileDone,
+    TileKept,
+    TileLost,
+    TileStarted,
+    WindowsDone,
+)
+from ._runner import Runner, SerialRunner, Unit
 from ._store import WorkStore, locked
 from ._sweep import Decision, ScoreCoding
+from ._tally import Tally
 from ._task import TileTask
 from ._threads import ThreadRunner
 
@@ -17,14 +28,18 @@ __all__ = [
     "Footprint",
     "OnEvent",
     "Receipt",
+    "RunStopped",
     "Runner",
     "ScoreCoding",
     "SerialRunner",
+    "Tally",
     "ThreadRunner",
     "TileDone",
     "TileKept",
     "TileLost",
+    "TileStarted",
     "TileTask",
+    "Unit",
     "WindowsDone",
     "WorkStore",
     "assemble",

@@ -1,4 +1,4 @@
-"""Work store -> sinks, in one pass of whole rows, counting classes and seams on the way."""
+"""Work store -> sinks, in one pass of whole rows, looking for seams on the way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ..box import Box
 from ..io import Sink, centred_picks
-from ..labels import ClassSchema
 from ..tiling import TilePlan
 from ._store import WorkStore
 
@@ -21,36 +20,29 @@ class Assembled:
     """What the pass over the finished class map saw.
 
     Args:
-        counts: Samples per row of axis 0 and class, (n0, classes by ascending id).
-        unmeasured: Samples that are nodata.
         picks: The class map at the picks of `Source.overview`.
         seam: How much more often neighbours differ where the set of windows changes than
             elsewhere: 1.0 means seams cannot be seen. None where there is no seam, or no border.
     """
 
-    counts: NDArray[np.int64]
-    unmeasured: int
     picks: NDArray[Any]
     seam: float | None
 
 
 def assemble(
-    store: WorkStore, schema: ClassSchema, labels: Sink, scores: Sink | None, limit: int
+    store: WorkStore, nodata: int, labels: Sink, scores: Sink | None, limit: int
 ) -> Assembled:
     """Copy the store into prepared sinks.
 
     Args:
         store: A store whose tiles are done, or lost (then nodata).
-        schema: The classes.
+        nodata: Label of samples that were not measured.
         labels: Takes the class map as one band.
         scores: Takes the scores, one band per channel, or None.
         limit: Most samples per axis of the returned picks.
     """
     plan = store.plan
-    lookup = np.full(int(np.iinfo(schema.dtype).max) + 1, len(schema.unique), dtype=np.int64)
-    lookup[[c.id for c in schema.unique]] = np.arange(len(schema.unique))
-    counts = np.zeros((plan.grid.shape[0], len(schema.unique) + 1), dtype=np.int64)
-    seams = _Seams(plan, schema.nodata)
+    seams = _Seams(plan, nodata)
     wanted = [centred_picks(n, limit) for n in plan.grid.shape]
     picked = []
     for box in _row_boxes(plan, store.chunk_rows):
@@ -58,27 +50,16 @@ def assemble(
         labels.write(box, rows[np.newaxis])
         if scores is not None:
             scores.write(box, store.scores(box))
-        for i, row in enumerate(rows):
-            counts[box.start[0] + i] = _count(row, lookup, counts.shape[1])
         seams.add(box, rows)
         inside = wanted[0][(wanted[0] >= box.start[0]) & (wanted[0] < box.stop[0])]
         picked.append(rows[np.ix_(inside - box.start[0], *wanted[1:])])
-    return Assembled(
-        counts[:, :-1], int(counts[:, -1].sum()), np.concatenate(picked), seams.figure()
-    )
+    return Assembled(np.concatenate(picked), seams.figure())
 
 
 def _row_boxes(plan: TilePlan, rows: int) -> Iterator[Box]:
     extent = plan.grid.shape[0]
     for row in range(0, extent, rows):
         yield plan.grid.box.along(0, row, min(row + rows, extent))
-
-
-def _count(row: NDArray[Any], lookup: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    by_label = np.bincount(row.ravel(), minlength=1)
-    counts = np.zeros(classes, dtype=np.int64)
-    np.add.at(counts, lookup[: len(by_label)], by_label)
-    return counts
 
 
 @dataclass

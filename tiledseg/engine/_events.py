@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from ..errors import TiledsegError
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,9 @@ class Receipt:
         checksum: CRC-32 of the tile's class map, row-major.
         seconds: Wall time of the tile.
         waited: Seconds of it that went by waiting for reading, and for writing.
+        samples: Samples of every class, by ascending label.
+        amounts: Their area or volume, in the unit of `tiledseg.vector.row_measures`.
+        worker: Host and process that computed it.
     """
 
     tile: int
@@ -25,11 +30,28 @@ class Receipt:
     skipped: int
     checksum: int
     seconds: float
-    waited: dict[str, float] = field(default_factory=dict)
+    waited: dict[str, float]
+    samples: tuple[int, ...]
+    amounts: tuple[float, ...]
+    worker: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Receipt:
+        """Return the receipt `to_dict` described."""
+        lists = {key: tuple(values[key]) for key in ("samples", "amounts")}
+        return cls(**{**values, **lists})
+
+
+@dataclass(frozen=True, slots=True)
+class TileStarted:
+    """A worker begins a tile, for the first time or once more."""
+
+    tile: int
+    worker: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +84,12 @@ class TileLost:
     reason: str
 
 
-Event = WindowsDone | TileDone | TileKept | TileLost
+@dataclass(frozen=True, slots=True)
+class RunStopped:
+    """An error that concerns every tile: damaged input, a full disk."""
+
+    error: TiledsegError
+
+
+Event = TileStarted | WindowsDone | TileDone | TileKept | TileLost | RunStopped
 OnEvent = Callable[[Event], None]

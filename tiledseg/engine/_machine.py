@@ -52,6 +52,11 @@ def name(device: torch.device) -> str:
     return f"{found}, {cores()} cores{gpu}"
 
 
+def worker() -> str:
+    """Return the name of this process among all that work on a run."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
 def resident() -> int:
     """Return the bytes resident now."""
     return int(psutil.Process().memory_info().rss)

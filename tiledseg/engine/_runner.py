@@ -4,35 +4,60 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from ..errors import TiledsegError
 from ..tiling import Tile
-from ._events import Event, OnEvent, Receipt, TileDone, TileLost, WindowsDone
+from . import _machine as machine
+from ._events import (
+    Event,
+    OnEvent,
+    Receipt,
+    RunStopped,
+    TileDone,
+    TileLost,
+    TileStarted,
+    WindowsDone,
+)
 
 Task = Callable[[Tile, Callable[[int], None]], Receipt]
 
 
+class Unit(NamedTuple):
+    """A tile to compute.
+
+    Args:
+        task: What computes it.
+        tile: The tile.
+        on_event: Told how it goes; of all units together, by one thread at a time.
+    """
+
+    task: Task
+    tile: Tile
+    on_event: OnEvent
+
+
 class Runner(ABC):
-    """Executes every tile once, in any order.
+    """Executes every unit once, in any order.
 
     A tile that fails with an error of its own (the model, an arithmetic fault) loses only itself:
-    it is reported as `TileLost` and the others go on. A `TiledsegError` concerns the whole run
-    (damaged input, a full disk) and ends it; finished tiles keep their receipts.
-    ``on_event`` is called from one thread at a time.
+    it is reported as `TileLost` and the others go on. A `TiledsegError` concerns every tile of its
+    run (damaged input, a full disk) and is reported as `RunStopped`; finished tiles keep their
+    receipts. An error that ``on_event`` raises ends the runner.
     """
 
     @abstractmethod
-    def run(self, task: Task, tiles: Iterable[Tile], on_event: OnEvent) -> None:
-        """Compute ``tiles``."""
+    def run(self, units: Iterable[Unit]) -> None:
+        """Compute ``units``, which are taken one by one as there is room for them."""
 
 
 class SerialRunner(Runner):
     """One tile after the other in the calling thread."""
 
-    def run(self, task: Task, tiles: Iterable[Tile], on_event: OnEvent) -> None:
-        """Compute ``tiles``."""
-        for tile in tiles:
-            on_event(compute(task, tile, on_event))
+    def run(self, units: Iterable[Unit]) -> None:
+        """Compute ``units``."""
+        for unit in units:
+            unit.on_event(compute(unit.task, unit.tile, unit.on_event))
 
 
 class _ListenerFailed(Exception):
@@ -42,16 +67,17 @@ class _ListenerFailed(Exception):
 def compute(task: Task, tile: Tile, on_event: OnEvent) -> Event:
     """Compute one tile and return how it ended."""
 
-    def on_windows(count: int) -> None:
+    def tell(event: Event) -> None:
         try:
-            on_event(WindowsDone(tile.index, count))
+            on_event(event)
         except Exception as error:
             raise _ListenerFailed from error
 
     try:
-        return TileDone(task(tile, on_windows))
-    except TiledsegError:
-        raise
+        tell(TileStarted(tile.index, machine.worker()))
+        return TileDone(task(tile, lambda count: tell(WindowsDone(tile.index, count))))
+    except TiledsegError as error:
+        return RunStopped(error)
     except _ListenerFailed as failed:
         raise failed.__cause__ or failed from None
     except Exception as error:  # a tile's own fault must not take the others with it

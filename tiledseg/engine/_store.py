@@ -150,19 +150,17 @@ class WorkStore:
         with writing(self.folder):
             _write_json(self.folder / "receipts" / f"{receipt.tile}.json", receipt.to_dict())
 
-    def receipts(self) -> dict[int, Receipt]:
-        """Return the receipts of tiles whose class map on disk still has their checksum."""
-        found = {}
+    def receipts(self) -> Iterator[Receipt]:
+        """Yield the receipts of tiles whose class map on disk still has their checksum."""
         for path in (self.folder / "receipts").glob("*.json"):
             try:
-                receipt = Receipt(**json.loads(path.read_text()))
+                receipt = Receipt.from_dict(json.loads(path.read_text()))
                 tile = self.plan[receipt.tile]
                 whole = self.checksum(tile.core) == receipt.checksum
             except (ValueError, TypeError, IndexError, OSError, RuntimeError):
                 continue  # torn by a crash: the tile is simply computed again
             if whole:
-                found[receipt.tile] = receipt
-        return found
+                yield receipt
 
     def checksum(self, core: Box) -> int:
         """Return the CRC-32 of the class map of ``core``, row-major."""

@@ -10,16 +10,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..budget import chunk_shape, strip_rows
 from ..io import Roi, Source, read_padded
 from ..models import Model
 from ..normalize import Normalization, measured
 from ..tiling import Tile, TilePlan
+from . import _machine as machine
 from ._events import Receipt
 from ._lane import Lane, open_lane, out_of_memory
 from ._rings import Strip
 from ._store import WorkStore
 from ._sweep import Decision, Slab, Sweep
+from ._tally import ClassCount
 
 T = TypeVar("T")
 
@@ -35,6 +40,7 @@ class TileTask:
         model: The network.
         decision: What becomes of scores.
         store: Where results and receipts go.
+        sizes: Area or volume of a sample in every row of axis 0, float64.
         roi: Where a result is wanted; None: everywhere.
         skip_below: Windows in which every intensity is below this are air: background, without
             asking the model. None: ask it always.
@@ -46,6 +52,7 @@ class TileTask:
     model: Model
     decision: Decision
     store: WorkStore
+    sizes: NDArray[np.float64]
     roi: Roi | None = None
     skip_below: float | None = None
 
@@ -78,21 +85,35 @@ class TileTask:
             self.store.checksum(tile.core),
             0.0,
             {key: sum(part.waited[key] for part in parts) for key in parts[0].waited},
+            tuple(map(sum, zip(*(part.samples for part in parts), strict=True))),
+            tuple(map(sum, zip(*(part.amounts for part in parts), strict=True))),
+            machine.worker(),
         )
 
     def _sweep(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
         depth = strip_rows(self.plan, self.source.blocks[0])
         waited = {"reading": 0.0, "writing": 0.0}
-        checksum = 0
+        checksum, count = 0, ClassCount(np.unique(self.decision.labels), self.sizes)
         sweep = Sweep(self.model, self.plan, tile, self.decision)
         writer = self.store.writer(tile)
         with Ahead(self._strips(tile, depth)) as strips, Behind(waited) as later:
             timed = _timed(strips, waited)
             for slab in sweep.run(timed, depth, on_windows):
                 checksum = zlib.crc32(slab.labels.data, checksum)
+                count.add(slab)
                 later.do(_bind(writer.write, slab))
             later.do(writer.finish)
-        return Receipt(tile.index, sweep.evaluated, sweep.skipped, checksum, 0.0, waited)
+        return Receipt(
+            tile.index,
+            sweep.evaluated,
+            sweep.skipped,
+            checksum,
+            0.0,
+            waited,
+            tuple(count.samples.tolist()),
+            tuple(count.amounts.tolist()),
+            machine.worker(),
+        )
 
     def _strips(self, tile: Tile, depth: int) -> Iterator[Strip]:
         """Read the tile's box in strips that end where the file's blocks end."""

@@ -6,9 +6,8 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from ..tiling import Tile
-from ._events import Event, OnEvent
-from ._runner import Runner, Task, compute
+from ._events import Event
+from ._runner import Runner, Unit, compute
 
 
 class ThreadRunner(Runner):
@@ -21,21 +20,24 @@ class ThreadRunner(Runner):
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def run(self, task: Task, tiles: Iterable[Tile], on_event: OnEvent) -> None:
-        """Compute ``tiles``."""
+    def run(self, units: Iterable[Unit]) -> None:
+        """Compute ``units``."""
         lock = threading.Lock()
 
-        def one_at_a_time(event: Event) -> None:
-            with lock:
-                on_event(event)
+        def computed(unit: Unit) -> None:
+            def one_at_a_time(event: Event) -> None:
+                with lock:
+                    unit.on_event(event)
 
-        running: set[Future[Event]] = set()
+            one_at_a_time(compute(unit.task, unit.tile, one_at_a_time))
+
+        running: set[Future[None]] = set()
         with ThreadPoolExecutor(self.workers, thread_name_prefix="tile") as pool:
-            for tile in tiles:
+            for unit in units:
+                running.add(pool.submit(computed, unit))
                 if len(running) == self.workers:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
-                        one_at_a_time(future.result())
-                running.add(pool.submit(compute, task, tile, one_at_a_time))
+                        future.result()
             for future in running:
-                one_at_a_time(future.result())
+                future.result()

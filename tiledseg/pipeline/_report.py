@@ -8,10 +8,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from .. import report
 from ..budget import format_bytes
 from ..config import CombineSpec, RunConfig
-from ..engine import Assembled, Receipt, machine
+from ..engine import Tally, machine
 from ._job import Job
 
 _PACKAGES = (
@@ -61,31 +63,20 @@ class Ran:
     runtime: str
 
     @classmethod
-    def of(
-        cls,
-        job: Job,
-        receipts: dict[int, Receipt],
-        lost: dict[int, str],
-        assembled: Assembled,
-        resumed: frozenset[int],
-        seconds: tuple[float, float],
-    ) -> Ran:
-        """Add up the receipts, those of resumed tiles too."""
-        all_of = receipts.values()
-        mine = [r for r in all_of if r.tile not in resumed]
-        busy = sum(r.seconds for r in mine) or 1.0
-        waited = {k: sum(r.waited[k] for r in mine) / busy for k in ("reading", "writing")}
+    def of(cls, job: Job, tally: Tally, seam: float | None, seconds: tuple[float, float]) -> Ran:
+        """Gather what a run's tally says."""
+        busy = tally.seconds or 1.0
         return cls(
             planned=job.plan.planned,
-            evaluated=sum(r.evaluated for r in all_of),
-            skipped=sum(r.skipped for r in all_of),
+            evaluated=tally.evaluated,
+            skipped=tally.skipped,
             tiles=len(job.plan),
-            resumed=len(resumed),
-            lost=lost,
-            unmeasured=assembled.unmeasured,
-            seam=assembled.seam,
+            resumed=tally.kept,
+            lost=tally.lost,
+            unmeasured=prod(job.plan.grid.shape) - int(tally.samples.sum()),
+            seam=seam,
             seconds=seconds,
-            waited=waited,
+            waited={k: tally.waited.get(k, 0.0) / busy for k in ("reading", "writing")},
             peak_memory=machine.peak(),
             runtime=str(job.choice),
         )
@@ -114,9 +105,18 @@ def resolved(job: Job) -> RunConfig:
 
 
 def write_report(
-    job: Job, out: Path, ran: Ran, assembled: Assembled, outputs: tuple[Path, ...]
+    job: Job,
+    out: Path,
+    ran: Ran,
+    measures: tuple[report.ClassMeasure, ...],
+    picks: NDArray[Any],
+    outputs: tuple[Path, ...],
 ) -> list[Path]:
-    """Write the report folder beside ``out``; return the files made."""
+    """Write the report folder beside ``out``; ``picks`` is the class map at the overview's picks.
+
+    Returns:
+        The files made.
+    """
     values, valid = job.overview
     facts = report.ReportFacts(
         title=f"{out.name}: {job.card.name} on {Path(job.source.uri).name}",
@@ -124,9 +124,9 @@ def write_report(
         schema=job.card.schema,
         image=values,
         valid=valid,
-        class_map=assembled.picks,
+        class_map=picks,
         channels=job.source.channels,
-        measures=report.measure_classes(assembled.counts, job.plan.grid, job.card.schema),
+        measures=measures,
         ran=_told(job, ran),
         config=resolved(job).to_yaml(),
         versions=_versions(),

@@ -6,29 +6,29 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .. import report
 from ..budget import format_bytes
 from ..engine import (
-    Event,
     OnEvent,
-    Receipt,
     SerialRunner,
+    Tally,
     ThreadRunner,
-    TileDone,
     TileKept,
-    TileLost,
     TileTask,
+    Unit,
     WorkStore,
     assemble,
     locked,
 )
 from ..io import MemorySink, OrientedSink, Sink
+from ..vector import row_measures
 from ._job import Job, require_same
 from ._outputs import label_sink, score_sink, whole_map, write_vectors
 from ._report import Ran, warnings, write_report
@@ -81,22 +81,6 @@ class Result:
         return "\n".join([*lines, *(f"wrote {path}" for path in self.outputs)])
 
 
-@dataclass
-class _Tally:
-    """Collects how tiles ended, and passes events on."""
-
-    then: OnEvent
-    receipts: dict[int, Receipt]
-    lost: dict[int, str] = field(default_factory=dict)
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, TileDone):
-            self.receipts[event.receipt.tile] = event.receipt
-        elif isinstance(event, TileLost):
-            self.lost[event.tile] = event.reason
-        self.then(event)
-
-
 def work_folder(out: Path) -> Path:
     """Return where unfinished work for ``out`` lies."""
     return out.with_name(out.name + ".work")
@@ -111,29 +95,28 @@ def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Resul
     began = time.perf_counter()
     labels, scores = label_sink(job, out), score_sink(job)
     with _store(job, out, fresh) as store:
-        tally = _Tally(on_event, store.receipts())
-        resumed = frozenset(tally.receipts)
-        for receipt in tally.receipts.values():
-            on_event(TileKept(receipt))
-        _compute(job, store, tally)
+        sizes, unit = row_measures(job.plan.grid)
+        tally = Tally(len(job.plan), len(job.card.schema.unique), on_event)
+        for receipt in store.receipts():
+            tally(TileKept(receipt))
+        _compute(job, store, tally, sizes)
         assembling = time.perf_counter()
+        schema, limit = job.card.schema, max(job.overview[1].shape)
         with _committed(labels, scores) as outputs:
-            assembled = assemble(store, job.card.schema, labels, scores, max(job.overview[1].shape))
-        measures = report.measure_classes(assembled.counts, job.plan.grid, job.card.schema)
+            assembled = assemble(store, schema.nodata, labels, scores, limit)
+        measures = report.measure_classes(tally.samples, tally.amounts, unit, schema)
         if job.config.output.polygons or job.config.output.surfaces:
             outputs += write_vectors(job.config, whole_map(job, store), job.grid, job.card.schema)
         now = time.perf_counter()
-        ran = Ran.of(
-            job, tally.receipts, tally.lost, assembled, resumed, (now - began, now - assembling)
-        )
+        ran = Ran.of(job, tally, assembled.seam, (now - began, now - assembling))
         if out is not None and job.config.output.report:
-            outputs += write_report(job, out, ran, assembled, tuple(outputs))
+            outputs += write_report(job, out, ran, measures, assembled.picks, tuple(outputs))
         if not tally.lost:
             store.remove()
     return Result(tuple(outputs), measures, ran, warnings(job, ran), _array(labels))
 
 
-def _compute(job: Job, store: WorkStore, tally: _Tally) -> None:
+def _compute(job: Job, store: WorkStore, tally: Tally, sizes: NDArray[np.float64]) -> None:
     """Run every tile that has no receipt."""
     task = TileTask(
         job.plan,
@@ -142,13 +125,13 @@ def _compute(job: Job, store: WorkStore, tally: _Tally) -> None:
         job.model,
         job.decision,
         store,
+        sizes,
         job.roi,
         job.config.input.skip_below,
     )
     workers = job.config.runtime.workers
     runner = SerialRunner() if workers == 1 else ThreadRunner(workers)
-    done = set(tally.receipts)
-    runner.run(task, (tile for tile in job.plan if tile.index not in done), tally)
+    runner.run(Unit(task, tile, tally) for tile in job.plan if not tally.done[tile.index])
     for index in tally.lost:
         store.clear(job.plan[index].core)  # rows that were written before the fault
 

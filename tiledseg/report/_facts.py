@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ..grid import Grid
 from ..labels import ClassSchema
-from ..vector import row_measures
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +72,18 @@ class ReportFacts:
 
 
 def measure_classes(
-    counts: NDArray[np.int64], grid: Grid, schema: ClassSchema
+    samples: NDArray[np.int64], amounts: NDArray[np.float64], unit: str, schema: ClassSchema
 ) -> tuple[ClassMeasure, ...]:
-    """Turn counts per row and class, (n0, classes by ascending id), into areas or volumes."""
-    per_sample, unit = row_measures(grid)
-    totals = counts.sum(axis=0)
-    amounts = per_sample @ counts
-    measured = max(1, int(totals.sum()))
+    """Say how much of every class there is.
+
+    Args:
+        samples: Per class, by ascending label.
+        amounts: Their area or volume.
+        unit: Of the amounts.
+        schema: The classes.
+    """
+    measured = max(1, int(samples.sum()))
     return tuple(
         ClassMeasure(c.id, c.name, c.color, int(n), float(n) / measured, float(a), unit)
-        for c, n, a in zip(schema.unique, totals, amounts, strict=True)
+        for c, n, a in zip(schema.unique, samples, amounts, strict=True)
     )
