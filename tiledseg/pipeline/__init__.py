@@ -21,7 +21,8 @@ from ..models import load_model as _load
 from ._describe import describe
 from ._job import Job, prepare
 from ._probe import probe
-from ._run import Result, execute, work_folder
+from ._result import Result
+from ._run import execute, work_folder
 from ._vectorize import vectorize
 
 __all__ = [

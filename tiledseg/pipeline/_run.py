@@ -5,16 +5,13 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .. import report
-from ..budget import format_bytes
 from ..engine import (
     OnEvent,
     SerialRunner,
@@ -32,53 +29,7 @@ from ..vector import row_measures
 from ._job import Job, require_same
 from ._outputs import label_sink, score_sink, whole_map, write_vectors
 from ._report import Ran, warnings, write_report
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run made.
-
-    Args:
-        outputs: Files written, the class map first; empty for an in-memory run.
-        classes: Samples, share and area or volume per class.
-        ran: Windows, times, memory, seam figure and lost tiles.
-        warnings: What the user should know.
-        array: The class map of an in-memory run, else None.
-    """
-
-    outputs: tuple[Path, ...]
-    classes: tuple[report.ClassMeasure, ...]
-    ran: Ran
-    warnings: tuple[str, ...] = ()
-    array: NDArray[Any] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, without the array."""
-        return {
-            "outputs": [str(path) for path in self.outputs],
-            "classes": [asdict(measure) for measure in self.classes],
-            "ran": asdict(self.ran),
-            "warnings": list(self.warnings),
-        }
-
-    def summary(self) -> str:
-        """Return a few lines for people."""
-        lines = [f"warning: {text}" for text in self.warnings]
-        width = max(len(c.name) for c in self.classes)
-        lines += [
-            f"  {c.name:{width}}  {c.share:7.2%}  {c.amount:,.2f} {c.unit}"
-            for c in self.classes
-            if c.samples
-        ]
-        ran = self.ran
-        lines.append(
-            f"{ran.evaluated} windows evaluated, {ran.skipped} skipped, in {ran.seconds[0]:.1f} s; "
-            f"peak memory {format_bytes(ran.peak_memory)}"
-        )
-        lines.append(f"runtime {ran.runtime}")
-        if ran.lost:
-            lines.append(f"{len(ran.lost)} of {ran.tiles} tiles failed and are nodata")
-        return "\n".join([*lines, *(f"wrote {path}" for path in self.outputs)])
+from ._result import Result
 
 
 def work_folder(out: Path) -> Path:
@@ -86,54 +37,82 @@ def work_folder(out: Path) -> Path:
     return out.with_name(out.name + ".work")
 
 
-def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Result:
-    """Compute the missing tiles, write the outputs, and remove the work store.
+class Run(AbstractContextManager["Run"]):
+    """A job in progress: its work store, what its tiles add up to, and how it ends.
 
-    With lost tiles the outputs are written with nodata in their place and the store is kept, so
-    that the next run computes only those.
+    Args:
+        job: What was decided.
+        out: The class map to write; None keeps it in memory.
+        fresh: Discard unfinished work.
+        on_event: Told of windows and tiles.
     """
-    began = time.perf_counter()
-    labels, scores = label_sink(job, out), score_sink(job)
-    with _store(job, out, fresh) as store:
-        sizes, unit = row_measures(job.plan.grid)
-        tally = Tally(len(job.plan), len(job.card.schema.unique), on_event)
-        for receipt in store.receipts():
-            tally(TileKept(receipt))
-        _compute(job, store, tally, sizes)
+
+    def __init__(self, job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> None:
+        self._began = time.perf_counter()
+        self.job, self.out, self._fresh = job, out, fresh
+        self.tally = Tally(len(job.plan), len(job.card.schema.unique), on_event)
+        self._labels, self._scores = label_sink(job, out), score_sink(job)
+        self._sizes, self._unit = row_measures(job.plan.grid)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._store = self._stack.enter_context(_store(self.job, self.out, self._fresh))
+        for receipt in self._store.receipts():
+            self.tally(TileKept(receipt))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def units(self) -> Iterator[Unit]:
+        """Yield the tiles that have no receipt."""
+        task = TileTask(
+            self.job.plan,
+            self.job.source,
+            self.job.normalization,
+            self.job.model,
+            self.job.decision,
+            self._store,
+            self._sizes,
+            self.job.roi,
+            self.job.config.input.skip_below,
+        )
+        for tile in self.job.plan:
+            if not self.tally.done[tile.index]:
+                yield Unit(task, tile, self.tally)
+
+    def finish(self) -> Result:
+        """Write the outputs, and remove the work store.
+
+        Lost tiles are nodata there, and the store is kept, so that the next run computes only
+        those.
+        """
+        job, tally, store = self.job, self.tally, self._store
+        for index in tally.lost:
+            store.clear(job.plan[index].core)  # rows that were written before the fault
         assembling = time.perf_counter()
         schema, limit = job.card.schema, max(job.overview[1].shape)
-        with _committed(labels, scores) as outputs:
-            assembled = assemble(store, schema.nodata, labels, scores, limit)
-        measures = report.measure_classes(tally.samples, tally.amounts, unit, schema)
+        with _committed(self._labels, self._scores) as outputs:
+            assembled = assemble(store, schema.nodata, self._labels, self._scores, limit)
+        measures = report.measure_classes(tally.samples, tally.amounts, self._unit, schema)
         if job.config.output.polygons or job.config.output.surfaces:
-            outputs += write_vectors(job.config, whole_map(job, store), job.grid, job.card.schema)
+            outputs += write_vectors(job.config, whole_map(job, store), job.grid, schema)
         now = time.perf_counter()
-        ran = Ran.of(job, tally, assembled.seam, (now - began, now - assembling))
-        if out is not None and job.config.output.report:
-            outputs += write_report(job, out, ran, measures, assembled.picks, tuple(outputs))
+        ran = Ran.of(job, tally, assembled.seam, (now - self._began, now - assembling))
+        if self.out is not None and job.config.output.report:
+            outputs += write_report(job, self.out, ran, measures, assembled.picks, tuple(outputs))
         if not tally.lost:
             store.remove()
-    return Result(tuple(outputs), measures, ran, warnings(job, ran), _array(labels))
+        return Result(tuple(outputs), measures, ran, warnings(job, ran), _array(self._labels))
 
 
-def _compute(job: Job, store: WorkStore, tally: Tally, sizes: NDArray[np.float64]) -> None:
-    """Run every tile that has no receipt."""
-    task = TileTask(
-        job.plan,
-        job.source,
-        job.normalization,
-        job.model,
-        job.decision,
-        store,
-        sizes,
-        job.roi,
-        job.config.input.skip_below,
-    )
+def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Result:
+    """Compute the missing tiles and write the outputs."""
     workers = job.config.runtime.workers
     runner = SerialRunner() if workers == 1 else ThreadRunner(workers)
-    runner.run(Unit(task, tile, tally) for tile in job.plan if not tally.done[tile.index])
-    for index in tally.lost:
-        store.clear(job.plan[index].core)  # rows that were written before the fault
+    with Run(job, out, fresh, on_event) as run:
+        runner.run(run.units())
+        return run.finish()
 
 
 @contextmanager
