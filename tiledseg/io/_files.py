@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +16,24 @@ _HASH_UP_TO = 64 * 2**20
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(
+    path: Path | str, errors: tuple[type[Exception], ...] = (OSError, RuntimeError)
+) -> Iterator[None]:
     """Turn the errors of writing to ``path`` into `OutputFailed` with one sentence."""
     try:
         yield
     except TiledsegError:
         raise
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    except errors as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise OutputFailed(
             f"cannot write {path}: {reason}; mend that and run the same command again to go on"
         ) from error
+
+
+def one_line(error: object) -> str:
+    """Return an error's text on one line; some libraries tell pages."""
+    return textwrap.shorten(str(error).partition("\n\nDebug source")[0], 300)
 
 
 def temporary_beside(path: Path) -> Path:
