@@ -8,11 +8,18 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import OutputFailed, TiledsegError
 
 _HASH_UP_TO = 64 * 2**20
+
+
+class ArrayPlace(NamedTuple):
+    """Where `create_array` and `open_array` find an array: a path or object store, and a name."""
+
+    store: Any
+    name: str
 
 
 @contextmanager

@@ -10,18 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, ClassVar, NamedTuple
+from typing import IO, ClassVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError, OutputFailed, PlanChanged
-from ._files import one_line, writing
-
-
-class ArrayPlace(NamedTuple):
-    """Where `create_array` and `open_array` find an array: a path or object store, and a name."""
-
-    store: Any
-    name: str
+from ._files import ArrayPlace, one_line, writing
 
 
 class Folder(ABC):

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from ..errors import ConfigError, MissingBackend, PlanChanged
-from ._files import one_line, writing
-from ._folder import ArrayPlace, Folder
+from ._files import ArrayPlace, one_line, writing
+from ._folder import Folder
 from ._lease import LEASES, Found, Lease, Version
 
 try:

@@ -23,8 +23,7 @@ from ..grid import Grid
 from ..labels import ClassSchema
 from ._base import Sink, Source
 from ._channels import choose_channels
-from ._files import temporary_beside, to_disk, writing
-from ._folder import ArrayPlace
+from ._files import ArrayPlace, temporary_beside, to_disk, writing
 from ._memory import Dims, differs_from, numeric_dtype
 
 _GRID, _CLASSES, _NODATA = "tiledseg_grid", "tiledseg_classes", "nodata"
