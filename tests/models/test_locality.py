@@ -78,8 +78,18 @@ def test_every_pooling_doubles_the_multiple(dims: int, levels: int) -> None:
     assert (found.locality, found.multiple) == ("local", 2**levels)
 
 
-def test_the_multiple_is_never_less_than_the_cards() -> None:
-    assert measure_reach(of(stack((1,)), card(multiple=16))).multiple == 16
+@pytest.mark.parametrize("multiple", [16, 32, 64])
+def test_the_multiple_is_never_less_than_the_cards(multiple: int) -> None:
+    found = measure_reach(of(stack((1,)), card(multiple=multiple)))
+    assert (found.locality, found.radius, found.multiple) == ("local", 1, multiple)
+
+
+@pytest.mark.parametrize("cell", [2, 16, 32, 64])
+def test_a_change_reaches_through_the_cell_it_starts_in(cell: int) -> None:
+    """At one of the starts only one sample of the cell is changed, and all others follow."""
+    pooled = nn.Sequential(nn.AvgPool2d(cell), nn.Conv2d(2, 3, 1), nn.Upsample(scale_factor=cell))
+    found = measure_reach(of(pooled))
+    assert (found.locality, found.radius, found.multiple) == ("local", cell - 1, cell)
 
 
 def test_a_finer_tolerance_finds_a_larger_radius() -> None:
@@ -117,9 +127,15 @@ def test_batch_norm_is_not_global() -> None:
     assert (found.locality, found.global_layers) == ("local", ())
 
 
-def test_a_fixed_window_is_measured_inside_itself() -> None:
-    found = measure_reach(of(stack((1, 2)), card(any_size=False)))
-    assert (found.locality, found.radius) == ("local", 3)
+@pytest.mark.parametrize("multiple", [1, 8, 16])
+def test_a_fixed_window_is_measured_inside_itself(multiple: int) -> None:
+    found = measure_reach(of(stack((1, 2)), card(multiple=multiple, any_size=False)))
+    assert (found.locality, found.radius, found.multiple) == ("local", 3, multiple)
+
+
+def test_a_fixed_window_without_room_for_every_start_shows_no_radius() -> None:
+    found = measure_reach(of(stack((1, 2)), card(multiple=64, any_size=False)))
+    assert (found.locality, found.radius) == ("global", 0)
 
 
 def test_what_reaches_through_all_of_a_fixed_window_is_global() -> None:

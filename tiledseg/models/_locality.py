@@ -110,9 +110,13 @@ class _Lab:
     def _along(self, axis: int, phases: int, tolerance: float) -> int | None:
         """Return how far changes reach along an axis, on the shortest input that shows it."""
         for shape in self._shapes(axis):
+            end = shape[axis] // 8
+            kept = shape[axis] - end - max(end, phases)  # the last start still leaves an end
+            if kept <= 0:
+                continue
             reaches: list[int] = []
-            for phase in range(phases):
-                reach = self._reach(axis, shape, phase, tolerance)
+            for low in range(end, end + phases):
+                reach = self._reach(axis, shape, (low, low + kept), tolerance)
                 if reach is None:
                     break
                 reaches.append(reach)
@@ -131,14 +135,16 @@ class _Lab:
             lengths.append(2 * lengths[-1])
         return [tuple(n if a == axis else across for a in range(card.dims)) for n in lengths]
 
-    def _reach(self, axis: int, shape: tuple[int, ...], phase: int, tolerance: float) -> int | None:
-        """Return how far a change of both ends reaches inwards; None: to the middle."""
-        low, high = shape[axis] // 8 + phase, shape[axis] - shape[axis] // 8 + phase
+    def _reach(
+        self, axis: int, shape: tuple[int, ...], kept: tuple[int, int], tolerance: float
+    ) -> int | None:
+        """Return how far a change of all but ``kept`` reaches inwards; None: to the middle."""
+        low, high = kept
         middle = (low + high) // 2
         x = self._draw(shape)
         other = MEAN + SPREAD * self._draw(shape)
-        kept = x.narrow(2 + axis, low, high - low)
-        other.narrow(2 + axis, low, high - low).copy_(kept)
+        same = x.narrow(2 + axis, low, high - low)
+        other.narrow(2 + axis, low, high - low).copy_(same)
         changed = self._profile(axis, self._scores(x), self._scores(other)) > tolerance
         before = torch.nonzero(changed[low:middle]).flatten()
         after = torch.nonzero(changed[middle:high]).flatten()
