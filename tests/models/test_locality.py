@@ -11,6 +11,7 @@ import torch
 from monai.networks.nets import UNet
 from torch import nn
 
+from tiledseg.errors import ConfigError
 from tiledseg.labels import ClassInfo, ClassSchema
 from tiledseg.models import Model, ModelCard, Reach, Runtime, load_model, measure_reach
 from tiledseg.models._torch import TorchModel
@@ -154,6 +155,18 @@ def test_a_model_whose_windows_mix_is_not_batch_invariant() -> None:
     found = measure_reach(of(Neighbours()))
     assert not found.batch_invariant
     assert found.microbatch_change > 1e-3
+
+
+class Logarithm(nn.Module):
+    """A network for inputs above zero."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, x[:, :1]], dim=1).log()
+
+
+def test_a_model_that_gives_nan_is_not_measured() -> None:
+    with pytest.raises(ConfigError, match="'net' gives NaN or infinity for noise"):
+        measure_reach(of(Logarithm()))
 
 
 def test_a_sound_model_is_batch_invariant() -> None:

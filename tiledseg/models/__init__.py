@@ -16,7 +16,7 @@ from ._locality import Reach, measure_reach
 from ._probe import Probe, find_probe, save_probe
 from ._runtime import check_runtime, library_versions, reference, runtimes
 from ._scores import activate, decide
-from ._trial import AGREEMENT, Trial, class_maps, try_out
+from ._trial import AGREEMENT, Trial, class_maps, fastest_trial, try_out
 
 __all__ = [
     "AGREEMENT",
@@ -39,6 +39,7 @@ __all__ = [
     "combine",
     "create_network",
     "decide",
+    "fastest_trial",
     "find_card",
     "find_probe",
     "library_versions",

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch.nn.functional import interpolate
 
-from ..errors import TiledsegError
+from ..errors import ConfigError, TiledsegError
 from ._base import Model
 from ._layers import MEAN, SPREAD, global_layers
 from ._scores import activate
@@ -68,6 +68,7 @@ def measure_reach(model: Model, tolerance: float = 1e-3) -> Reach:
 
     Raises:
         RuntimeError: The model fails on its own window.
+        ConfigError: It gives NaN or infinity.
     """
     lab = _Lab(model)
     radius = lab.reach(1, tolerance)
@@ -228,7 +229,13 @@ class _Lab:
 
     def _scores(self, x: torch.Tensor) -> torch.Tensor:
         """Return the scores (1, k, *s) of the first window."""
-        return activate(self._raw(x.contiguous())[0], self._card.activation)[None]
+        scores = activate(self._raw(x.contiguous())[0], self._card.activation)[None]
+        if not scores.isfinite().all():
+            raise ConfigError(
+                f"model {self._card.name!r} gives NaN or infinity for noise, so nothing can be "
+                "measured: say in its card what its multiple, locality and margin are"
+            )
+        return scores
 
     def _profile(self, axis: int, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return the largest difference at every index along an axis."""

@@ -104,7 +104,7 @@ def save_probe(probe: Probe, model: str | Path) -> Path:
     Raises:
         OutputFailed: Neither can be written.
     """
-    text = json.dumps(probe.to_dict(), indent=1)
+    text = json.dumps(probe.to_dict(), indent=1, allow_nan=False)
     beside, cached = _places(Path(model), probe.sha256)
     with suppress(OSError):
         return write_whole(beside, text)

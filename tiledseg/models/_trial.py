@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,14 +27,14 @@ class Trial:
     Args:
         runtime: Library and precision.
         microbatch: Windows per call.
-        seconds: Per window, the fastest call.
+        seconds: Per window, the fastest call; None where it failed.
         agreement: Share of samples with the reference's class; None where it failed.
-        problem: Why it failed, or empty.
+        problem: Why it failed; empty where it did not.
     """
 
     runtime: Runtime
     microbatch: int
-    seconds: float
+    seconds: float | None
     agreement: float | None
     problem: str = ""
 
@@ -54,12 +54,19 @@ class Trial:
     @classmethod
     def failed(cls, runtime: Runtime, microbatch: int, error: BaseException) -> Trial:
         """Return the trial of what does not run."""
-        return cls(runtime, microbatch, float("inf"), None, " ".join(str(error).split())[:200])
+        told = " ".join(str(error).split())[:200]
+        return cls(runtime, microbatch, None, None, told or type(error).__name__)
 
     @property
     def accepted(self) -> bool:
         """Whether it agrees well enough to be taken unasked."""
         return self.agreement is not None and self.agreement >= AGREEMENT
+
+
+def fastest_trial(trials: Sequence[Trial]) -> Trial:
+    """Return the fastest that is accepted, else the first."""
+    accepted = [trial for trial in trials if trial.accepted]
+    return min(accepted, key=lambda trial: trial.seconds or 0.0, default=trials[0])
 
 
 def class_maps(model: Model, windows: torch.Tensor, microbatch: int) -> torch.Tensor:

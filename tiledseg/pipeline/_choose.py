@@ -20,6 +20,7 @@ from ..models import (
     Trial,
     cache_folder,
     class_maps,
+    fastest_trial,
     library_versions,
     try_out,
     write_whole,
@@ -59,7 +60,7 @@ class Choice:
         if not self.trials:
             told["agreement_with_reference"] = "not measured"
         for t in self.trials:
-            figures = f"{t.seconds:.3f} s a window, {t.agreement or 0:.4%} of samples agree"
+            figures = f"{t.seconds or 0:.3f} s a window, {t.agreement or 0:.4%} of samples agree"
             told.setdefault("runtimes_tried", {})[str(t.runtime)] = t.problem or figures
             if t.runtime == self.runtime:
                 told["agreement_with_reference"] = f"{t.agreement or 0:.4%}"
@@ -210,11 +211,10 @@ def _opened(question: Question, runtime: Runtime) -> Model:
 
 def pick(trials: tuple[Trial, ...], where: str) -> Choice:
     """Return the fastest that agrees well enough, else the first."""
-    accepted = [t for t in trials if t.accepted]
-    if not accepted:
-        return Choice(trials[0].runtime, f"no other agreed on {AGREEMENT:.1%} of samples", trials)
-    best = min(accepted, key=lambda t: t.seconds)
+    best = fastest_trial(trials)
     why = f"fastest of {len(trials)} {where}"
+    if not best.accepted:
+        why = f"no other agreed on {AGREEMENT:.1%} of samples"
     return Choice(best.runtime, why, trials)
 
 
@@ -267,6 +267,6 @@ def _remembered(question: Question) -> Choice | None:
 
 def _remember(question: Question, choice: Choice, windows: int) -> None:
     """Keep a measurement; a cache that cannot be written only means measuring again."""
-    trials = [t.to_dict() for t in choice.trials]
+    found = {"windows": windows, "trials": [t.to_dict() for t in choice.trials]}
     with suppress(OSError):
-        write_whole(_file(question), json.dumps({"windows": windows, "trials": trials}))
+        write_whole(_file(question), json.dumps(found, allow_nan=False))

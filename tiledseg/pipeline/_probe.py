@@ -20,6 +20,7 @@ from ..models import (
     Reach,
     Trial,
     class_maps,
+    fastest_trial,
     library_versions,
     load_model,
     measure_reach,
@@ -87,7 +88,7 @@ def probe(
         same = runtime == reference(plain.card)
         candidate = plain if same else load_model(model, device, threads, runtime, probed=False)
         trials += [try_out(candidate, windows, count, expected) for count in counts]
-    best = min((t for t in trials if t.accepted), key=lambda t: t.seconds)
+    best = fastest_trial(trials)
     tell("windows")
     fastest = load_model(model, device, threads, best.runtime, probed=False)
     window, stride, margin = _tiling(fastest, reach, best)
