@@ -12,14 +12,24 @@ from ._cache import cache_folder, file_sha256, write_whole
 from ._card import card_from_dict, card_to_dict, read_card, weights_path
 from ._combine import Average, CombinedModel, combine, turns_of
 from ._exported import Graph
-from ._locality import Reach, measure_reach
+from ._locality import Reach, draw_noise, measure_reach
 from ._probe import Probe, find_probe, save_probe
 from ._runtime import check_runtime, library_versions, reference, runtimes
 from ._scores import activate, decide
-from ._trial import AGREEMENT, Trial, class_maps, fastest_trial, try_out
+from ._trial import (
+    AGREEMENT,
+    FAILURES,
+    Trial,
+    class_maps,
+    fastest_call,
+    fastest_trial,
+    try_out,
+    try_runtime,
+)
 
 __all__ = [
     "AGREEMENT",
+    "FAILURES",
     "Activation",
     "Average",
     "CombinedModel",
@@ -39,6 +49,8 @@ __all__ = [
     "combine",
     "create_network",
     "decide",
+    "draw_noise",
+    "fastest_call",
     "fastest_trial",
     "find_card",
     "find_probe",
@@ -51,6 +63,7 @@ __all__ = [
     "save_model",
     "save_probe",
     "try_out",
+    "try_runtime",
     "turns_of",
     "write_whole",
 ]

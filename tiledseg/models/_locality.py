@@ -86,6 +86,13 @@ def measure_reach(model: Model, tolerance: float = 1e-3) -> Reach:
     )
 
 
+def draw_noise(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Return noise (n, c, *window) with coarse and fine structure, in model units."""
+    coarse = torch.randn((*shape[:2], *(-(-n // 8) for n in shape[2:])), generator=generator)
+    fine = torch.randn(shape, generator=generator)
+    return interpolate(coarse, shape[2:]) + 0.3 * fine
+
+
 class _Lab:
     """Runs a model on noise of chosen extents.
 
@@ -96,7 +103,7 @@ class _Lab:
     def __init__(self, model: Model) -> None:
         self._model, self._card = model, model.card
         self._unit = lcm(_MULTIPLES[-1], model.card.multiple)
-        self._noise = torch.Generator().manual_seed(0)
+        self._generator = torch.Generator().manual_seed(0)
 
     def reach(self, phases: int, tolerance: float) -> int | None:
         """Return how far changes reach along any axis, or None: as far as was tried.
@@ -217,11 +224,7 @@ class _Lab:
         return max(float((alone - other).abs().max()) for other in others)
 
     def _draw(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """Return noise (1, c, *shape) with coarse and fine structure."""
-        size = (1, len(self._card.channels))
-        coarse = torch.randn((*size, *(-(-n // 8) for n in shape)), generator=self._noise)
-        fine = torch.randn((*size, *shape), generator=self._noise)
-        return interpolate(coarse, shape) + 0.3 * fine
+        return draw_noise((1, len(self._card.channels), *shape), self._generator)
 
     def _raw(self, x: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():

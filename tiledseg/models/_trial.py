@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from ._scores import activate, decide
 AGREEMENT = 0.999
 #: Seconds of timed calls that make a figure, and most calls.
 _SECONDS, _CALLS = 1.0, 5
+#: What a runtime that cannot run a model raises; other errors are faults of the programme.
+FAILURES = (TiledsegError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +87,34 @@ def _classes(raw: torch.Tensor, activation: Activation) -> torch.Tensor:
     return best.masked_fill_(~torch.isfinite(raw).all(0), -1)
 
 
+def try_runtime(
+    runtime: Runtime,
+    load: Callable[[], Model],
+    windows: torch.Tensor,
+    microbatches: Sequence[int],
+    expected: torch.Tensor,
+) -> list[Trial]:
+    """Load a model in a runtime and try it out in every microbatch; what fails is out, no more."""
+    try:
+        model = load()
+    except FAILURES as error:
+        return [Trial.failed(runtime, count, error) for count in microbatches]
+    return [try_out(model, windows, count, expected) for count in microbatches]
+
+
 def try_out(model: Model, windows: torch.Tensor, microbatch: int, expected: torch.Tensor) -> Trial:
     """Run a model on windows (n, c, *window) and compare with the ``expected`` class maps."""
     try:
         found = class_maps(model, windows, microbatch)
-        seconds = _fastest(model, next(_batches(windows, microbatch)).to(model.device))
-    except (TiledsegError, RuntimeError, MemoryError) as error:
+        seconds = fastest_call(model, next(_batches(windows, microbatch)).to(model.device))
+    except FAILURES as error:
         return Trial.failed(model.runtime, microbatch, error)
     same = float((found == expected).double().mean())
     return Trial(model.runtime, microbatch, seconds / microbatch, same)
 
 
-def _fastest(model: Model, batch: torch.Tensor) -> float:
-    """Return the seconds of the fastest of a few calls."""
+def fastest_call(model: Model, batch: torch.Tensor) -> float:
+    """Return the seconds of the fastest of a few calls; the first must have been made before."""
     times: list[float] = []
     with torch.inference_mode():
         while len(times) < _CALLS and sum(times) < _SECONDS:

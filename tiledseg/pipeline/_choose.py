@@ -6,13 +6,14 @@ import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from ..budget import format_bytes
 from ..engine import Footprint, calibrate, call_seconds, machine
-from ..errors import BudgetExceeded, TiledsegError
+from ..errors import BudgetExceeded
 from ..models import (
     AGREEMENT,
     Model,
@@ -22,7 +23,7 @@ from ..models import (
     class_maps,
     fastest_trial,
     library_versions,
-    try_out,
+    try_runtime,
     write_whole,
 )
 from ..tiling import TilePlan
@@ -191,14 +192,11 @@ def _measured(question: Question) -> Choice:
         _opened(question, networks.reference), windows, question.count(networks.reference)
     )
 
-    def tried(runtime: Runtime) -> Trial:
-        count = question.count(runtime)
-        try:
-            return try_out(_opened(question, runtime), windows, count, expected)
-        except (TiledsegError, RuntimeError, MemoryError) as error:  # that one is out, no more
-            return Trial.failed(runtime, count, error)
-
-    choice = pick(tuple(map(tried, networks.candidates)), f"on {len(windows)} windows")
+    trials: list[Trial] = []
+    for runtime in networks.candidates:
+        load = partial(_opened, question, runtime)
+        trials += try_runtime(runtime, load, windows, [question.count(runtime)], expected)
+    choice = pick(tuple(trials), f"on {len(windows)} windows")
     if not any(trial.problem for trial in choice.trials):  # what fails may be mended
         _remember(question, choice, len(windows))
     return choice
