@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError, DamagedInput
 from ._base import Activation, Model, ModelCard, Precision, Runtime, RuntimeName
-from ._cache import cache_folder, file_sha256, write_whole
+from ._cache import cache_folder, known_sha256, write_whole
 from ._card import card_from_dict, card_to_dict, read_card, weights_path
 from ._combine import Average, CombinedModel, combine, turns_of
 from ._exported import Graph
@@ -139,7 +139,7 @@ def find_card(path: str | Path) -> ModelCard:
 
 
 def _identified(card: ModelCard, weights: Path) -> ModelCard:
-    digest = file_sha256(weights)
+    digest = known_sha256(weights)
     if card.sha256 is not None and card.sha256 != digest:
         raise DamagedInput(
             f"weights {weights} have sha256 {digest[:12]}..., the card says {card.sha256[:12]}...: "
