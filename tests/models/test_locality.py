@@ -113,12 +113,14 @@ class Excitation(nn.Module):
 @pytest.mark.parametrize(
     ("network", "named"),
     [
-        (nn.Sequential(nn.Conv2d(2, 3, 1), nn.InstanceNorm2d(3)), "1 (InstanceNorm2d)"),
-        (nn.Sequential(nn.Conv2d(2, 3, 1), nn.GroupNorm(3, 3)), "1 (GroupNorm)"),
-        (Excitation(), "pool (AdaptiveAvgPool2d)"),
+        (nn.Sequential(nn.Conv2d(2, 3, 1), nn.InstanceNorm2d(3)), ("1", "InstanceNorm2d")),
+        (nn.Sequential(nn.Conv2d(2, 3, 1), nn.GroupNorm(3, 3)), ("1", "GroupNorm")),
+        (Excitation(), ("pool", "AdaptiveAvgPool2d")),
     ],
 )
-def test_the_layers_that_make_a_network_global_are_named(network: nn.Module, named: str) -> None:
+def test_the_layers_that_make_a_network_global_are_named(
+    network: nn.Module, named: tuple[str, str]
+) -> None:
     found = measure_reach(of(network))
     assert (found.locality, found.radius, found.global_layers) == ("global", 0, (named,))
 

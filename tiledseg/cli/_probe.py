@@ -20,7 +20,10 @@ def show(probe: Probe, kept: Path) -> None:
     console.print(f"multiple           {reach.multiple}")
     far = f"radius {reach.radius} samples" if reach.locality == "local" else "no radius was found"
     console.print(f"locality           {reach.locality}: {far}, at {reach.tolerance:g} of a score")
-    for kind, names in _by_kind(reach.global_layers).items():
+    kinds: dict[str, list[str]] = {}
+    for name, kind in reach.global_layers:
+        kinds.setdefault(kind, []).append(name)
+    for kind, names in kinds.items():
         console.print(
             f"  made global by   {len(names)} {kind}: {names[0]}{', ...' * (len(names) > 1)}"
         )
@@ -53,12 +56,3 @@ def _figures(trial: Trial, first: Trial) -> tuple[str, str, str]:
         return "-", "-", trial.problem
     relative = f"{trial.seconds / first.seconds:.2f}" if first.seconds else "-"
     return f"{trial.seconds:.4f}", relative, f"{trial.agreement:.4%}"
-
-
-def _by_kind(layers: tuple[str, ...]) -> dict[str, list[str]]:
-    """Return the names of layers by their class."""
-    found: dict[str, list[str]] = {}
-    for layer in layers:
-        name, _, kind = layer.rstrip(")").partition(" (")
-        found.setdefault(kind, []).append(name)
-    return found

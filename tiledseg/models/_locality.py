@@ -41,7 +41,7 @@ class Reach:
             `tolerance`; ``global`` where they do however far away they are, as far as was tried.
         radius: In samples, along the axis where it is largest; 0 where global.
         tolerance: Change of a score that counts.
-        global_layers: Names of the layers that alone carry a change over their whole input.
+        global_layers: Name and class of the layers that alone carry a change over all their input.
         batch_invariant: Whether a window's output has the same bits whatever is beside it in a
             call; where not, results depend on the tiling.
         microbatch_change: Largest change of a score by another number of windows in a call.
@@ -51,7 +51,7 @@ class Reach:
     locality: Literal["local", "global"]
     radius: int
     tolerance: float
-    global_layers: tuple[str, ...]
+    global_layers: tuple[tuple[str, str], ...]
     batch_invariant: bool
     microbatch_change: float
 

@@ -142,7 +142,11 @@ def _checked(probe: Probe) -> Probe:
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return {k: _tuple(v) for k, v in values.items()}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 def _places(model: Path, sha256: str) -> tuple[Path, Path]:
