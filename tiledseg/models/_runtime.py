@@ -77,10 +77,10 @@ def _packages(card: ModelCard, runtime: Runtime) -> tuple[str, ...]:
     return packages if card.format == "tiledseg" else packages[:1]
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that speed and bits depend on."""
+def library_versions(others: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the versions of the libraries that speed and bits depend on, and of others."""
     found = {}
-    for name in ("tiledseg", "torch", "monai", "onnxruntime", "openvino"):
+    for name in ("tiledseg", "torch", "monai", "onnxruntime", "openvino", *others):
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
