@@ -29,7 +29,7 @@ from ..engine import Decision, ScoreCoding, WorkStore, machine
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
 from ..io import Roi, Source
-from ..models import Model, ModelCard, library_versions
+from ..models import Model, ModelCard, versions_behind
 from ..normalize import Normalization
 from ..tiling import ModelShape, TilePlan, make_plan
 from ._choose import Choice, Question, begun, choose
@@ -114,7 +114,7 @@ class Job:
             "classes": self.card.schema.to_dict(),
             "normalization": self.normalization.to_list(),
             "device": str(self.model.device),
-            "libraries": library_versions(self.model.runtime),
+            "libraries": versions_behind(self.model.runtime),
             "scores": self.config.output.score_type if self.config.output.scores else None,
             "roi": None if self.roi is None else self.roi.fingerprint(),
             "skip_below": self.config.input.skip_below,
