@@ -215,10 +215,11 @@ def local_workers(count: int, gpus: int, say: Callable[[str], None]) -> Iterator
     for i in range(count):
         env = {"CUDA_VISIBLE_DEVICES": str(i % gpus)} if gpus else {}
         only = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False}
-        workers[i] = {"cls": Nanny, "options": {**only, "env": env}}
+        quiet = {"silence_logs": logging.CRITICAL}
+        workers[i] = {"cls": Nanny, "options": {**only, **quiet, "env": env}}
     with dask.config.set(_SETTINGS), ExitStack() as stack:
         scheduler = {"cls": Scheduler, "options": home}
-        cluster = SpecCluster(workers, scheduler, silence_logs=logging.ERROR)
+        cluster = SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL)
         stack.enter_context(cluster)
         if board:
             say(f"dashboard at {cluster.dashboard_link}")
