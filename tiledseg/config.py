@@ -55,7 +55,11 @@ class RuntimeSpec:
             that is loaded. ``auto`` lets the same measurement decide.
         threads: Threads of one model call; None shares the cores among the workers.
         microbatch: Windows per model call; None takes what suits the runtime.
-        workers: Tiles computed at the same time, each in a thread.
+        workers: Tiles computed at the same time: threads, or processes of Dask.
+        runner: ``threads`` of this process, or processes of ``dask``.
+        scheduler: Address of a Dask scheduler that runs somewhere, like ``tcp://10.0.0.1:8786``.
+        cluster: YAML file of a batch system whose jobs are the workers: ``kind`` (slurm, pbs, lsf
+            ...), ``jobs``, and what dask-jobqueue takes (cores, processes, memory, walltime ...).
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -66,8 +70,22 @@ class RuntimeSpec:
     threads: int | None = None
     microbatch: int | None = None
     workers: int = 1
+    runner: Literal["threads", "dask"] | None = None
+    scheduler: str | None = None
+    cluster: str | None = None
+
+    @property
+    def distributed(self) -> bool:
+        """Whether tiles are computed in other processes."""
+        return self.runner == "dask" or self.scheduler is not None or self.cluster is not None
 
     def __post_init__(self) -> None:
+        places = [name for name in ("scheduler", "cluster") if getattr(self, name) is not None]
+        if len(places) == 2 or (places and self.runner == "threads"):
+            raise ConfigError(
+                "runtime.runner threads, runtime.scheduler and runtime.cluster exclude each other: "
+                "give one of them"
+            )
         for name in ("threads", "microbatch", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -9,6 +9,7 @@
     ├── UnknownFormat (ValueError)      nothing here reads or writes this kind of file
     ├── DamagedInput (OSError)          the file is there but is not what it claims to be
     ├── OutputFailed (OSError)          a result could not be written (no room, no permission)
+    ├── ClusterFailed (RuntimeError)    the workers of a cluster were lost, or cannot compute
     └── TileFailed (RuntimeError)       at least one tile could not be computed
 
 A message says what was asked, what was found, the limit, and what to change, in one sentence.
@@ -68,6 +69,10 @@ class DamagedInput(TiledsegError, OSError):
 
 class OutputFailed(TiledsegError, OSError):
     """A result could not be written: no room, no permission, no folder."""
+
+
+class ClusterFailed(TiledsegError, RuntimeError):
+    """The workers of a cluster were lost, or cannot compute."""
 
 
 class TileFailed(TiledsegError, RuntimeError):

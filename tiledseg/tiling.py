@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import product
 from math import ceil, prod
 from typing import Any, ClassVar, Literal, overload
 
@@ -212,10 +211,6 @@ class TilePlan(Sequence[Tile]):
             self._tile(tile.index, tile.core.along(axis, middle, high)),
         )
 
-    def places(self, core: Box) -> Iterator[tuple[int, ...]]:
-        """Return the windows of ``core`` as per-axis indices, in lattice order."""
-        return product(*self.windows(core))
-
     # ----------------------------------------------------------------- figures
 
     @cached_property
@@ -307,7 +302,7 @@ def make_plan(
         model = replace(model, multiple=spec.multiple)
     window = _window(grid, spec, model)
     margin = _margin(spec, model)
-    stride = spec.stride or _stride(window, margin, model)
+    stride = spec.stride or default_stride(window, margin, model)
     for axis, (extent, w, s) in enumerate(zip(grid.shape, window, stride, strict=True)):
         if extent > w and s > w - 2 * margin:
             raise ConfigError(
@@ -373,7 +368,7 @@ def has_room(window: tuple[int, ...], margin: int, multiple: int) -> bool:
     return all(2 * margin <= w - max(w // 3, multiple) for w in window)
 
 
-def _stride(window: tuple[int, ...], margin: int, model: ModelShape) -> tuple[int, ...]:
+def default_stride(window: tuple[int, ...], margin: int, model: ModelShape) -> tuple[int, ...]:
     """3/4 of a window in 2-D and half a window in 3-D, as far as the margin allows.
 
     Where the margin makes a local model exact, windows overlap by what is dropped only: further

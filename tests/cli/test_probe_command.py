@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from tiledseg.cli import run
-from tiledseg.models import Probe, Reach, find_card, runtimes
+from tiledseg.errors import MissingBackend
+from tiledseg.models import Model, Probe, Reach, find_card, runtimes
 from tiledseg.pipeline import _probe as probing
 
 MakeModel = Callable[..., Path]
@@ -66,6 +67,43 @@ def test_the_table_is_printed_and_kept_beside_the_model(
     assert (first["runtime"], first["agreement"]) == (["torch", "fp32"], 1.0)
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_runtime_that_cannot_be_loaded_is_a_failed_trial(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its package is found but cannot be imported."""
+    pytest.importorskip("openvino")
+    healthy = probing.load_model
+
+    def load(path: Path, device: str, threads: int, runtime: Any = None, **more: Any) -> Model:
+        if runtime is not None and runtime.name == "openvino":
+            raise MissingBackend("openvino", "openvino", "--runtime openvino")
+        return healthy(path, device, threads, runtime, **more)
+
+    monkeypatch.setattr(probing, "load_model", load)
+    assert run(["probe", str(model), "-q"]) == 0
+    found = json.loads((model / "model.probe.json").read_text(), parse_constant=pytest.fail)
+    failed = [t for t in found["trials"] if t["runtime"][0] == "openvino"]
+    assert [t["seconds"] for t in failed] == [None] * 6
+    assert all("openvino needs the package" in t["problem"] for t in failed)
+    assert all(t["seconds"] > 0 for t in found["trials"] if t not in failed)
+
+
+@pytest.mark.usefixtures("quick")
+def test_layers_that_make_a_model_global_are_told_and_kept(
+    make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    architecture = {"name": "unet", "channels": [6, 8], "strides": [2], "norm": "instance"}
+    made = make_model(locality="unknown", architecture=architecture)
+    model = Path(shutil.copytree(made, tmp_path / "global"))
+    assert run(["probe", str(model), "-q"]) == 0
+    told = capsys.readouterr().out
+    found = json.loads((model / "model.probe.json").read_text())
+    names = [name for name, kind in found["reach"]["global_layers"] if kind == "InstanceNorm2d"]
+    assert f"made global by   {len(names)} InstanceNorm2d: {names[0]}" in told
+    assert Probe.from_dict(found).reach.global_layers[0] == (names[0], "InstanceNorm2d")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, once it compiles
 def test_every_runtime_is_tried(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +129,7 @@ def test_plan_uses_what_was_found(
     after = json.loads(capsys.readouterr().out)
     assert after["warnings"] == []
     assert after["window"] == found["best_window"]
+    assert after["stride"] == found["best_stride"]
     assert after["margin"] == found["reach"]["radius"] > 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,14 @@ import yaml
 from safetensors.torch import save_file
 
 from tiledseg.errors import ConfigError, DamagedInput
-from tiledseg.models import ModelCard, card_from_dict, create_network, load_model, save_model
+from tiledseg.models import (
+    ModelCard,
+    card_from_dict,
+    create_network,
+    find_card,
+    load_model,
+    save_model,
+)
 
 PLANE: dict[str, dict[str, Any]] = {
     "unet": {"channels": [4, 8, 8], "strides": [2, 2], "norm": "batch"},
@@ -113,6 +122,22 @@ def test_weights_are_those_the_card_was_written_for(card: ModelCard, tmp_path: P
     (tmp_path / "other/weights.safetensors").rename(tmp_path / "weights.safetensors")
     with pytest.raises(DamagedInput, match=r"have sha256 .*the card says .*another version"):
         load_model(tmp_path)
+
+
+def test_weights_are_hashed_once_until_they_change(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(create_network(card), card, tmp_path)
+    weights, calls, digest = tmp_path / "weights.safetensors", [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: calls.append(a) or digest(*a))
+    found = {load_model(tmp_path).card.sha256, *(find_card(tmp_path).sha256 for _ in range(3))}
+    assert found == {hashlib.sha256(weights.read_bytes()).hexdigest()}
+    assert len(calls) == 1
+    state, whole = weights.stat(), bytearray(weights.read_bytes())
+    whole[-1] ^= 1
+    weights.write_bytes(whole)
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))  # as a copy with its times kept
+    assert find_card(tmp_path).sha256 == hashlib.sha256(whole).hexdigest()
 
 
 class Hostile:

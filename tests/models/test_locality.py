@@ -11,6 +11,7 @@ import torch
 from monai.networks.nets import UNet
 from torch import nn
 
+from tiledseg.errors import ConfigError
 from tiledseg.labels import ClassInfo, ClassSchema
 from tiledseg.models import Model, ModelCard, Reach, Runtime, load_model, measure_reach
 from tiledseg.models._torch import TorchModel
@@ -78,8 +79,18 @@ def test_every_pooling_doubles_the_multiple(dims: int, levels: int) -> None:
     assert (found.locality, found.multiple) == ("local", 2**levels)
 
 
-def test_the_multiple_is_never_less_than_the_cards() -> None:
-    assert measure_reach(of(stack((1,)), card(multiple=16))).multiple == 16
+@pytest.mark.parametrize("multiple", [16, 32, 64])
+def test_the_multiple_is_never_less_than_the_cards(multiple: int) -> None:
+    found = measure_reach(of(stack((1,)), card(multiple=multiple)))
+    assert (found.locality, found.radius, found.multiple) == ("local", 1, multiple)
+
+
+@pytest.mark.parametrize("cell", [2, 16, 32, 64])
+def test_a_change_reaches_through_the_cell_it_starts_in(cell: int) -> None:
+    """At one of the starts only one sample of the cell is changed, and all others follow."""
+    pooled = nn.Sequential(nn.AvgPool2d(cell), nn.Conv2d(2, 3, 1), nn.Upsample(scale_factor=cell))
+    found = measure_reach(of(pooled))
+    assert (found.locality, found.radius, found.multiple) == ("local", cell - 1, cell)
 
 
 def test_a_finer_tolerance_finds_a_larger_radius() -> None:
@@ -102,12 +113,14 @@ class Excitation(nn.Module):
 @pytest.mark.parametrize(
     ("network", "named"),
     [
-        (nn.Sequential(nn.Conv2d(2, 3, 1), nn.InstanceNorm2d(3)), "1 (InstanceNorm2d)"),
-        (nn.Sequential(nn.Conv2d(2, 3, 1), nn.GroupNorm(3, 3)), "1 (GroupNorm)"),
-        (Excitation(), "pool (AdaptiveAvgPool2d)"),
+        (nn.Sequential(nn.Conv2d(2, 3, 1), nn.InstanceNorm2d(3)), ("1", "InstanceNorm2d")),
+        (nn.Sequential(nn.Conv2d(2, 3, 1), nn.GroupNorm(3, 3)), ("1", "GroupNorm")),
+        (Excitation(), ("pool", "AdaptiveAvgPool2d")),
     ],
 )
-def test_the_layers_that_make_a_network_global_are_named(network: nn.Module, named: str) -> None:
+def test_the_layers_that_make_a_network_global_are_named(
+    network: nn.Module, named: tuple[str, str]
+) -> None:
     found = measure_reach(of(network))
     assert (found.locality, found.radius, found.global_layers) == ("global", 0, (named,))
 
@@ -117,9 +130,15 @@ def test_batch_norm_is_not_global() -> None:
     assert (found.locality, found.global_layers) == ("local", ())
 
 
-def test_a_fixed_window_is_measured_inside_itself() -> None:
-    found = measure_reach(of(stack((1, 2)), card(any_size=False)))
-    assert (found.locality, found.radius) == ("local", 3)
+@pytest.mark.parametrize("multiple", [1, 8, 16])
+def test_a_fixed_window_is_measured_inside_itself(multiple: int) -> None:
+    found = measure_reach(of(stack((1, 2)), card(multiple=multiple, any_size=False)))
+    assert (found.locality, found.radius, found.multiple) == ("local", 3, multiple)
+
+
+def test_a_fixed_window_without_room_for_every_start_shows_no_radius() -> None:
+    found = measure_reach(of(stack((1, 2)), card(multiple=64, any_size=False)))
+    assert (found.locality, found.radius) == ("global", 0)
 
 
 def test_what_reaches_through_all_of_a_fixed_window_is_global() -> None:
@@ -138,6 +157,18 @@ def test_a_model_whose_windows_mix_is_not_batch_invariant() -> None:
     found = measure_reach(of(Neighbours()))
     assert not found.batch_invariant
     assert found.microbatch_change > 1e-3
+
+
+class Logarithm(nn.Module):
+    """A network for inputs above zero."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, x[:, :1]], dim=1).log()
+
+
+def test_a_model_that_gives_nan_is_not_measured() -> None:
+    with pytest.raises(ConfigError, match="'net' gives NaN or infinity for noise"):
+        measure_reach(of(Logarithm()))
 
 
 def test_a_sound_model_is_batch_invariant() -> None:

@@ -12,7 +12,16 @@ import torch
 
 from tiledseg.errors import DamagedInput
 from tiledseg.labels import ClassSchema
-from tiledseg.models import AGREEMENT, Model, ModelCard, Runtime, Trial, class_maps, try_out
+from tiledseg.models import (
+    AGREEMENT,
+    Model,
+    ModelCard,
+    Runtime,
+    Trial,
+    class_maps,
+    fastest_trial,
+    try_out,
+)
 
 CARD = ModelCard(
     "trial", "tiledseg", "none", 2, ("c",), ClassSchema.of_names(["low", "high"]), (10, 10)
@@ -95,11 +104,17 @@ def test_filling_does_not_count_for_agreement() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("no\nroom"), MemoryError("no room"), DamagedInput("no room")]
+    ("error", "told"),
+    [
+        (RuntimeError("no\nroom"), "no room"),
+        (MemoryError("no room"), "no room"),
+        (MemoryError(), "MemoryError"),
+        (DamagedInput("no room"), "no room"),
+    ],
 )
-def test_a_model_that_fails_is_a_trial_with_a_problem(error: Exception) -> None:
+def test_a_model_that_fails_is_a_trial_with_a_problem(error: Exception, told: str) -> None:
     trial = try_out(failing(error), windows(2), 1, torch.zeros(2, 10, 10))
-    assert trial == Trial(Runtime("torch"), 1, float("inf"), None, "no room")
+    assert trial == Trial(Runtime("torch"), 1, None, None, told)
     assert not trial.accepted
 
 
@@ -137,6 +152,13 @@ def test_a_trial_says_what_was_tried() -> None:
 # --------------------------------------------------------------------- the record
 
 
+def test_the_fastest_that_is_accepted_is_taken_else_the_first() -> None:
+    failed = Trial.failed(Runtime("compiled"), 1, MemoryError())
+    wrong, slow = replace(TRIAL, agreement=0.5, seconds=0.01), replace(TRIAL, seconds=1.0)
+    assert fastest_trial([failed, wrong, slow, TRIAL]) is TRIAL
+    assert fastest_trial([failed, wrong]) is failed
+
+
 @pytest.mark.parametrize(
     ("agreement", "accepted"), [(1.0, True), (AGREEMENT, True), (AGREEMENT - 1e-9, False)]
 )
@@ -146,11 +168,11 @@ def test_what_agrees_well_enough_is_accepted(agreement: float, accepted: bool) -
 
 @pytest.mark.parametrize(
     "trial",
-    [TRIAL, Trial(Runtime("torch"), 1, float("inf"), None, "no room")],
+    [TRIAL, Trial.failed(Runtime("torch"), 1, MemoryError("no room"))],
     ids=["done", "failed"],
 )
 def test_a_trial_survives_json(trial: Trial) -> None:
-    found = Trial.from_dict(json.loads(json.dumps(trial.to_dict())))
+    found = Trial.from_dict(json.loads(json.dumps(trial.to_dict(), allow_nan=False)))
     assert found == trial
     assert isinstance(found.runtime, Runtime)
 

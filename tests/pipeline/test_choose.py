@@ -77,7 +77,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def trial(name: Any, precision: Any, seconds: float, agreement: float | None) -> Trial:
+def trial(name: Any, precision: Any, seconds: float | None, agreement: float | None) -> Trial:
     return Trial(Runtime(name, precision), 1, seconds, agreement)
 
 
@@ -97,7 +97,7 @@ def test_the_fastest_that_agrees_is_taken() -> None:
         trial("openvino", "bf16", 0.1, 0.9989),
         trial("openvino", "fp32", 0.4, 0.99999),
         trial("onnxruntime", "fp32", 0.5, 1.0),
-        trial("compiled", "fp32", float("inf"), None),
+        trial("compiled", "fp32", None, None),
     )
     assert choosing.pick(trials, "here").runtime == Runtime("openvino")
     assert choosing.pick(trials[:2], "here").runtime == REFERENCE
@@ -413,7 +413,7 @@ def test_another_version_of_a_library_does_not_finish_the_work(
         WorkStore.create(work_folder(out), job.plan, job.identity, {}, (np.dtype("u1"), 255), None)
     with tiledseg.plan(scene, make_model(), out) as job:
         require_same(job, work_folder(out))
-    monkeypatch.setattr(deciding, "library_versions", lambda runtime: {"torch": "0.1"})
+    monkeypatch.setattr(deciding, "versions_behind", lambda runtime: {"torch": "0.1"})
     with (
         tiledseg.plan(scene, make_model(), out) as job,
         pytest.raises(PlanChanged, match=r"libraries was .*torch"),

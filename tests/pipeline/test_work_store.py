@@ -168,7 +168,7 @@ def test_a_shard_takes_over_the_plan_of_the_first(
         scene, make_model(), out, shard=pipeline.Shard(1, 2), runtime={"threads": 1}
     )
     first.close()
-    monkeypatch.setattr(_job, "_threads", lambda workers: 2)
+    monkeypatch.setattr(_job, "threads_of", lambda config: 2)
     late: list[object] = []
     real = _shard.prepare
 
@@ -193,7 +193,7 @@ def test_threads_are_taken_over(
     out = tmp_path / "out.tif"
     with pytest.raises(KeyboardInterrupt):
         tiledseg.segment(scene, make_model(), out, on_event=stop_after(1, []), **SETTINGS)
-    monkeypatch.setattr(_job, "_threads", lambda workers: 7)
+    monkeypatch.setattr(_job, "threads_of", lambda config: 7)
     result = tiledseg.segment(scene, make_model(), out)
     assert result.ran.resumed == 1
 

@@ -27,6 +27,15 @@ Numbers = Annotated[str | None, typer.Option(help="Numbers per axis, like 512,51
 Margin = Annotated[int | None, typer.Option(help="Samples dropped on a window's inner sides.")]
 Memory = Annotated[str | None, typer.Option(help="Host memory to stay within, like 6GB")]
 Workers = Annotated[int | None, typer.Option(help="Tiles computed at the same time.")]
+Runner = Annotated[
+    str | None, typer.Option(help="Where tiles are computed: threads, or processes of dask.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="A Dask scheduler that runs: tcp://10.0.0.1:8786")
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="YAML file of a batch system whose jobs compute: SLURM, PBS ...")
+]
 Threads = Annotated[int | None, typer.Option(help="Threads of one model call.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N")]
 DeviceMemory = Annotated[str | None, typer.Option(help="GPU memory to stay within, like 10GB")]
@@ -82,6 +91,9 @@ class Options:
     margin: int | None = None
     memory: str | None = None
     workers: int | None = None
+    runner: str | None = None
+    scheduler: str | None = None
+    cluster: str | None = None
     threads: int | None = None
     device: str | None = None
     device_memory: str | None = None
@@ -114,7 +126,10 @@ class Options:
             },
             "tiling": tiling,
             "combine": combine,
-            "runtime": self._named("workers", "threads", "device", "runtime", "precision"),
+            "runtime": self._named(
+                *("workers", "runner", "scheduler", "cluster"),
+                *("threads", "device", "runtime", "precision"),
+            ),
             "budget": self._named("memory", "device_memory"),
             "output": self._named("scores", "polygons", "surfaces", "work", "log"),
         }

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from ..models import AGREEMENT
+from ..models import AGREEMENT, fastest_trial
 
 if TYPE_CHECKING:
-    from ..models import Probe
+    from ..models import Probe, Trial
 
 
 def show(probe: Probe, kept: Path) -> None:
@@ -20,7 +20,10 @@ def show(probe: Probe, kept: Path) -> None:
     console.print(f"multiple           {reach.multiple}")
     far = f"radius {reach.radius} samples" if reach.locality == "local" else "no radius was found"
     console.print(f"locality           {reach.locality}: {far}, at {reach.tolerance:g} of a score")
-    for kind, names in _by_kind(reach.global_layers).items():
+    kinds: dict[str, list[str]] = {}
+    for name, kind in reach.global_layers:
+        kinds.setdefault(kind, []).append(name)
+    for kind, names in kinds.items():
         console.print(
             f"  made global by   {len(names)} {kind}: {names[0]}{', ...' * (len(names) > 1)}"
         )
@@ -28,19 +31,13 @@ def show(probe: Probe, kept: Path) -> None:
     console.print(f"batch invariant    {told}")
     console.print(f"other microbatch   changes scores by {reach.microbatch_change:.1e} at most")
     table = Table("runtime", "precision", "microbatch", "s / window", "relative", "agreement")
-    first = probe.trials[0].seconds
     for trial in probe.trials:
-        figures = (
-            [f"{trial.seconds:.4f}", f"{trial.seconds / first:.2f}", f"{trial.agreement:.4%}"]
-            if trial.agreement is not None
-            else ["-", "-", trial.problem]
-        )
-        table.add_row(*trial.runtime, str(trial.microbatch), *figures)
+        table.add_row(*trial.runtime, str(trial.microbatch), *_figures(trial, probe.trials[0]))
     console.print(
         f"window {probe.window}, {probe.threads} threads, {probe.machine}, {probe.sample}"
     )
     console.print(table)
-    best = min((t for t in probe.trials if t.accepted), key=lambda t: t.seconds)
+    best = fastest_trial(probe.trials)
     console.print(
         f"fastest            {best.runtime}, of those that agree on {AGREEMENT:.1%}; "
         "segment --precision auto takes it"
@@ -53,10 +50,9 @@ def show(probe: Probe, kept: Path) -> None:
     console.print(f"kept in {kept}")
 
 
-def _by_kind(layers: tuple[str, ...]) -> dict[str, list[str]]:
-    """Return the names of layers by their class."""
-    found: dict[str, list[str]] = {}
-    for layer in layers:
-        name, _, kind = layer.rstrip(")").partition(" (")
-        found.setdefault(kind, []).append(name)
-    return found
+def _figures(trial: Trial, first: Trial) -> tuple[str, str, str]:
+    """Return the seconds of a window, the same relative to the first trial, and the agreement."""
+    if trial.seconds is None or trial.agreement is None:
+        return "-", "-", trial.problem
+    relative = f"{trial.seconds / first.seconds:.2f}" if first.seconds else "-"
+    return f"{trial.seconds:.4f}", relative, f"{trial.agreement:.4%}"

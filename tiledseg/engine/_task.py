@@ -20,6 +20,7 @@ from ..tiling import Tile, TilePlan
 from . import _machine as machine
 from ._events import Receipt
 from ._lane import Lane, open_lane, out_of_memory
+from ._retry import patiently
 from ._rings import Strip
 from ._store import WorkStore
 from ._sweep import Decision, Slab, Sweep
@@ -58,7 +59,8 @@ class TileTask:
     def __call__(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
         """Compute one tile, write its core and its receipt."""
         began = time.perf_counter()
-        receipt = self._compute(tile, on_windows)
+        windows = _Once(on_windows)
+        receipt = patiently(lambda: self._compute(tile, windows.again()))
         receipt = replace(receipt, seconds=time.perf_counter() - began)
         self.store.keep(receipt)
         return receipt
@@ -130,6 +132,25 @@ class TileTask:
                 busy = wanted & (values >= self.skip_below).any(axis=0)
             yield Strip(row, self._lane(values, valid), wanted, busy)
             row = end
+
+
+class _Once:
+    """Tells of windows; those that another attempt computes again are not told of again."""
+
+    def __init__(self, then: Callable[[int], None]) -> None:
+        self._then = then
+        self._told = self._done = 0
+
+    def again(self) -> Callable[[int], None]:
+        """Begin an attempt."""
+        self._done = 0
+        return self
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        if self._done > self._told:
+            new, self._told = self._done - self._told, self._done
+            self._then(new)
 
 
 class Ahead(Iterator[T]):

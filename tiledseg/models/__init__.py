@@ -8,18 +8,28 @@ from typing import Any
 
 from ..errors import ConfigError, DamagedInput
 from ._base import Activation, Model, ModelCard, Precision, Runtime, RuntimeName
-from ._cache import cache_folder, file_sha256, write_whole
+from ._cache import cache_folder, known_sha256, write_whole
 from ._card import card_from_dict, card_to_dict, read_card, weights_path
 from ._combine import Average, CombinedModel, combine, turns_of
 from ._exported import Graph
-from ._locality import Reach, measure_reach
+from ._locality import Reach, draw_noise, measure_reach
 from ._probe import Probe, find_probe, save_probe
-from ._runtime import check_runtime, library_versions, reference, runtimes
+from ._runtime import check_runtime, library_versions, reference, runtimes, versions_behind
 from ._scores import activate, decide
-from ._trial import AGREEMENT, Trial, class_maps, try_out
+from ._trial import (
+    AGREEMENT,
+    FAILURES,
+    Trial,
+    class_maps,
+    fastest_call,
+    fastest_trial,
+    try_out,
+    try_runtime,
+)
 
 __all__ = [
     "AGREEMENT",
+    "FAILURES",
     "Activation",
     "Average",
     "CombinedModel",
@@ -39,6 +49,9 @@ __all__ = [
     "combine",
     "create_network",
     "decide",
+    "draw_noise",
+    "fastest_call",
+    "fastest_trial",
     "find_card",
     "find_probe",
     "library_versions",
@@ -50,7 +63,9 @@ __all__ = [
     "save_model",
     "save_probe",
     "try_out",
+    "try_runtime",
     "turns_of",
+    "versions_behind",
     "write_whole",
 ]
 
@@ -125,7 +140,7 @@ def find_card(path: str | Path) -> ModelCard:
 
 
 def _identified(card: ModelCard, weights: Path) -> ModelCard:
-    digest = file_sha256(weights)
+    digest = known_sha256(weights)
     if card.sha256 is not None and card.sha256 != digest:
         raise DamagedInput(
             f"weights {weights} have sha256 {digest[:12]}..., the card says {card.sha256[:12]}...: "

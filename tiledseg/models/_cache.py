@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -25,6 +26,18 @@ def write_whole(path: Path, text: str) -> Path:
         return partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def known_sha256(path: Path) -> str:
+    """Return `file_sha256`, computed once for as long as nobody writes to the file."""
+    whole = path.resolve()
+    state = whole.stat()
+    return _known(whole, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@lru_cache(maxsize=64)
+def _known(path: Path, *state: int) -> str:
+    return file_sha256(path)
 
 
 def file_sha256(path: Path) -> str:

@@ -9,12 +9,13 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..errors import ConfigError, OutputFailed, TiledsegError
+from ..errors import ConfigError, MissingBackend, OutputFailed, TiledsegError
 from ._base import ModelCard
 from ._cache import cache_folder, file_sha256
 from ._runtime import library_versions
@@ -34,6 +35,7 @@ def exported(network: Callable[[], nn.Module], card: ModelCard, shape: tuple[int
 
     Raises:
         ConfigError: torch cannot export this network.
+        MissingBackend: The package that torch's exporter needs is not installed.
         OutputFailed: The cache cannot be written.
     """
     versions = library_versions()
@@ -65,6 +67,8 @@ def _name(prefix: str, path: Path) -> str:
 
 
 def _export(network: nn.Module, card: ModelCard, shape: tuple[int, ...], path: Path) -> None:
+    if find_spec("onnx") is None:
+        raise MissingBackend("onnx", "onnx", "the export to ONNX")
     silence = contextlib.redirect_stdout(io.StringIO())
     with warnings.catch_warnings(), silence, torch.inference_mode():
         warnings.simplefilter("ignore")  # tracing warns of every extent it takes as fixed

@@ -14,7 +14,7 @@ from ._base import Model, ModelCard
 MEAN, SPREAD = 1.0, 3.0
 
 
-def global_layers(model: Model) -> tuple[str, ...]:
+def global_layers(model: Model) -> tuple[tuple[str, str], ...]:
     """Return the innermost layers that carry a change of one half of their input to the far end.
 
     Every layer is tried on noise of the extents it gets inside the network. Convolutions are
@@ -26,7 +26,7 @@ def global_layers(model: Model) -> tuple[str, ...]:
     if model.network is None:
         return ()
     return tuple(
-        f"{name} ({type(layer).__name__})"
+        (name, type(layer).__name__)
         for name, (layer, shape) in _inputs(model.network, model.card).items()
         if not isinstance(layer, nn.modules.conv._ConvNd) and _spreads(layer, shape)
     )

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch.nn.functional import interpolate
 
-from ..errors import TiledsegError
+from ..errors import ConfigError, TiledsegError
 from ._base import Model
 from ._layers import MEAN, SPREAD, global_layers
 from ._scores import activate
@@ -41,7 +41,7 @@ class Reach:
             `tolerance`; ``global`` where they do however far away they are, as far as was tried.
         radius: In samples, along the axis where it is largest; 0 where global.
         tolerance: Change of a score that counts.
-        global_layers: Names of the layers that alone carry a change over their whole input.
+        global_layers: Name and class of the layers that alone carry a change over all their input.
         batch_invariant: Whether a window's output has the same bits whatever is beside it in a
             call; where not, results depend on the tiling.
         microbatch_change: Largest change of a score by another number of windows in a call.
@@ -51,7 +51,7 @@ class Reach:
     locality: Literal["local", "global"]
     radius: int
     tolerance: float
-    global_layers: tuple[str, ...]
+    global_layers: tuple[tuple[str, str], ...]
     batch_invariant: bool
     microbatch_change: float
 
@@ -68,6 +68,7 @@ def measure_reach(model: Model, tolerance: float = 1e-3) -> Reach:
 
     Raises:
         RuntimeError: The model fails on its own window.
+        ConfigError: It gives NaN or infinity.
     """
     lab = _Lab(model)
     radius = lab.reach(1, tolerance)
@@ -85,6 +86,13 @@ def measure_reach(model: Model, tolerance: float = 1e-3) -> Reach:
     )
 
 
+def draw_noise(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Return noise (n, c, *window) with coarse and fine structure, in model units."""
+    coarse = torch.randn((*shape[:2], *(-(-n // 8) for n in shape[2:])), generator=generator)
+    fine = torch.randn(shape, generator=generator)
+    return interpolate(coarse, shape[2:]) + 0.3 * fine
+
+
 class _Lab:
     """Runs a model on noise of chosen extents.
 
@@ -95,7 +103,7 @@ class _Lab:
     def __init__(self, model: Model) -> None:
         self._model, self._card = model, model.card
         self._unit = lcm(_MULTIPLES[-1], model.card.multiple)
-        self._noise = torch.Generator().manual_seed(0)
+        self._generator = torch.Generator().manual_seed(0)
 
     def reach(self, phases: int, tolerance: float) -> int | None:
         """Return how far changes reach along any axis, or None: as far as was tried.
@@ -110,9 +118,13 @@ class _Lab:
     def _along(self, axis: int, phases: int, tolerance: float) -> int | None:
         """Return how far changes reach along an axis, on the shortest input that shows it."""
         for shape in self._shapes(axis):
+            end = shape[axis] // 8
+            kept = shape[axis] - end - max(end, phases)  # the last start still leaves an end
+            if kept <= 0:
+                continue
             reaches: list[int] = []
-            for phase in range(phases):
-                reach = self._reach(axis, shape, phase, tolerance)
+            for low in range(end, end + phases):
+                reach = self._reach(axis, shape, (low, low + kept), tolerance)
                 if reach is None:
                     break
                 reaches.append(reach)
@@ -131,14 +143,16 @@ class _Lab:
             lengths.append(2 * lengths[-1])
         return [tuple(n if a == axis else across for a in range(card.dims)) for n in lengths]
 
-    def _reach(self, axis: int, shape: tuple[int, ...], phase: int, tolerance: float) -> int | None:
-        """Return how far a change of both ends reaches inwards; None: to the middle."""
-        low, high = shape[axis] // 8 + phase, shape[axis] - shape[axis] // 8 + phase
+    def _reach(
+        self, axis: int, shape: tuple[int, ...], kept: tuple[int, int], tolerance: float
+    ) -> int | None:
+        """Return how far a change of all but ``kept`` reaches inwards; None: to the middle."""
+        low, high = kept
         middle = (low + high) // 2
         x = self._draw(shape)
         other = MEAN + SPREAD * self._draw(shape)
-        kept = x.narrow(2 + axis, low, high - low)
-        other.narrow(2 + axis, low, high - low).copy_(kept)
+        same = x.narrow(2 + axis, low, high - low)
+        other.narrow(2 + axis, low, high - low).copy_(same)
         changed = self._profile(axis, self._scores(x), self._scores(other)) > tolerance
         before = torch.nonzero(changed[low:middle]).flatten()
         after = torch.nonzero(changed[middle:high]).flatten()
@@ -210,11 +224,7 @@ class _Lab:
         return max(float((alone - other).abs().max()) for other in others)
 
     def _draw(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """Return noise (1, c, *shape) with coarse and fine structure."""
-        size = (1, len(self._card.channels))
-        coarse = torch.randn((*size, *(-(-n // 8) for n in shape)), generator=self._noise)
-        fine = torch.randn((*size, *shape), generator=self._noise)
-        return interpolate(coarse, shape) + 0.3 * fine
+        return draw_noise((1, len(self._card.channels), *shape), self._generator)
 
     def _raw(self, x: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
@@ -222,7 +232,13 @@ class _Lab:
 
     def _scores(self, x: torch.Tensor) -> torch.Tensor:
         """Return the scores (1, k, *s) of the first window."""
-        return activate(self._raw(x.contiguous())[0], self._card.activation)[None]
+        scores = activate(self._raw(x.contiguous())[0], self._card.activation)[None]
+        if not scores.isfinite().all():
+            raise ConfigError(
+                f"model {self._card.name!r} gives NaN or infinity for noise, so nothing can be "
+                "measured: say in its card what its multiple, locality and margin are"
+            )
+        return scores
 
     def _profile(self, axis: int, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return the largest difference at every index along an axis."""

@@ -104,7 +104,7 @@ def save_probe(probe: Probe, model: str | Path) -> Path:
     Raises:
         OutputFailed: Neither can be written.
     """
-    text = json.dumps(probe.to_dict(), indent=1)
+    text = json.dumps(probe.to_dict(), indent=1, allow_nan=False)
     beside, cached = _places(Path(model), probe.sha256)
     with suppress(OSError):
         return write_whole(beside, text)
@@ -142,7 +142,11 @@ def _checked(probe: Probe) -> Probe:
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return {k: _tuple(v) for k, v in values.items()}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 def _places(model: Path, sha256: str) -> tuple[Path, Path]:

@@ -33,6 +33,8 @@ _ON_CUDA = (
     Runtime("compiled", "bf16"),
     Runtime("compiled", "fp16"),
 )
+#: Libraries that run exported graphs.
+_GRAPHS = ("onnxruntime", "openvino")
 #: Package a runtime needs besides torch. The exporter of torch needs onnx itself.
 _NEEDS = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx")}
 
@@ -77,13 +79,16 @@ def _packages(card: ModelCard, runtime: Runtime) -> tuple[str, ...]:
     return packages if card.format == "tiledseg" else packages[:1]
 
 
-def library_versions(runtime: Runtime | None = None) -> dict[str, str]:
-    """Return the versions of what speed and bits depend on, of one runtime or of all."""
+def library_versions(others: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the versions of the libraries that speed and bits depend on, and of others."""
     found = {}
-    graphs = ("onnxruntime", "openvino")
-    for name in ("tiledseg", "torch", "monai", *graphs):
-        if runtime is not None and name in graphs and name != runtime.name:
-            continue
+    for name in ("tiledseg", "torch", "monai", *_GRAPHS, *others):
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
+
+
+def versions_behind(runtime: Runtime) -> dict[str, str]:
+    """Return the versions of the libraries that the bits of one runtime depend on."""
+    found = library_versions()
+    return {k: v for k, v in found.items() if k not in _GRAPHS or k == runtime.name}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from ._scores import activate, decide
 AGREEMENT = 0.999
 #: Seconds of timed calls that make a figure, and most calls.
 _SECONDS, _CALLS = 1.0, 5
+#: What a runtime that cannot run a model raises; other errors are faults of the programme.
+FAILURES = (TiledsegError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,14 @@ class Trial:
     Args:
         runtime: Library and precision.
         microbatch: Windows per call.
-        seconds: Per window, the fastest call.
+        seconds: Per window, the fastest call; None where it failed.
         agreement: Share of samples with the reference's class; None where it failed.
-        problem: Why it failed, or empty.
+        problem: Why it failed; empty where it did not.
     """
 
     runtime: Runtime
     microbatch: int
-    seconds: float
+    seconds: float | None
     agreement: float | None
     problem: str = ""
 
@@ -54,12 +56,19 @@ class Trial:
     @classmethod
     def failed(cls, runtime: Runtime, microbatch: int, error: BaseException) -> Trial:
         """Return the trial of what does not run."""
-        return cls(runtime, microbatch, float("inf"), None, " ".join(str(error).split())[:200])
+        told = " ".join(str(error).split())[:200]
+        return cls(runtime, microbatch, None, None, told or type(error).__name__)
 
     @property
     def accepted(self) -> bool:
         """Whether it agrees well enough to be taken unasked."""
         return self.agreement is not None and self.agreement >= AGREEMENT
+
+
+def fastest_trial(trials: Sequence[Trial]) -> Trial:
+    """Return the fastest that is accepted, else the first."""
+    accepted = [trial for trial in trials if trial.accepted]
+    return min(accepted, key=lambda trial: trial.seconds or 0.0, default=trials[0])
 
 
 def class_maps(model: Model, windows: torch.Tensor, microbatch: int) -> torch.Tensor:
@@ -78,19 +87,34 @@ def _classes(raw: torch.Tensor, activation: Activation) -> torch.Tensor:
     return best.masked_fill_(~torch.isfinite(raw).all(0), -1)
 
 
+def try_runtime(
+    runtime: Runtime,
+    load: Callable[[], Model],
+    windows: torch.Tensor,
+    microbatches: Sequence[int],
+    expected: torch.Tensor,
+) -> list[Trial]:
+    """Load a model in a runtime and try it out in every microbatch; what fails is out, no more."""
+    try:
+        model = load()
+    except FAILURES as error:
+        return [Trial.failed(runtime, count, error) for count in microbatches]
+    return [try_out(model, windows, count, expected) for count in microbatches]
+
+
 def try_out(model: Model, windows: torch.Tensor, microbatch: int, expected: torch.Tensor) -> Trial:
     """Run a model on windows (n, c, *window) and compare with the ``expected`` class maps."""
     try:
         found = class_maps(model, windows, microbatch)
-        seconds = _fastest(model, next(_batches(windows, microbatch)).to(model.device))
-    except (TiledsegError, RuntimeError, MemoryError) as error:
+        seconds = fastest_call(model, next(_batches(windows, microbatch)).to(model.device))
+    except FAILURES as error:
         return Trial.failed(model.runtime, microbatch, error)
     same = float((found == expected).double().mean())
     return Trial(model.runtime, microbatch, seconds / microbatch, same)
 
 
-def _fastest(model: Model, batch: torch.Tensor) -> float:
-    """Return the seconds of the fastest of a few calls."""
+def fastest_call(model: Model, batch: torch.Tensor) -> float:
+    """Return the seconds of the fastest of a few calls; the first must have been made before."""
     times: list[float] = []
     with torch.inference_mode():
         while len(times) < _CALLS and sum(times) < _SECONDS:

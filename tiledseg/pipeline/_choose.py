@@ -6,13 +6,14 @@ import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from ..budget import format_bytes
 from ..engine import Footprint, calibrate, call_seconds, machine
-from ..errors import BudgetExceeded, TiledsegError
+from ..errors import BudgetExceeded
 from ..models import (
     AGREEMENT,
     Model,
@@ -20,8 +21,9 @@ from ..models import (
     Trial,
     cache_folder,
     class_maps,
+    fastest_trial,
     library_versions,
-    try_out,
+    try_runtime,
     write_whole,
 )
 from ..tiling import TilePlan
@@ -59,7 +61,7 @@ class Choice:
         if not self.trials:
             told["agreement_with_reference"] = "not measured"
         for t in self.trials:
-            figures = f"{t.seconds:.3f} s a window, {t.agreement or 0:.4%} of samples agree"
+            figures = f"{t.seconds or 0:.3f} s a window, {t.agreement or 0:.4%} of samples agree"
             told.setdefault("runtimes_tried", {})[str(t.runtime)] = t.problem or figures
             if t.runtime == self.runtime:
                 told["agreement_with_reference"] = f"{t.agreement or 0:.4%}"
@@ -110,7 +112,7 @@ class Question:
         same = self.first.runtime == choice.runtime
         model = self.first if same else self.networks.open(choice.runtime)
         count = self.microbatch or choice.microbatch or self.count(choice.runtime)
-        self._check_room(count)
+        self.check_room(count)
         name, precision = choice.runtime
         plan = replace(self.plan, microbatch=count, runtime=name, precision=precision)
         return Chosen(model, choice, plan, calibrate(model, plan))
@@ -119,7 +121,7 @@ class Question:
         """Return the windows per call: as asked for, else what suits a runtime."""
         return self.microbatch or min(self._usual(runtime), prod(map(len, self.plan.starts)))
 
-    def _check_room(self, microbatch: int) -> None:
+    def check_room(self, microbatch: int) -> None:
         """Refuse a call whose in- and output alone are beyond the budget, before it is made.
 
         Raises:
@@ -139,7 +141,8 @@ class Question:
             return 8 if self.plan.grid.ndim == 2 else 2
         if runtime.name == "openvino":  # windows run side by side: less waiting for one another
             raw = self.first.card.outputs * prod(self.plan.window) * 4
-            return max(1, min(self.plan.threads, 4, _RAW // raw))
+            most = max(1, min(self.plan.threads, 4, _RAW // raw))
+            return 1 << (most.bit_length() - 1)  # a power of two, as a probe tries
         # torch's fp32 3-D convolution at batch 1 takes another, 2.5 times slower, kernel.
         return 2 if self.plan.grid.ndim == 3 and runtime.name in ("torch", "compiled") else 1
 
@@ -193,31 +196,28 @@ def _measured(question: Question) -> Choice:
         why = "nothing was measured: the sample is of one class"
         return Choice(networks.candidates[0], why)
 
-    def tried(runtime: Runtime) -> Trial:
-        count = question.count(runtime)
-        try:
-            return try_out(_opened(question, runtime), windows, count, expected)
-        except (TiledsegError, RuntimeError, MemoryError) as error:  # that one is out, no more
-            return Trial.failed(runtime, count, error)
-
-    choice = pick(tuple(map(tried, networks.candidates)), f"on {len(windows)} windows")
+    trials: list[Trial] = []
+    for runtime in networks.candidates:
+        load = partial(_opened, question, runtime)
+        trials += try_runtime(runtime, load, windows, [question.count(runtime)], expected)
+    choice = pick(tuple(trials), f"on {len(windows)} windows")
     if not any(trial.problem for trial in choice.trials):  # what fails may be mended
         _remember(question, choice, len(windows))
     return choice
 
 
 def _opened(question: Question, runtime: Runtime) -> Model:
+    question.check_room(question.count(runtime))
     same = question.first.runtime == runtime
     return question.first if same else question.networks.open(runtime)
 
 
 def pick(trials: tuple[Trial, ...], where: str) -> Choice:
     """Return the fastest that agrees well enough, else the first."""
-    accepted = [t for t in trials if t.accepted]
-    if not accepted:
-        return Choice(trials[0].runtime, f"no other agreed on {AGREEMENT:.1%} of samples", trials)
-    best = min(accepted, key=lambda t: t.seconds)
+    best = fastest_trial(trials)
     why = f"fastest of {len(trials)} {where}"
+    if not best.accepted:
+        why = f"no other agreed on {AGREEMENT:.1%} of samples"
     return Choice(best.runtime, why, trials)
 
 
@@ -270,6 +270,6 @@ def _remembered(question: Question) -> Choice | None:
 
 def _remember(question: Question, choice: Choice, windows: int) -> None:
     """Keep a measurement; a cache that cannot be written only means measuring again."""
-    trials = [t.to_dict() for t in choice.trials]
+    found = {"windows": windows, "trials": [t.to_dict() for t in choice.trials]}
     with suppress(OSError):
-        write_whole(_file(question), json.dumps({"windows": windows, "trials": trials}))
+        write_whole(_file(question), json.dumps(found, allow_nan=False))

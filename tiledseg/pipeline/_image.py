@@ -87,14 +87,29 @@ def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
         ConfigError: They do not fit together.
         DamagedInput: The image is not what it claims to be.
     """
-    opened = _open(config, image, card)
+    opened, source, axes = open_image(config, image, card)
     try:
-        source, axes = _orient(opened, card)
         normalization, overview = _look(source, card)
     except BaseException:
         opened.close()
         raise
     return View(source, opened.grid, axes, normalization, overview)
+
+
+def open_image(
+    config: RunConfig, image: Any, card: ModelCard
+) -> tuple[Source, Source, AxisMap | None]:
+    """Open an image with the channels that a model wants.
+
+    Returns:
+        The image as it is, and in the model's orientation; from its axes to the model's, or None.
+    """
+    opened = _open(config, image, card)
+    try:
+        return (opened, *_orient(opened, card))
+    except BaseException:
+        opened.close()
+        raise
 
 
 def _open(config: RunConfig, image: Any, card: ModelCard) -> Source:

@@ -24,19 +24,20 @@ from ..budget import (
     format_bytes,
     total_bytes,
 )
-from ..config import RunConfig
+from ..config import RunConfig, RuntimeSpec
 from ..engine import Decision, ScoreCoding, Stored, machine, stored
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
 from ..io import Folder, Roi, Source, open_folder
-from ..models import Model, ModelCard, library_versions
+from ..models import Model, ModelCard, versions_behind
 from ..normalize import Normalization
 from ..tiling import ModelShape, TilePlan, make_plan
 from ._choose import Choice, Question, begun, choose
 from ._image import View, open_view
-from ._memory import device_budget, host_budget, run_cost
+from ._memory import device_budget, run_cost
 from ._network import Networks
 from ._roi import open_roi
+from ._runners import memory_of, threads_of
 
 _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
 #: Relative difference of sample spacing from the model's from which on the user is told.
@@ -87,18 +88,12 @@ class Job:
     @property
     def coding(self) -> ScoreCoding | None:
         """How scores are stored, or None where none are wanted."""
-        if self.config.output.scores is None:
-            return None
-        kind = np.dtype(self.config.output.score_type)
-        nodata = float("nan") if kind.kind == "f" else float(np.iinfo(kind).max)
-        return ScoreCoding(kind, _SCORE_SCALES.get(self.config.output.score_type), nodata)
+        return coding_of(self.config)
 
     @property
     def decision(self) -> Decision:
         """What becomes of scores."""
-        schema = self.card.schema
-        air = 0 if schema.background is None else schema.ids.tolist().index(schema.background)
-        return Decision(schema.ids, schema.nodata, air, self.coding)
+        return decision_of(self.config, self.card)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -114,7 +109,7 @@ class Job:
             "classes": self.card.schema.to_dict(),
             "normalization": self.normalization.to_list(),
             "device": str(self.model.device),
-            "libraries": library_versions(self.model.runtime),
+            "libraries": versions_behind(self.model.runtime),
             "scores": self.config.output.score_type if self.config.output.scores else None,
             "roi": None if self.roi is None else self.roi.fingerprint(),
             "skip_below": self.config.input.skip_below,
@@ -143,6 +138,22 @@ class Job:
         return {**figures, **self.choice.describe()}
 
 
+def coding_of(config: RunConfig) -> ScoreCoding | None:
+    """Return how scores are stored, or None where none are wanted."""
+    if config.output.scores is None:
+        return None
+    kind = np.dtype(config.output.score_type)
+    nodata = float("nan") if kind.kind == "f" else float(np.iinfo(kind).max)
+    return ScoreCoding(kind, _SCORE_SCALES.get(config.output.score_type), nodata)
+
+
+def decision_of(config: RunConfig, card: ModelCard) -> Decision:
+    """Return what becomes of scores."""
+    schema = card.schema
+    air = 0 if schema.background is None else schema.ids.tolist().index(schema.background)
+    return Decision(schema.ids, schema.nodata, air, coding_of(config))
+
+
 def prepare(
     config: RunConfig, image: Any, models: Model | Sequence[str | Path], where: str | Path | None
 ) -> Job:
@@ -161,9 +172,11 @@ def prepare(
     """
     machine.use_few_arenas()
     unfinished = None if where is None else stored(where)
-    threads = config.runtime.threads or _threads(config.runtime.workers)
     if unfinished is not None and config.runtime.threads is None:
         threads = unfinished.plan.threads
+    else:
+        threads = threads_of(config)
+    _check_travel(config, image)
     networks = Networks(config, models, threads)
     model = networks.open(networks.candidates[0])
     _check_vectors(config, model.card.dims)
@@ -193,7 +206,7 @@ def _decide(
     former = None if unfinished is None else unfinished.plan
     before = None if former is None else begun(former)
     count = config.runtime.microbatch
-    room = host_budget(config)
+    room = memory_of(config)
     chosen = choose(Question(networks, first, plan, count, view, before, room))
     plan, fit = chosen.plan, fit_core if config.tiling.core is None else check_core
     if former is not None and config.tiling.core is None and former.grid == plan.grid:
@@ -214,7 +227,7 @@ def _decide(
         roi=roi,
         choice=chosen.choice,
         overview=view.overview,
-        warnings=(*_warnings(view.grid, plan, first.card), *_crowd(plan, config.runtime.workers)),
+        warnings=(*_warnings(view.grid, plan, first.card), *_crowd(plan, config.runtime)),
     )
 
 
@@ -282,13 +295,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _threads(workers: int) -> int:
-    return max(1, machine.cores() // workers)
+def _check_travel(config: RunConfig, image: Any) -> None:
+    """Refuse to send workers what only this process has.
+
+    Raises:
+        ConfigError: The image is an array.
+    """
+    images = image if isinstance(image, list | tuple) else [image]
+    if config.runtime.distributed and not all(isinstance(one, str | Path) for one in images):
+        raise ConfigError(
+            f"workers open the image by its name, got {type(images[0]).__name__}: give a path"
+        )
 
 
-def _crowd(plan: TilePlan, workers: int) -> list[str]:
-    cores = machine.cores()
-    if plan.threads * workers <= cores:
+def _crowd(plan: TilePlan, spec: RuntimeSpec) -> list[str]:
+    cores, workers = machine.cores(), spec.workers
+    if plan.threads * workers <= cores or spec.scheduler or spec.cluster:
         return []
     return [
         f"{workers} workers with {plan.threads} threads each share {cores} cores and wait for one "

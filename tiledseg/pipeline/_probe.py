@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,21 +16,24 @@ from ..config import RunConfig
 from ..engine import machine
 from ..errors import ConfigError
 from ..models import (
+    FAILURES,
     Model,
     ModelCard,
     Probe,
     Reach,
     Trial,
     class_maps,
+    draw_noise,
+    fastest_call,
+    fastest_trial,
     library_versions,
     load_model,
     measure_reach,
-    reference,
     runtimes,
     save_probe,
-    try_out,
+    try_runtime,
 )
-from ..tiling import has_room
+from ..tiling import ModelShape, default_stride, has_room
 from ._image import View, open_view
 from ._job import draft_plan
 
@@ -64,35 +69,24 @@ def probe(
     Raises:
         ConfigError: A wrong number, the model cannot be loaded, or the image does not fit it.
     """
-    if not 0 < tolerance < 1:
-        raise ConfigError(f"tolerance {tolerance} is no change of a score: give 0 to 1, like 0.001")
-    if not isinstance(model, str | Path):
-        raise ConfigError(f"probe takes the path of a model, got {type(model).__name__}")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads {threads}: at least 1")
+    _check(model, threads, tolerance)
     tell = say or _nothing
     threads = threads or machine.cores()
     torch.set_num_threads(threads)
-    plain = load_model(model, device, threads, probed=False)
+    load = partial(load_model, model, device, threads, probed=False)
+    plain = load()
     if sample is not None:  # refused at once, not after a minute
         _view(plain.card, model, sample).source.close()
     tell("reach")
     reach = measure_reach(plain, tolerance)
     card = replace(plain.card, multiple=_multiple(plain.card, reach))
     windows, words, on_image = _windows(card, model, sample, threads)
-    expected = class_maps(plain, windows, 1)
-    trials, counts = list[Trial](), _MICROBATCHES[plain.device.type]
-    for runtime in runtimes(plain.card, device):
-        tell(str(runtime))
-        same = runtime == reference(plain.card)
-        candidate = plain if same else load_model(model, device, threads, runtime, probed=False)
-        trials += [try_out(candidate, windows, count, expected) for count in counts]
-    best = min((t for t in trials if t.accepted), key=lambda t: t.seconds)
+    trials = _trials(plain, load, windows, tell)
     tell("windows")
-    fastest = load_model(model, device, threads, best.runtime, probed=False)
-    window, stride, margin = _tiling(fastest, reach, best)
+    best = fastest_trial(trials)
+    window, stride, margin = _tiling(load(best.runtime), reach, best.microbatch)
     result = Probe(
-        sha256=plain.card.sha256 or "",
+        sha256=card.sha256 or "",
         machine=machine.name(plain.device),
         device=device,
         threads=threads,
@@ -100,13 +94,37 @@ def probe(
         sample=words,
         on_image=on_image,
         reach=reach,
-        window=plain.card.window,
-        trials=tuple(trials),
+        window=card.window,
+        trials=trials,
         best_window=window,
         best_stride=stride,
         best_margin=margin,
     )
     return result, save_probe(result, model)
+
+
+def _check(model: str | Path, threads: int | None, tolerance: float) -> None:
+    """Refuse what cannot be measured."""
+    if not 0 < tolerance < 1:
+        raise ConfigError(f"tolerance {tolerance} is no change of a score: give 0 to 1, like 0.001")
+    if not isinstance(model, str | Path):
+        raise ConfigError(f"probe takes the path of a model, got {type(model).__name__}")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads {threads}: at least 1")
+
+
+def _trials(
+    plain: Model, load: Callable[..., Model], windows: torch.Tensor, tell: Callable[[str], None]
+) -> tuple[Trial, ...]:
+    """Try every runtime and microbatch; the reference, which is loaded, comes first."""
+    expected = class_maps(plain, windows, 1)
+    counts = _MICROBATCHES[plain.device.type]
+    trials: list[Trial] = []
+    for runtime in runtimes(plain.card, str(plain.device)):
+        tell(str(runtime))
+        opened = partial(load, runtime) if runtime != plain.runtime else lambda: plain
+        trials += try_runtime(runtime, opened, windows, counts, expected)
+    return tuple(trials)
 
 
 def _windows(
@@ -120,12 +138,8 @@ def _windows(
             found = view.windows(draft_plan(config, view.source.grid, card, threads))
         if found is not None:
             return found, f"{len(found)} windows of {view.source.uri}", True
-    generator = torch.Generator().manual_seed(0)
-    shape = (_NOISE, len(card.channels))
-    coarse = torch.randn((*shape, *(-(-w // 8) for w in card.window)), generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, card.window)
-    fine = torch.randn((*shape, *card.window), generator=generator)
-    return smooth + 0.2 * fine, f"{_NOISE} windows of noise", False
+    noise = draw_noise((_NOISE, len(card.channels), *card.window), torch.Generator().manual_seed(0))
+    return noise, f"{_NOISE} windows of noise", False
 
 
 def _view(card: ModelCard, model: str | Path, sample: Any) -> View:
@@ -134,29 +148,28 @@ def _view(card: ModelCard, model: str | Path, sample: Any) -> View:
 
 
 def _tiling(
-    model: Model, reach: Reach, best: Trial
+    model: Model, reach: Reach, microbatch: int
 ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Return the window, stride and margin with the least time per sample of the result.
 
     A global model, and one whose window is too small for its radius, keeps the window it was
     trained with; its windows overlap and are blended.
     """
-    card, margin = model.card, reach.radius
+    card, margin, local = model.card, reach.radius, reach.locality == "local"
     multiple = _multiple(card, reach)
+    shape = ModelShape(card.window, multiple, card.any_size, margin, local)
     costs: dict[tuple[int, ...], float] = {}
     sizes = _SIZES[card.dims] if card.any_size else (1.0,)
-    for size in sizes if reach.locality == "local" else ():
+    for size in sizes if local else ():
         window = tuple(max(1, round(w * size / multiple)) * multiple for w in card.window)
-        useful = prod(_stride(w, margin, multiple) for w in window)
-        if useful > 0 and window not in costs and has_room(window, margin, multiple):
-            noise = torch.randn((best.microbatch, len(card.channels), *window))
-            costs[window] = _seconds(model, noise, best) / useful
+        if window not in costs and has_room(window, margin, multiple):
+            with suppress(*FAILURES):  # too large for this machine
+                seconds = _seconds(model, (microbatch, len(card.channels), *window))
+                costs[window] = seconds / prod(default_stride(window, margin, shape))
     if not costs:
-        share = 0.75 if card.dims == 2 else 0.5
-        stride = tuple(max(1, int(w * share) // multiple) * multiple for w in card.window)
-        return card.window, stride, 0
+        return card.window, default_stride(card.window, 0, shape), 0
     window = min(costs, key=costs.__getitem__)
-    return window, tuple(_stride(w, margin, multiple) for w in window), margin
+    return window, default_stride(window, margin, shape), margin
 
 
 def _multiple(card: ModelCard, reach: Reach) -> int:
@@ -164,14 +177,12 @@ def _multiple(card: ModelCard, reach: Reach) -> int:
     return card.multiple if card.multiple > 1 else reach.multiple
 
 
-def _stride(window: int, margin: int, multiple: int) -> int:
-    return (window - 2 * margin) // multiple * multiple
-
-
-def _seconds(model: Model, windows: torch.Tensor, best: Trial) -> float:
-    """Return the seconds per window, infinite where the model fails."""
-    expected = torch.zeros((len(windows), *windows.shape[2:]), dtype=torch.uint8)
-    return try_out(model, windows, best.microbatch, expected).seconds
+def _seconds(model: Model, shape: tuple[int, ...]) -> float:
+    """Return the seconds of a call on noise."""
+    noise = draw_noise(shape, torch.Generator().manual_seed(0)).to(model.device)
+    with torch.inference_mode():
+        model(noise)  # exports and compiles
+    return fastest_call(model, noise)
 
 
 def _nothing(line: str) -> None:

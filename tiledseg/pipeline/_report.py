@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib import metadata
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,11 @@ from .. import report
 from ..budget import format_bytes
 from ..config import CombineSpec, RunConfig
 from ..engine import Tally, machine
+from ..models import library_versions
 from ._job import Job
 
-_PACKAGES = (
-    "tiledseg",
-    "torch",
-    "numpy",
-    "rasterio",
-    "SimpleITK",
-    "zarr",
-    "monai",
-    "onnxruntime",
-    "openvino",
-)
+#: Libraries that pixels pass through besides those that run the model.
+_PACKAGES = ("numpy", "rasterio", "SimpleITK", "zarr")
 
 
 @dataclass(frozen=True)
@@ -129,7 +120,7 @@ def write_report(
         measures=measures,
         ran=_told(job, ran),
         config=resolved(job).to_yaml(),
-        versions=_versions(),
+        versions=library_versions(_PACKAGES),
         warnings=(*warnings(job, ran), *_losses(ran)),
         outputs=outputs,
     )
@@ -203,13 +194,3 @@ def _losses(ran: Ran) -> list[str]:
         f"{len(ran.lost)} tiles failed and are nodata; tile {first[0]}: {first[1]}. Run the same "
         "command again to compute only those"
     ]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
