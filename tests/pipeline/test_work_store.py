@@ -269,6 +269,20 @@ def test_lost_scores_are_computed_again(scene: Path, tmp_path: Path, make_model:
     assert (sha(out), sha(scores)) == expected
 
 
+def test_a_store_that_cannot_be_understood_is_discarded_when_asked(
+    scene: Path, tmp_path: Path, make_model: MakeModel, work: str
+) -> None:
+    out = tmp_path / "out.tif"
+    settings = {**SETTINGS, "output": {"work": work}}
+    store = open_folder(pipeline.work_folder(out, work))
+    store.write("plan.json", b'{"version": 3, "plan": []}')
+    store.write("labels.zarr/zarr.json", b"{")
+    with pytest.raises(PlanChanged, match="--fresh"):
+        tiledseg.segment(scene, make_model(), out, **settings)
+    tiledseg.segment(scene, make_model(), out, fresh=True, **settings)
+    assert store.names("") == []
+
+
 # --------------------------------------------------------------------- seeing it
 
 

@@ -16,6 +16,8 @@ from ._store import work_folder
 
 #: Seconds of silence after which a process counts as gone.
 _SILENT = 60.0
+#: Processes that the summary names.
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ class Status:
         lines += [
             f"{w.worker}  {w.role}: {w.state}, {w.done} tiles computed, {w.running} running, "
             f"last heard of {w.heard:.0f} s ago"
-            for w in self.workers
+            for w in self.workers[:_SHOWN]
         ]
+        if len(self.workers) > _SHOWN:
+            lines.append(f"and {len(self.workers) - _SHOWN} more processes, heard of before")
         return "\n".join([*lines, *(f"tile {n} failed: {why}" for n, why in failed.items())])
 
 
