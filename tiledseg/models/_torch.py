@@ -117,13 +117,14 @@ def _compiled(network: nn.Module) -> Callable[[torch.Tensor], Any]:
     """Return the network compiled by torch for the shapes it will see; the first call is slow."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes of its own
-    # Past its limits, which count all networks of a class, torch goes on uncompiled: other bits.
-    limits = torch._dynamo.config
-    limits.recompile_limit = max(_RECOMPILED, limits.recompile_limit)
-    limits.accumulated_recompile_limit = max(_RECOMPILED, limits.accumulated_recompile_limit)
     compiled = torch.compile(network, dynamic=False)
 
     def run(x: torch.Tensor) -> Any:
+        # Past its limits, which count all networks of a class, torch goes on uncompiled: other
+        # bits. What is set holds for the thread that sets it.
+        limits = torch._dynamo.config
+        limits.recompile_limit = max(_RECOMPILED, limits.recompile_limit)
+        limits.accumulated_recompile_limit = max(_RECOMPILED, limits.accumulated_recompile_limit)
         try:
             return compiled(x)
         except torch._dynamo.exc.TorchDynamoException as error:
