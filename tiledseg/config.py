@@ -136,6 +136,9 @@ class OutputSpec:
         surfaces: Folder for surfaces per class, or None.
         surface_format: ``stl`` or ``ply``.
         report: Whether to write the report folder beside the class map.
+        work: Where unfinished work lies: a folder, or ``s3://bucket/prefix``; in it, every output
+            has a folder of its name. Beside the output where nothing is said.
+        log: File to append a line of JSON to for every tile that ends, or None.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -147,6 +150,8 @@ class OutputSpec:
     surfaces: str | None = None
     surface_format: Literal["stl", "ply"] = "stl"
     report: bool = True
+    work: str | None = None
+    log: str | None = None
 
 
 class RunConfig(BaseModel):

@@ -260,7 +260,7 @@ def test_an_array_is_created_once_and_opened_again(tmp_path):
     assert (array[32:] == 65535).all()
     with pytest.raises(ValueError, match="read"):
         array[0, 0] = 1
-    with pytest.raises(ValueError, match="exists"):
+    with pytest.raises(FileExistsError, match="exists"):
         create(tmp_path / "w.zarr")
     open_array(tmp_path / "w.zarr", writable=True)[0, 0] = 1
     assert open_array(tmp_path / "w.zarr", writable=False)[0, 0] == 1

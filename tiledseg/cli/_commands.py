@@ -11,6 +11,7 @@ import yaml
 
 from ..config import RunConfig
 from ..errors import ConfigError
+from ._execute import execute
 from ._options import (
     Channels,
     Cluster,
@@ -19,6 +20,7 @@ from ._options import (
     Fresh,
     Image,
     Json,
+    Log,
     Margin,
     Memory,
     ModelPath,
@@ -35,11 +37,14 @@ from ._options import (
     Scores,
     Series,
     Set,
+    ShardPart,
     SkipBelow,
     Surfaces,
     Threads,
     Tta,
+    Work,
     Workers,
+    changed,
     values_of,
 )
 
@@ -51,8 +56,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-_FAILED_TILES = 3
 
 
 @app.command()
@@ -81,6 +84,9 @@ def segment(
     scores: Scores = None,
     polygons: Polygons = None,
     surfaces: Surfaces = None,
+    work: Work = None,
+    log: Log = None,
+    shard: ShardPart = None,
     changes: Set = None,
     fresh: Fresh = False,
     quiet: Quiet = False,
@@ -109,24 +115,29 @@ def segment(
         scores=scores,
         polygons=polygons,
         surfaces=surfaces,
+        work=work,
+        log=log,
     )
     values = values_of(image, model, options, changes)
-    return _execute({**values, "out": out}, fresh, quiet, as_json)
+    return execute({**values, "out": out}, fresh, shard, quiet, as_json)
 
 
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="YAML file; see `tiledseg config --schema`.")],
+    work: Work = None,
+    log: Log = None,
+    shard: ShardPart = None,
     changes: Set = None,
     fresh: Fresh = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> int:
     """Run a config file."""
-    parsed = RunConfig.read(config, tuple(changes or ()))
+    parsed = RunConfig.read(config, changed(changes, Options(work=work, log=log)))
     if parsed.out is None:
         raise ConfigError(f"config {config} names no output: add out, or --set out=landcover.tif")
-    return _execute(_given(parsed), fresh, quiet, as_json)
+    return execute(_given(parsed), fresh, shard, quiet, as_json)
 
 
 @app.command()
@@ -155,6 +166,10 @@ def plan(
     roi: Roi = None,
     skip_below: SkipBelow = None,
     tta: Tta = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="Class map; its unfinished work is continued.")
+    ] = None,
+    work: Work = None,
     changes: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -162,7 +177,7 @@ def plan(
     from .. import pipeline
 
     if not model:
-        values = _given(RunConfig.read(image[0], tuple(changes or ())))
+        values = _given(RunConfig.read(image[0], changed(changes, Options(work=work))))
     else:
         options = Options(
             channels=channels,
@@ -183,8 +198,9 @@ def plan(
             roi=roi,
             skip_below=skip_below,
             tta=tta,
+            work=work,
         )
-        values = values_of(image, model, options, changes)
+        values = {**values_of(image, model, options, changes), "out": out}
     job = pipeline.plan(**values)
     with job:
         _print({**job.describe(), "warnings": list(job.warnings)}, as_json)
@@ -200,6 +216,19 @@ def info(
     from .. import pipeline
 
     _print(pipeline.describe(path, series=series), as_json)
+
+
+@app.command()
+def status(
+    where: Annotated[str, typer.Argument(help="Output of a run, or its work store.")],
+    work: Work = None,
+    as_json: Json = False,
+) -> None:
+    """Tell from another shell how a run is getting on."""
+    from .. import pipeline
+
+    found = pipeline.status(where, work)
+    typer.echo(json.dumps(found.to_dict()) if as_json else found.summary())
 
 
 @app.command()
@@ -282,20 +311,6 @@ def demo(
 
 def _given(parsed: RunConfig) -> dict[str, Any]:
     return {name: getattr(parsed, name) for name in RunConfig.model_fields}
-
-
-def _execute(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool) -> int:
-    from .. import pipeline
-    from ._progress import Bar
-
-    job = pipeline.plan(fresh=fresh, **values)
-    with job, Bar(job.plan.planned, quiet) as bar:
-        result = pipeline.execute(job, Path(values["out"]), fresh, bar)
-    if as_json:
-        typer.echo(json.dumps(result.to_dict()))
-    elif not quiet:
-        typer.echo(result.summary())
-    return _FAILED_TILES if result.ran.lost else 0
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -59,6 +60,18 @@ Tta = Annotated[
 Scores = Annotated[str | None, typer.Option(help="Also write the scores here.")]
 Polygons = Annotated[str | None, typer.Option(help="Also write polygons: .gpkg, .geojson, .fgb")]
 Surfaces = Annotated[str | None, typer.Option(help="Also write surfaces into this folder.")]
+Work = Annotated[
+    str | None,
+    typer.Option(
+        help="Where unfinished work lies: a folder or s3://bucket/prefix; beside the output where "
+        "nothing is said."
+    ),
+]
+Log = Annotated[str | None, typer.Option(help="Append a line of JSON here for every tile.")]
+ShardPart = Annotated[
+    str | None,
+    typer.Option("--shard", help="Compute part I/N of the tiles only, beside other such jobs."),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: tiling.taper=hann")]
 Fresh = Annotated[
     bool, typer.Option("--fresh/--resume", help="Discard, or finish, work begun earlier.")
@@ -92,6 +105,8 @@ class Options:
     scores: str | None = None
     polygons: str | None = None
     surfaces: str | None = None
+    work: str | None = None
+    log: str | None = None
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return them as the sections of a config."""
@@ -116,7 +131,7 @@ class Options:
                 *("threads", "device", "runtime", "precision"),
             ),
             "budget": self._named("memory", "device_memory"),
-            "output": self._named("scores", "polygons", "surfaces"),
+            "output": self._named("scores", "polygons", "surfaces", "work", "log"),
         }
 
     def _named(self, *names: str) -> dict[str, Any]:
@@ -138,6 +153,18 @@ def values_of(
     for change in changes or ():
         apply_change(values, change)
     return values
+
+
+def changed(changes: list[str] | None, options: Options) -> tuple[str, ...]:
+    """Return changes of a config, those that options make included."""
+    sections = options.sections().items()
+    made = [
+        f"{name}.{key}={json.dumps(value)}"
+        for name, section in sections
+        for key, value in section.items()
+        if value is not None
+    ]
+    return (*made, *(changes or ()))
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

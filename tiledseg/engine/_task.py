@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -80,28 +79,29 @@ class TileTask:
             if halves is None or not out_of_memory(error):
                 raise
         parts = [self._compute(half, on_windows) for half in halves]
+        checksum = self.store.checksum(tile.core)
         return Receipt(
             tile.index,
             sum(part.evaluated for part in parts),
             sum(part.skipped for part in parts),
-            self.store.checksum(tile.core),
+            checksum.labels,
             0.0,
             {key: sum(part.waited[key] for part in parts) for key in parts[0].waited},
             tuple(map(sum, zip(*(part.samples for part in parts), strict=True))),
             tuple(map(sum, zip(*(part.amounts for part in parts), strict=True))),
             machine.worker(),
+            checksum.scores,
         )
 
     def _sweep(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
         depth = strip_rows(self.plan, self.source.blocks[0])
         waited = {"reading": 0.0, "writing": 0.0}
-        checksum, count = 0, ClassCount(np.unique(self.decision.labels), self.sizes)
+        count = ClassCount(np.unique(self.decision.labels), self.sizes)
         sweep = Sweep(self.model, self.plan, tile, self.decision)
         writer = self.store.writer(tile)
         with Ahead(self._strips(tile, depth)) as strips, Behind(waited) as later:
             timed = _timed(strips, waited)
             for slab in sweep.run(timed, depth, on_windows):
-                checksum = zlib.crc32(slab.labels.data, checksum)
                 count.add(slab)
                 later.do(_bind(writer.write, slab))
             later.do(writer.finish)
@@ -109,12 +109,13 @@ class TileTask:
             tile.index,
             sweep.evaluated,
             sweep.skipped,
-            checksum,
+            writer.checksum.labels,
             0.0,
             waited,
             tuple(count.samples.tolist()),
             tuple(count.amounts.tolist()),
             machine.worker(),
+            writer.checksum.scores,
         )
 
     def _strips(self, tile: Tile, depth: int) -> Iterator[Strip]:

@@ -13,6 +13,7 @@ from ..errors import ConfigError, OutputFailed, UnknownFormat
 from ..labels import ClassSchema
 from ._base import Padding, Sink, SinkSpec, Source, centred_picks, read_padded
 from ._files import settle, temporary_beside, write_text, writing
+from ._folder import Folder, open_folder
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._orient import OrientedSink, OrientedSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
@@ -20,6 +21,7 @@ from ._stack import StackedSource
 
 __all__ = [
     "BoxRoi",
+    "Folder",
     "MaskRoi",
     "MemorySink",
     "MemorySource",
@@ -37,6 +39,7 @@ __all__ = [
     "create_array",
     "create_sink",
     "open_array",
+    "open_folder",
     "open_source",
     "polygonize",
     "read_padded",

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import os
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import OutputFailed, TiledsegError
 
 _HASH_UP_TO = 64 * 2**20
 
 
+class ArrayPlace(NamedTuple):
+    """Where `create_array` and `open_array` find an array: a path or object store, and a name."""
+
+    store: Any
+    name: str
+
+
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(
+    path: Path | str, errors: tuple[type[Exception], ...] = (OSError, RuntimeError)
+) -> Iterator[None]:
     """Turn the errors of writing to ``path`` into `OutputFailed` with one sentence."""
     try:
         yield
     except TiledsegError:
         raise
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    except errors as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise OutputFailed(
             f"cannot write {path}: {reason}; mend that and run the same command again to go on"
         ) from error
+
+
+def one_line(error: object) -> str:
+    """Return an error's text on one line; some libraries tell pages."""
+    return textwrap.shorten(str(error).partition("\n\nDebug source")[0], 300)
 
 
 def temporary_beside(path: Path) -> Path:

@@ -14,6 +14,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.errors import ContainsArrayError
+from zarr.storage import ObjectStore, StorePath
 
 from ..box import Box
 from ..errors import ConfigError, DamagedInput
@@ -21,7 +23,7 @@ from ..grid import Grid
 from ..labels import ClassSchema
 from ._base import Sink, Source
 from ._channels import choose_channels
-from ._files import temporary_beside, to_disk, writing
+from ._files import ArrayPlace, temporary_beside, to_disk, writing
 from ._memory import Dims, differs_from, numeric_dtype
 
 _GRID, _CLASSES, _NODATA = "tiledseg_grid", "tiledseg_classes", "nodata"
@@ -219,29 +221,53 @@ def read_schema(path: Path) -> ClassSchema | None:
 
 
 def create_array(
-    path: Path,
+    place: Path | ArrayPlace,
     *,
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     dtype: np.dtype[Any],
     fill_value: float | None,
 ) -> Any:
-    """Create a Zarr v3 array on disk; fails where one is already.
+    """Create a Zarr v3 array on a disk or an object store; fails where one is already.
 
-    Chunks are written to a temporary file and renamed by zarr itself, so a killed process leaves
-    whole chunks only.
+    Chunks are written to a temporary file and renamed by zarr itself, or put, so a killed process
+    leaves whole chunks only.
+
+    Raises:
+        FileExistsError: There is one already.
     """
-    return zarr.create_array(
-        store=str(path),
-        shape=shape,
-        chunks=chunks,
-        dtype=dtype,
-        fill_value=fill_value,
-        compressors=ZstdCodec(level=1),
-        zarr_format=3,
-    )
+    try:
+        return zarr.create_array(
+            store=_place(place),
+            shape=shape,
+            chunks=chunks,
+            dtype=dtype,
+            fill_value=fill_value,
+            compressors=ZstdCodec(level=1),
+            zarr_format=3,
+        )
+    except ContainsArrayError as error:
+        raise FileExistsError(str(error)) from error
 
 
-def open_array(path: Path, *, writable: bool) -> Any:
-    """Open an array that `create_array` made."""
-    return zarr.open_array(str(path), mode="r+" if writable else "r")
+def open_array(place: Path | ArrayPlace, *, writable: bool) -> Any:
+    """Open an array that `create_array` made.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamagedInput: Its description cannot be understood.
+    """
+    try:
+        return zarr.open_array(_place(place), mode="r+" if writable else "r")
+    except FileNotFoundError:
+        raise
+    except (*_UNREADABLE, TypeError, AttributeError) as error:
+        raise DamagedInput(f"the array at {place} cannot be opened: {error}") from error
+
+
+def _place(place: Path | ArrayPlace) -> Any:
+    if isinstance(place, Path):
+        return str(place)
+    if isinstance(place.store, Path):
+        return str(place.store / place.name)
+    return StorePath(ObjectStore(place.store), place.name)

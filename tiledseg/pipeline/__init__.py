@@ -22,19 +22,25 @@ from ._describe import describe
 from ._job import Job, prepare
 from ._probe import probe
 from ._result import Result
-from ._run import execute, work_folder
+from ._run import execute, execute_shard
+from ._shard import Shard, prepare_shard
+from ._status import status
+from ._store import work_folder
 from ._vectorize import vectorize
 
 __all__ = [
     "Job",
     "Predictor",
     "Result",
+    "Shard",
     "describe",
     "execute",
+    "execute_shard",
     "load_model",
     "plan",
     "probe",
     "segment",
+    "status",
     "vectorize",
 ]
 
@@ -82,11 +88,13 @@ def plan(
     out: str | Path | None = None,
     *,
     fresh: bool = False,
+    shard: Shard | None = None,
     **settings: Any,
 ) -> Job:
     """Decide how an image would be segmented, without doing it.
 
-    Args and errors are those of `segment`. The caller closes the job.
+    Args and errors are those of `segment`. The caller closes the job. For a ``shard`` the work
+    store is made, so that all shards have one plan.
     """
     config = RunConfig.parse(
         {
@@ -97,8 +105,12 @@ def plan(
         }
     )
     _spare_inputs(config)
-    folder = None if out is None or fresh else work_folder(Path(out))
-    return prepare(config, image, _models(model), folder)
+    if out is None:
+        return prepare(config, image, _models(model), None)
+    where = work_folder(Path(out), config.output.work)
+    if shard is not None:
+        return prepare_shard(config, image, _models(model), where)
+    return prepare(config, image, _models(model), None if fresh else where)
 
 
 class Predictor:

@@ -25,10 +25,10 @@ from ..budget import (
     total_bytes,
 )
 from ..config import RunConfig, RuntimeSpec
-from ..engine import Decision, ScoreCoding, WorkStore, machine
+from ..engine import Decision, ScoreCoding, Stored, machine, stored
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
-from ..io import Roi, Source
+from ..io import Folder, Roi, Source, open_folder
 from ..models import Model, ModelCard, versions_behind
 from ..normalize import Normalization
 from ..tiling import ModelShape, TilePlan, make_plan
@@ -155,7 +155,7 @@ def decision_of(config: RunConfig, card: ModelCard) -> Decision:
 
 
 def prepare(
-    config: RunConfig, image: Any, models: Model | Sequence[str | Path], folder: Path | None
+    config: RunConfig, image: Any, models: Model | Sequence[str | Path], where: str | Path | None
 ) -> Job:
     """Decide everything, reading no more than the header, a decimated image and some windows.
 
@@ -163,14 +163,19 @@ def prepare(
         config: The settings.
         image: What to segment.
         models: A loaded model, or where it is, or where the members of an ensemble are.
-        folder: Where unfinished work of this run may lie; its core and runtime are taken over.
+        where: Where unfinished work of this run may lie; its core, runtime, microbatch and threads
+            are taken over.
 
     Raises:
         ConfigError: Settings, model and image do not fit together.
         BudgetExceeded: It cannot be done within the budget.
     """
     machine.use_few_arenas()
-    threads = threads_of(config)
+    unfinished = None if where is None else stored(where)
+    if unfinished is not None and config.runtime.threads is None:
+        threads = unfinished.plan.threads
+    else:
+        threads = threads_of(config)
     _check_travel(config, image)
     networks = Networks(config, models, threads)
     model = networks.open(networks.candidates[0])
@@ -182,7 +187,7 @@ def prepare(
         roi = None if config.input.roi is None else open_roi(config.input.roi, view.source)
         if roi is not None:
             on_error.callback(roi.close)
-        job = _decide(config, view, roi, networks, model, folder)
+        job = _decide(config, view, roi, networks, model, unfinished)
         on_error.pop_all()
     return job
 
@@ -193,19 +198,19 @@ def _decide(
     roi: Roi | None,
     networks: Networks,
     first: Model,
-    folder: Path | None,
+    unfinished: Stored | None,
 ) -> Job:
     """Decide how to segment an open image with a model in its first candidate runtime."""
     source, normalization = view.source, view.normalization
     plan = draft_plan(config, source.grid, first.card, networks.threads)
-    stored = None if folder is None else WorkStore.stored_plan(folder)
-    before = None if stored is None else begun(stored[0])
+    former = None if unfinished is None else unfinished.plan
+    before = None if former is None else begun(former)
     count = config.runtime.microbatch
     room = memory_of(config)
     chosen = choose(Question(networks, first, plan, count, view, before, room))
     plan, fit = chosen.plan, fit_core if config.tiling.core is None else check_core
-    if stored is not None and config.tiling.core is None and stored[0].grid == plan.grid:
-        plan, fit = replace(plan, core=stored[0].core), check_core
+    if former is not None and config.tiling.core is None and former.grid == plan.grid:
+        plan, fit = replace(plan, core=former.core), check_core
     budget = Budget(room, device_budget(config, chosen.footprint))
     cost = run_cost(config, source, first.card, chosen.footprint, roi)
     plan = fit(plan, cost, budget)
@@ -234,22 +239,22 @@ def draft_plan(config: RunConfig, grid: Grid, card: ModelCard, threads: int) -> 
     return make_plan(grid, config.tiling, shape, 1, threads)
 
 
-def require_same(job: Job, folder: Path) -> None:
+def require_same(job: Job, where: str | Path | Folder) -> None:
     """Refuse unfinished work that was made under another plan, input or model.
 
     Raises:
         PlanChanged: The sentence says what differs.
     """
-    stored = WorkStore.stored_plan(folder)
-    if stored is None:
+    found = stored(where)
+    if found is None:
         return
-    before = {**stored[0].to_dict(), **stored[1]}
+    before = json.loads(json.dumps({**found.plan.to_dict(), **found.identity}))
     now = json.loads(json.dumps({**job.plan.to_dict(), **job.identity}))
     changed = [key for key in now if before.get(key) != now[key]]
     if changed:
         told = "; ".join(f"{k} was {_short(before.get(k))}, is {_short(now[k])}" for k in changed)
         raise PlanChanged(
-            f"unfinished work in {folder} belongs to another run: {told}; "
+            f"unfinished work in {open_folder(where).uri} belongs to another run: {told}; "
             "run it with the former settings, or discard it with --fresh"
         )
 
