@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import ConfigError, OutputFailed, UnknownFormat
 from ..labels import ClassSchema
 from ._base import Padding, Sink, SinkSpec, Source, centred_picks, read_padded
-from ._files import settle, temporary_beside, write_text, writing
+from ._files import require_place, settle, temporary_beside, write_text, writing
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._orient import OrientedSink, OrientedSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
@@ -42,6 +42,7 @@ __all__ = [
     "read_padded",
     "read_schema",
     "reproject",
+    "require_place",
     "settle",
     "temporary_beside",
     "write_text",
@@ -190,12 +191,7 @@ def create_sink(path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "c
         raise ConfigError(
             f"cannot write a {spec.grid.ndim}-D image to {path}; take {better} or .zarr"
         )
-    if not path.parent.is_dir():
-        raise OutputFailed(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    if path.is_dir() and not name.endswith(".zarr"):
-        raise OutputFailed(f"cannot write {path}: there is a folder of that name")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputFailed(f"cannot write {path}: no permission to write into {path.parent}")
+    require_place(path)
     if name.endswith(_RASTER_SINKS):
         from ._rasterio import RasterSink
 

@@ -28,6 +28,20 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def require_place(path: Path) -> None:
+    """Refuse a name under which no file can be made; an array of Zarr may replace a folder.
+
+    Raises:
+        OutputFailed: There is no such folder, it cannot be written, or the name is taken.
+    """
+    if not path.parent.is_dir():
+        raise OutputFailed(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        raise OutputFailed(f"cannot write {path}: there is a folder of that name")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputFailed(f"cannot write {path}: no permission to write into {path.parent}")
+
+
 def temporary_beside(path: Path) -> Path:
     """Return a hidden name in the same folder that keeps the suffixes.
 

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,10 @@ class Roi(ABC):
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
         """Return JSON values that change when the roi does."""
+
+    def files(self) -> list[Path]:
+        """Return the local files of a mask."""
+        return []
 
     def close(self) -> None:  # noqa: B027 - only an image is held open
         """Give back files; the roi is not used afterwards."""
@@ -252,6 +257,10 @@ class MaskRoi(Roi):
     def fingerprint(self) -> dict[str, Any]:
         """Return the identity of the mask."""
         return {"roi": "mask", "nodata": repr(self._source.nodata), **self._source.fingerprint()}
+
+    def files(self) -> list[Path]:
+        """Return the files of the mask."""
+        return self._source.files()
 
     def close(self) -> None:
         """Close the mask."""

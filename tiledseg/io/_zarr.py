@@ -118,15 +118,20 @@ class ZarrSource(Source):
     def fingerprint(self) -> dict[str, Any]:
         """Return names, sizes and times of the stored files; the shape where there are none."""
         shape = {"shape": list(self._array.shape), "dtype": str(self.dtype)}
-        root = getattr(self._array.store, "root", None)
-        if root is None:
+        folders = self.files()
+        if not folders:
             return {"uri": self.uri, **shape}
         digest = hashlib.sha256()
-        for file in sorted(Path(root, self._array.path).rglob("*")):
+        for file in sorted(folders[0].rglob("*")):
             if file.is_file():
                 status = file.stat()
                 digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
         return {"files": digest.hexdigest(), **shape}
+
+    def files(self) -> list[Path]:
+        """Return the folder of the array, where it lies in one."""
+        root = getattr(self._array.store, "root", None)
+        return [] if root is None else [Path(root, self._array.path)]
 
 
 def _described_grid(attributes: dict[str, Any], uri: str) -> Grid | None:

@@ -20,9 +20,10 @@ from ..models import Model, ModelCard, Precision, Runtime, RuntimeName, find_car
 from ..models import load_model as _load
 from ._describe import describe
 from ._job import Job, prepare
+from ._names import check_outputs, outputs_of, work_folder
 from ._probe import probe
 from ._result import Result
-from ._run import execute, work_folder
+from ._run import execute
 from ._vectorize import vectorize
 
 __all__ = [
@@ -96,7 +97,7 @@ def plan(
             **settings,
         }
     )
-    _spare_inputs(config)
+    check_outputs(outputs_of(config))
     folder = None if out is None or fresh else work_folder(Path(out))
     return prepare(config, image, _models(model), folder)
 
@@ -153,19 +154,6 @@ def load_model(
         raise ConfigError(f"threads {threads}: at least 1")
     chosen = Runtime(runtime or reference(find_card(path)).name, precision)
     return Predictor(_load(path, device, threads or machine.cores(), chosen), str(path))
-
-
-def _spare_inputs(config: RunConfig) -> None:
-    """Refuse to write a result over an image.
-
-    Raises:
-        ConfigError: An output is one of the inputs.
-    """
-    images = [config.image] if isinstance(config.image, str) else config.image
-    inputs = {Path(image).resolve() for image in images}
-    for out in (config.out, config.output.scores, config.output.polygons):
-        if out is not None and Path(out).resolve() in inputs:
-            raise ConfigError(f"{out} is the image itself; choose another name for the output")
 
 
 def _named(image: Any) -> str | list[str]:

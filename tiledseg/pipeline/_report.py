@@ -15,6 +15,7 @@ from ..budget import format_bytes
 from ..config import CombineSpec, RunConfig
 from ..engine import Tally, machine
 from ._job import Job
+from ._names import report_folder
 
 _PACKAGES = (
     "tiledseg",
@@ -134,11 +135,6 @@ def write_report(
         outputs=outputs,
     )
     return report.write_report(report_folder(out), facts)
-
-
-def report_folder(out: Path) -> Path:
-    """Return the folder of the report for ``out``."""
-    return out.with_name(Path(out.name.removesuffix(".gz")).stem + ".report")
 
 
 def _told(job: Job, ran: Ran) -> dict[str, Any]:

@@ -27,14 +27,10 @@ from ..engine import (
 from ..io import MemorySink, OrientedSink, Sink
 from ..vector import row_measures
 from ._job import Job, require_same
+from ._names import work_folder
 from ._outputs import label_sink, score_sink, whole_map, write_vectors
 from ._report import Ran, warnings, write_report
 from ._result import Result
-
-
-def work_folder(out: Path) -> Path:
-    """Return where unfinished work for ``out`` lies."""
-    return out.with_name(out.name + ".work")
 
 
 class Run(AbstractContextManager["Run"]):

@@ -97,6 +97,10 @@ class _File:
         apart = [file_identity(path) for path in self._data_files()]
         return {**identity, "data": apart} if apart else identity
 
+    def files(self) -> list[Path]:
+        """Return the file, and those its samples lie in."""
+        return [self.path, *self._data_files()]
+
     def unpack(self, scratch: Path) -> None:
         """Make reading by box possible; done once.
 
@@ -186,6 +190,10 @@ class _DicomFiles:
         """Return what changes with the content."""
         return {"slices": [file_identity(path) for path in self._series.files]}
 
+    def files(self) -> list[Path]:
+        """Return every slice."""
+        return list(self._series.files)
+
     def unpack(self, scratch: Path) -> None:
         """Decode every slice; done once."""
         target = scratch / "volume.raw"
@@ -237,6 +245,10 @@ class VolumeSource(Source):
     def fingerprint(self) -> dict[str, Any]:
         """Return the identity of the file, or of every slice."""
         return self._stored.identity()
+
+    def files(self) -> list[Path]:
+        """Return the file, or every slice."""
+        return self._stored.files()
 
     def close(self) -> None:
         """Remove the scratch space."""
