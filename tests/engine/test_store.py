@@ -74,6 +74,16 @@ def test_half_a_receipt_is_no_receipt(finished: tuple[WorkStore, TileTask]) -> N
     assert sorted(receipt.tile for receipt in store.receipts()) == [0, 2, 3, 4, 5]
 
 
+def test_a_foreign_folder_is_not_replaced(finished: tuple[WorkStore, TileTask]) -> None:
+    store, task = finished
+    create = (task.plan, {}, (np.dtype("u1"), 255), None)
+    WorkStore.create(store.folder, *create)
+    (store.folder / "thesis.txt").touch()
+    with pytest.raises(tiledseg.OutputFailed, match=r"holds 'thesis\.txt' and was not made by"):
+        WorkStore.create(store.folder, *create)
+    assert (store.folder / "thesis.txt").exists()
+
+
 def test_a_plan_that_cannot_be_read_is_refused(finished: tuple[WorkStore, TileTask]) -> None:
     store, _ = finished
     (store.folder / "plan.json").write_text("{")

@@ -27,13 +27,15 @@ from numpy.typing import NDArray
 
 from ..box import Box
 from ..budget import chunk_shape
-from ..errors import PlanChanged
+from ..errors import OutputFailed, PlanChanged
 from ..io import create_array, open_array, writing
 from ..tiling import Tile, TilePlan
 from ._events import Receipt
 from ._sweep import ScoreCoding, Slab
 
 _VERSION = 2
+#: What a store holds; a folder with anything else in it is somebody else's.
+_OWN = {"plan.json", "plan.partial", "labels.zarr", "scores.zarr", "receipts"}
 
 
 @contextmanager
@@ -86,9 +88,13 @@ class WorkStore:
             identity: JSON values of everything else the bytes depend on.
             labels: dtype and nodata value of the class map.
             scores: How scores are stored and the number of channels, or None.
+
+        Raises:
+            OutputFailed: The folder holds what no store holds.
         """
         shape, chunks = plan.grid.shape, chunk_shape(plan)
         with writing(folder):
+            _require_own(folder)
             shutil.rmtree(folder, ignore_errors=True)
             (folder / "receipts").mkdir(parents=True)
             create_array(
@@ -237,6 +243,17 @@ class TileWriter:
         self._store.put(head)
         self._slabs = [tail] if rest.size else []
         self._row = stop
+
+
+def _require_own(folder: Path) -> None:
+    foreign = (
+        sorted(p.name for p in folder.iterdir() if p.name not in _OWN) if folder.is_dir() else ()
+    )
+    if foreign:
+        raise OutputFailed(
+            f"unfinished work would replace the folder {folder}, which holds {foreign[0]!r:.80} "
+            "and was not made by tiledseg; move it, or choose another output"
+        )
 
 
 def _rows(scores: NDArray[Any] | None, rows: slice) -> NDArray[Any] | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import ConfigError, OutputFailed, UnknownFormat
+from ..errors import ConfigError, UnknownFormat
 from ..labels import ClassSchema
 from ._base import Padding, Sink, SinkSpec, Source, centred_picks, read_padded
 from ._files import require_place, settle, temporary_beside, write_text, writing

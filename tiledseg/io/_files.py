@@ -42,6 +42,31 @@ def require_place(path: Path) -> None:
         raise OutputFailed(f"cannot write {path}: no permission to write into {path.parent}")
 
 
+def require_own(path: Path, opening: str) -> None:
+    """Refuse to replace a file that was not written by tiledseg.
+
+    Args:
+        path: The file; there may be none.
+        opening: How those of tiledseg begin.
+
+    Raises:
+        OutputFailed: It begins otherwise.
+    """
+    expected = opening.encode()
+    try:
+        with path.open("rb") as file:
+            own = file.read(len(expected)) == expected
+    except FileNotFoundError:
+        return
+    except OSError:
+        own = False
+    if not own:
+        raise OutputFailed(
+            f"{path} would be replaced, and was not written by tiledseg; move it, or choose "
+            "another output"
+        )
+
+
 def temporary_beside(path: Path) -> Path:
     """Return a hidden name in the same folder that keeps the suffixes.
 

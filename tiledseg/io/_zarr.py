@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import os
 import shutil
 import struct
 import zlib
@@ -16,10 +18,10 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from ..box import Box
-from ..errors import ConfigError, DamagedInput
+from ..errors import ConfigError, DamagedInput, OutputFailed
 from ..grid import Grid
 from ..labels import ClassSchema
-from ._base import Sink, Source
+from ._base import Sink, SinkSpec, Source
 from ._channels import choose_channels
 from ._files import temporary_beside, to_disk, writing
 from ._memory import Dims, differs_from, numeric_dtype
@@ -165,7 +167,19 @@ def _number(value: Any) -> float:
 
 
 class ZarrSink(Sink):
-    """A Zarr v3 array at the root of a folder, with grid, classes and nodata as attributes."""
+    """A Zarr v3 array at the root of a folder, with grid, classes and nodata as attributes.
+
+    Raises:
+        OutputFailed: There is something under that name that no sink made.
+    """
+
+    def __init__(self, path: Path, spec: SinkSpec) -> None:
+        super().__init__(path, spec)
+        if os.path.lexists(path) and not _is_own(path):
+            raise OutputFailed(
+                f"{path} would be replaced, and is no array that tiledseg wrote; move it, or "
+                "choose another output"
+            )
 
     def prepare(self) -> None:
         """Create the array under a temporary name."""
@@ -215,6 +229,17 @@ class ZarrSink(Sink):
         if spec.schema is not None:
             values[_CLASSES] = spec.schema.to_dict()
         return values
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a sink made the array at ``path``, or there is only an empty folder."""
+    if path.is_dir() and not any(path.iterdir()):
+        return True
+    try:
+        described = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+        return described["node_type"] == "array" and _GRID in described["attributes"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def read_schema(path: Path) -> ClassSchema | None:
