@@ -182,6 +182,25 @@ def test_bad_output(
     assert word in line
 
 
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
+def test_a_wrong_multiple_is_told_at_the_first_call(
+    scene: Path,
+    tmp_path: Path,
+    make_model: MakeModel,
+    capsys: pytest.CaptureFixture[str],
+    runtime: str,
+) -> None:
+    pytest.importorskip(runtime)
+    deep = {"name": "unet", "channels": [4, 6, 8], "strides": [2, 2], "norm": "batch"}
+    arguments = ["-o", tmp_path / "o.tif", "--window", "33,33", "--runtime", runtime]
+    model = make_model(multiple=1, architecture=deep)
+    status, line = _refusal(capsys, "segment", scene, "-m", model, *arguments)
+    assert status == 2
+    assert "model 'small' cannot" in line
+    assert "(33, 33)" in line or "use --runtime torch" in line
+    assert not (tmp_path / "o.tif").exists()
+
+
 def test_no_such_image_or_model(
     scene: Path, tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str]
 ) -> None:

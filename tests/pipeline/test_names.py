@@ -1,4 +1,4 @@
-"""Names: nothing that is read is written over, and outputs that cannot be made are refused early."""
+"""Names: nothing that is read is written over, and what cannot be made is refused early."""
 
 from __future__ import annotations
 
