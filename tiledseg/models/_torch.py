@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ..document import read_values
 from ..errors import ConfigError, DamagedInput
 from ._base import Model, ModelCard, Runtime
 from ._cache import cache_folder
@@ -164,10 +165,7 @@ def read_embedded_card(weights: Path) -> ModelCard:
         raise DamagedInput(f"{weights} is not a safetensors file: {error}") from None
     if text is None:
         raise ConfigError(f"{weights} has no card inside; give the folder or card it belongs to")
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"the card inside {weights} is not JSON: {error}") from None
+    values = read_values(text, f"the card inside {weights}", json.loads)
     return replace(card_from_dict(values, f"inside {weights}"), weights=weights.name)
 
 
