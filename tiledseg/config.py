@@ -85,8 +85,11 @@ class RuntimeSpec:
     def __post_init__(self) -> None:
         check_threads(self.threads, "runtime.threads")
         check_threads(self.workers, "runtime.workers")
-        if self.microbatch is not None and self.microbatch < 1:
-            raise ConfigError(f"runtime.microbatch must be at least 1, found {self.microbatch}")
+        if self.microbatch is not None and not 1 <= self.microbatch < 2**31:
+            raise ConfigError(
+                f"runtime.microbatch must be at least 1, and below {2**31}, found "
+                f"{brief(self.microbatch)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,8 @@ def _sentences(error: ValidationError) -> list[str]:
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             sentences.append(f"config {path}: there is no such setting")
+        elif problem["type"] == "value_error":  # a stage's own sentence, which names the setting
+            sentences.append(f"config {problem['ctx']['error']}")
         else:
             found = "" if problem["type"] == "missing" else f", found {brief(problem['input'])}"
             sentences.append(f"config {path}: {problem['msg'].lower()}{found}")

@@ -115,6 +115,12 @@ def test_failed_tiles_are_status_3_and_the_next_run_mends_them(
     captured = capsys.readouterr()
     assert "cosmic ray" in captured.err
     assert "1 of 3 tiles failed" in captured.out
+    calls[0] = 0
+    assert run([*arguments, "--fresh", "-q"]) == 3
+    captured = capsys.readouterr()
+    assert not captured.out
+    assert captured.err.startswith("tiledseg: 1 of 3 tiles failed and are nodata; tile ")
+    assert "cosmic ray" in captured.err
     with tiledseg.open_source(out) as source:
         assert (source.read(source.grid.box) == 255).sum() == 70 * 140
     monkeypatch.undo()

@@ -37,6 +37,7 @@ from ._options import (
     Threads,
     Tta,
     Workers,
+    given,
     values_of,
 )
 
@@ -117,7 +118,7 @@ def run(
     parsed = RunConfig.read(config, tuple(changes or ()))
     if parsed.out is None:
         raise ConfigError(f"config {config} names no output: add out, or --set out=landcover.tif")
-    return _execute(_given(parsed), fresh, quiet, as_json)
+    return _execute(given(parsed), fresh, quiet, as_json)
 
 
 @app.command()
@@ -150,7 +151,7 @@ def plan(
     from .. import pipeline
 
     if not model:
-        values = _given(RunConfig.read(image[0], tuple(changes or ())))
+        values = given(RunConfig.read(image[0], tuple(changes or ())))
     else:
         options = Options(
             channels=channels,
@@ -265,10 +266,6 @@ def demo(
 # --------------------------------------------------------------------- between shell and Python
 
 
-def _given(parsed: RunConfig) -> dict[str, Any]:
-    return {name: getattr(parsed, name) for name in RunConfig.model_fields}
-
-
 def _execute(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool) -> int:
     from .. import pipeline
     from ._progress import Bar
@@ -280,6 +277,9 @@ def _execute(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool) ->
         typer.echo(json.dumps(result.to_dict()))
     elif not quiet:
         typer.echo(result.summary())
+    else:
+        for line in result.ran.losses():
+            typer.echo(f"tiledseg: {line}", err=True)
     return _FAILED_TILES if result.ran.lost else 0
 
 

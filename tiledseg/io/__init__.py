@@ -89,6 +89,11 @@ def open_source(
         DamagedInput: The image is not what it claims to be.
         GridMismatch: Stacked images do not share a grid.
     """
+    if series is not None and not (isinstance(image, list | tuple) or _is_folder(image)):
+        told = image if isinstance(image, str | Path) else type(image).__name__
+        raise ConfigError(
+            f"series {series!r:.80}: {told} is no folder of DICOM series; leave it out"
+        )
     if isinstance(image, Source):
         if channels is not None:
             raise ConfigError(
@@ -131,7 +136,7 @@ def _open_path(
         from ._zarr import open_zarr
 
         return open_zarr(uri, dims, channels)
-    if lower.endswith(_VOLUMES) or (Path(uri).is_dir() and "://" not in uri):
+    if lower.endswith(_VOLUMES) or (os.path.isdir(uri) and "://" not in uri):
         from ._simpleitk import open_volume
 
         return open_volume(uri, series=series, channels=channels)
@@ -140,10 +145,16 @@ def _open_path(
     return open_raster(uri, channels)
 
 
+def _is_folder(image: Any) -> bool:
+    return isinstance(image, str | Path) and os.path.isdir(image) and not _is_zarr(str(image))
+
+
 def _is_zarr(uri: str) -> bool:
     if any(part.endswith(".zarr") for part in uri.lower().split("/")):
         return True
-    return any(Path(uri, name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
+    return any(
+        os.path.isfile(os.path.join(uri, name)) for name in ("zarr.json", ".zarray", ".zgroup")
+    )
 
 
 def _open_array(image: Any, channels: tuple[int | str, ...] | None, dims: Literal[2, 3]) -> Source:

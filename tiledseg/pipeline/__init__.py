@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import RunConfig
+from ..config import RunConfig, check_threads
 from ..engine import Event, OnEvent, machine
 from ..errors import ConfigError
 from ..models import Model, ModelCard, Precision, Runtime, RuntimeName, find_card, reference
@@ -89,6 +89,7 @@ def plan(
 
     Args and errors are those of `segment`. The caller closes the job.
     """
+    models = _models(model)
     config = RunConfig.parse(
         {
             "image": _named(image),
@@ -99,7 +100,7 @@ def plan(
     )
     check_outputs(outputs_of(config))
     folder = None if out is None or fresh else work_folder(Path(out))
-    return prepare(config, image, _models(model), folder)
+    return prepare(config, image, models, folder)
 
 
 class Predictor:
@@ -150,8 +151,7 @@ def load_model(
         DamagedInput: The weights are not what the card says.
         MissingBackend: The library that runs this kind of weights is not installed.
     """
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads {threads}: at least 1")
+    check_threads(threads, "threads")
     chosen = Runtime(runtime or reference(find_card(path)).name, precision)
     return Predictor(_load(path, device, threads or machine.cores(), chosen), str(path))
 
@@ -167,7 +167,7 @@ def _named(image: Any) -> str | list[str]:
 def _models(model: Predictor | str | Path | Sequence[str | Path]) -> Model | list[str | Path]:
     if isinstance(model, Predictor):
         return model.model
-    paths = [model] if isinstance(model, str | Path) else list(model)
+    paths = list(model) if isinstance(model, list | tuple) else [model]
     if not paths or not all(isinstance(path, str | Path) for path in paths):
         raise ConfigError(
             f"model {[type(path).__name__ for path in paths]}: give one model, loaded or by its "
@@ -179,7 +179,7 @@ def _models(model: Predictor | str | Path | Sequence[str | Path]) -> Model | lis
 def _model_name(model: Predictor | str | Path | Sequence[str | Path]) -> str | list[str]:
     if isinstance(model, Predictor):
         return model.uri
-    return str(model) if isinstance(model, str | Path) else [str(part) for part in model]
+    return [str(part) for part in model] if isinstance(model, list | tuple) else str(model)
 
 
 def _ignore(event: Event) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..config import RunConfig
+from ..config import RunConfig, check_threads
 from ..engine import machine
 from ..errors import ConfigError
 from ..models import (
@@ -68,8 +68,7 @@ def probe(
         raise ConfigError(f"tolerance {tolerance} is no change of a score: give 0 to 1, like 0.001")
     if not isinstance(model, str | Path):
         raise ConfigError(f"probe takes the path of a model, got {type(model).__name__}")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads {threads}: at least 1")
+    check_threads(threads, "threads")
     tell = say or _nothing
     threads = threads or machine.cores()
     torch.set_num_threads(threads)

@@ -63,6 +63,16 @@ class Ran:
     peak_memory: int
     runtime: str
 
+    def losses(self) -> tuple[str, ...]:
+        """Return a sentence on the tiles that failed, with the first reason, where some did."""
+        if not self.lost:
+            return ()
+        tile, reason = next(iter(self.lost.items()))
+        return (
+            f"{len(self.lost)} of {self.tiles} tiles failed and are nodata; tile {tile}: {reason}. "
+            "Run the same command again to compute only those",
+        )
+
     @classmethod
     def of(cls, job: Job, tally: Tally, seam: float | None, seconds: tuple[float, float]) -> Ran:
         """Gather what a run's tally says."""
@@ -131,7 +141,7 @@ def write_report(
         ran=_told(job, ran),
         config=resolved(job).to_yaml(),
         versions=_versions(),
-        warnings=(*warnings(job, ran), *_losses(ran)),
+        warnings=(*warnings(job, ran), *ran.losses()),
         outputs=outputs,
     )
     return report.write_report(report_folder(out), facts)
@@ -189,16 +199,6 @@ def warnings(job: Job, ran: Ran) -> tuple[str, ...]:
         return job.warnings
     where = "" if job.roi is None else " inside the region of interest"
     return (*job.warnings, f"nothing was segmented: {job.source.uri} has no valid sample{where}")
-
-
-def _losses(ran: Ran) -> list[str]:
-    if not ran.lost:
-        return []
-    first = next(iter(ran.lost.items()))
-    return [
-        f"{len(ran.lost)} tiles failed and are nodata; tile {first[0]}: {first[1]}. Run the same "
-        "command again to compute only those"
-    ]
 
 
 def _versions() -> dict[str, str]:

@@ -164,7 +164,7 @@ def keep_cache_small() -> None:
 def _open(uri: str) -> rasterio.DatasetReader:
     keep_cache_small()
     if "://" not in uri and not uri.startswith("/vsi") and ":" not in uri:
-        if not Path(uri).exists():
+        if not os.path.exists(uri):  # which takes names of any length
             raise ConfigError(f"there is no file {uri}")
         if Path(uri).is_file() and Path(uri).stat().st_size == 0:
             raise DamagedInput(f"{uri} is empty (0 bytes)")

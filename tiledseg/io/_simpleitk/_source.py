@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import tempfile
 import threading
@@ -46,7 +47,7 @@ def open_volume(
         DamagedInput: It is not what it claims to be.
     """
     path = Path(uri)
-    if not path.exists():
+    if not os.path.exists(path):  # which takes names of any length
         raise ConfigError(f"there is no file {uri}")
     if path.is_dir():
         return VolumeSource(uri, _DicomFiles(open_dicom(path, series)), channels)
