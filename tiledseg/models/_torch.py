@@ -20,7 +20,7 @@ from torch import nn
 from ..document import read_values
 from ..errors import ConfigError, DamagedInput
 from ._base import Model, ModelCard, Runtime
-from ._cache import cache_folder
+from ._cache import cache_folder, writing_cache
 from ._card import CARD_NAME, card_from_dict, card_to_dict
 from ._monai import create_network
 
@@ -115,8 +115,15 @@ def _layout(network: nn.Module, dims: int, device: torch.device) -> torch.memory
 
 
 def _compiled(network: nn.Module) -> Callable[[torch.Tensor], Any]:
-    """Return the network compiled by torch for the shapes it will see; the first call is slow."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+    """Return the network compiled by torch for the shapes it will see; the first call is slow.
+
+    Raises:
+        OutputFailed: The cache cannot be written.
+    """
+    kept = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder() / "inductor")
+    with writing_cache(kept):
+        kept.mkdir(parents=True, exist_ok=True)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(kept)
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes of its own
     # Past its limits, which count all networks of a class, torch goes on uncompiled: other bits.
     limits = torch._dynamo.config
