@@ -154,7 +154,7 @@ def test_a_signal_ends_a_run_in_order(
 ) -> None:
     values = np.random.default_rng(0).integers(0, 255, (700, 700, 3), np.uint8)
     Image.fromarray(values).save(tmp_path / "scene.png")
-    dense = ["--stride", "4,4", "--set", "tiling.core=[64,700]", "--threads", "1"]
+    dense = ["--stride", "8,8", "--set", "tiling.core=[64,64]", "--runtime", "torch"]
     command = [sys.executable, "-c", PLAIN, "segment", "scene.png", "-m", str(make_model())]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
