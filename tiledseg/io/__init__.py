@@ -159,6 +159,11 @@ def _is_zarr(uri: str) -> bool:
 
 def _open_array(image: Any, channels: tuple[int | str, ...] | None, dims: Literal[2, 3]) -> Source:
     """Open an object by what it can do; none of these libraries is imported to ask."""
+    if hasattr(image, "data_vars"):
+        raise ConfigError(
+            f"{type(image).__name__} is not one image: give one of its variables "
+            f"({', '.join(map(str, image.data_vars)):.80})"
+        )
     if hasattr(image, "dims") and hasattr(image, "coords"):
         parts = xarray_parts(image, dims)
         if hasattr(parts["array"], "dask"):
@@ -175,8 +180,23 @@ def _open_array(image: Any, channels: tuple[int | str, ...] | None, dims: Litera
 
         return open_zarr(image, dims, channels)
     if hasattr(image, "__array__"):
-        return MemorySource(channels_first(np.asarray(image), dims, "array"), wanted=channels)
+        return MemorySource(channels_first(_as_numpy(image), dims, "array"), wanted=channels)
     raise ConfigError(f"{type(image).__name__} is not an image: give a path, a list or an array")
+
+
+def _as_numpy(image: Any) -> Any:
+    """Return an array as numpy's; a masked array stays one.
+
+    Raises:
+        ConfigError: Its library refuses.
+    """
+    try:
+        return image if isinstance(image, np.ma.MaskedArray) else np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"{type(image).__name__} cannot be read as a numpy array: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from None
 
 
 def create_sink(path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "cog") -> Sink:
