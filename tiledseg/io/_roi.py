@@ -38,6 +38,8 @@ _VERTEX_BYTES = 160
 _PARTS = 2.0**20
 #: Samples from the image's first beyond which polygons are cut: GDAL counts in 32 bits.
 _FAR = 2.0**30
+#: Beyond every place in the world; still a number when it is squared.
+_END = 1e100
 
 
 class Roi(ABC):
@@ -306,7 +308,8 @@ def _on_grid(polygons: NDArray[Any], grid: Grid) -> NDArray[Any]:
     """
 
     def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return grid.world_to_index(points)[:, ::-1]
+        placed = grid.world_to_index(points.clip(-_END, _END))[:, ::-1]
+        return placed.clip(-(_FAR**2), _FAR**2)  # further out only the side matters
 
     def rounded(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.round(points * _PARTS) / _PARTS)

@@ -80,7 +80,7 @@ def _polygons(path: Path, source: Source) -> Roi:
     polygons, crs = vector.read_polygons(path)
     wanted = source.grid.space.crs
     if crs is not None and wanted is not None:
-        polygons = reproject(polygons, crs, wanted)
+        polygons = reproject(polygons, crs, wanted, source.grid.bounds)
     return PolygonRoi(source.grid, polygons, str(path))
 
 
