@@ -167,7 +167,7 @@ def _named(image: Any) -> str | list[str]:
 def _models(model: Predictor | str | Path | Sequence[str | Path]) -> Model | list[str | Path]:
     if isinstance(model, Predictor):
         return model.model
-    paths = list(model) if isinstance(model, list | tuple) else [model]
+    paths: list[Any] = list(model) if isinstance(model, list | tuple) else [model]
     if not paths or not all(isinstance(path, str | Path) for path in paths):
         raise ConfigError(
             f"model {[type(path).__name__ for path in paths]}: give one model, loaded or by its "
