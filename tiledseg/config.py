@@ -14,10 +14,25 @@ from typing import Any, ClassVar, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .document import brief, read_values
 from .errors import ConfigError
 from .tiling import TilingSpec
 
 _STRICT = {"extra": "forbid"}
+
+
+#: No machine here has more cores; the system refuses to start as many threads as it likes.
+_MOST_THREADS = 4096
+
+
+def check_threads(count: int | None, name: str) -> None:
+    """Refuse a number of threads that cannot be.
+
+    Raises:
+        ConfigError: It is not 1 to 4096; None means that nothing was asked for.
+    """
+    if count is not None and not 1 <= count <= _MOST_THREADS:
+        raise ConfigError(f"{name} must be 1 to {_MOST_THREADS}, found {count}; lower or raise it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +101,13 @@ class RuntimeSpec:
                 "runtime.runner threads, runtime.scheduler and runtime.cluster exclude each other: "
                 "give one of them"
             )
-        for name in ("threads", "microbatch", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"runtime.{name} must be at least 1, got {value}")
+        check_threads(self.threads, "runtime.threads")
+        check_threads(self.workers, "runtime.workers")
+        if self.microbatch is not None and not 1 <= self.microbatch < 2**31:
+            raise ConfigError(
+                f"runtime.microbatch must be at least 1, and below {2**31}, found "
+                f"{brief(self.microbatch)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +213,10 @@ class RunConfig(BaseModel):
             ConfigError: The file cannot be read, or a key is wrong.
         """
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
             raise ConfigError(f"config {path} cannot be read: {error}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"config {path} is not YAML: {_one_line(error)}") from None
+        values = read_values(text, f"config {path}")
         if not isinstance(values, dict):
             raise ConfigError(f"config {path} must be a mapping of settings")
         for change in changes:
@@ -231,10 +248,7 @@ def apply_change(values: dict[str, Any], change: str) -> None:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise ConfigError(f"--set {change!r}: {section!r} is not a section")
-    try:
-        values[name] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {change!r}: the value is not YAML: {_one_line(error)}") from None
+    values[name] = read_values(text, f"--set {change!r:.80}")
 
 
 def _sentences(error: ValidationError) -> list[str]:
@@ -243,11 +257,9 @@ def _sentences(error: ValidationError) -> list[str]:
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             sentences.append(f"config {path}: there is no such setting")
+        elif problem["type"] == "value_error":  # a stage's own sentence, which names the setting
+            sentences.append(f"config {problem['ctx']['error']}")
         else:
-            found = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
+            found = "" if problem["type"] == "missing" else f", found {brief(problem['input'])}"
             sentences.append(f"config {path}: {problem['msg'].lower()}{found}")
     return sentences
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())

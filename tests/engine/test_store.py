@@ -109,6 +109,19 @@ def test_half_a_receipt_is_no_receipt(finished: tuple[WorkStore, TileTask]) -> N
     assert sorted(receipt.tile for receipt in store.receipts()) == [0, 2, 3, 4, 5]
 
 
+def test_files_of_others_stay_when_a_store_is_removed(
+    finished: tuple[WorkStore, TileTask],
+) -> None:
+    store, _ = finished
+    folder = Path(store.folder.uri)
+    (folder / "thesis.txt").write_text("mine")
+    store.remove()
+    assert [p.name for p in folder.iterdir()] == ["thesis.txt"]
+    (folder / "thesis.txt").unlink()
+    store.remove()
+    assert not folder.exists()
+
+
 def bad_plans(good: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
     """Yield contents of plan.json that are none."""
     yield "torn", json.dumps(good).encode()[:-7]

@@ -32,7 +32,7 @@ from tiledseg.pipeline import _choose as choosing
 from tiledseg.pipeline import _job as deciding
 from tiledseg.pipeline import _probe as probing
 from tiledseg.pipeline._job import require_same
-from tiledseg.pipeline._store import work_folder
+from tiledseg.pipeline._names import work_folder
 
 MakeModel = Callable[..., Path]
 REFERENCE = Runtime("torch")

@@ -45,6 +45,7 @@ from ._options import (
     Work,
     Workers,
     changed,
+    given,
     values_of,
 )
 
@@ -137,7 +138,7 @@ def run(
     parsed = RunConfig.read(config, changed(changes, Options(work=work, log=log)))
     if parsed.out is None:
         raise ConfigError(f"config {config} names no output: add out, or --set out=landcover.tif")
-    return execute(_given(parsed), fresh, shard, quiet, as_json)
+    return execute(given(parsed), fresh, shard, quiet, as_json)
 
 
 @app.command()
@@ -177,7 +178,7 @@ def plan(
     from .. import pipeline
 
     if not model:
-        values = _given(RunConfig.read(image[0], changed(changes, Options(work=work))))
+        values = given(RunConfig.read(image[0], changed(changes, Options(work=work))))
     else:
         options = Options(
             channels=channels,
@@ -307,10 +308,6 @@ def demo(
 
 
 # --------------------------------------------------------------------- between shell and Python
-
-
-def _given(parsed: RunConfig) -> dict[str, Any]:
-    return {name: getattr(parsed, name) for name in RunConfig.model_fields}
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:

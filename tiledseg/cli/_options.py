@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..config import apply_change
+from ..config import RunConfig, apply_change
 from ..errors import ConfigError
 
 Image = Annotated[list[str], typer.Argument(help="Image; several are stacked as channels.")]
@@ -141,18 +141,27 @@ class Options:
 def values_of(
     image: list[str], model: list[str], options: Options, changes: list[str] | None
 ) -> dict[str, Any]:
-    """Return settings of the options given; what was left out keeps its default."""
+    """Return settings of the options given; what was left out keeps its default.
+
+    Raises:
+        ConfigError: A setting is wrong, or there is none of that name.
+    """
     values: dict[str, Any] = {
         "image": image[0] if len(image) == 1 else image,
         "model": model[0] if len(model) == 1 else model,
     }
     for name, section in options.sections().items():
-        given = {key: value for key, value in section.items() if value is not None}
-        if given:
-            values[name] = given
+        told = {key: value for key, value in section.items() if value is not None}
+        if told:
+            values[name] = told
     for change in changes or ():
         apply_change(values, change)
-    return values
+    return given(RunConfig.parse(values))
+
+
+def given(config: RunConfig) -> dict[str, Any]:
+    """Return a config as the arguments of `tiledseg.segment`."""
+    return {name: getattr(config, name) for name in RunConfig.model_fields}
 
 
 def changed(changes: list[str] | None, options: Options) -> tuple[str, ...]:
@@ -173,11 +182,13 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"{text!r} is not numbers per axis; write them like 512,512") from None
+        raise ConfigError(
+            f"{text!r:.80} is not numbers per axis; write them like 512,512"
+        ) from None
 
 
 def _words(text: str | None) -> tuple[int | str, ...] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    return tuple(int(part) if part.isdecimal() else part for part in parts)
+    return tuple(int(part) if part.isdecimal() and len(part) < 9 else part for part in parts)

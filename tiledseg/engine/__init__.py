@@ -16,7 +16,7 @@ from ._events import (
 )
 from ._log import TileLog
 from ._progress import Progress
-from ._runner import Runner, SerialRunner, Unit
+from ._runner import Runner, SerialRunner, Task, Unit
 from ._store import WorkStore, discard, finished, locked
 from ._stored import Stored, stored
 from ._sweep import Decision, ScoreCoding
@@ -38,6 +38,7 @@ __all__ = [
     "SerialRunner",
     "Stored",
     "Tally",
+    "Task",
     "ThreadRunner",
     "TileDone",
     "TileKept",

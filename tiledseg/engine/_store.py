@@ -16,6 +16,7 @@ receipt's checksums, is computed again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator
@@ -57,8 +58,8 @@ def locked(where: str | Path | Folder, shared: bool = False) -> Iterator[Folder]
 
 
 def discard(folder: Folder) -> None:
-    """Delete a work store, whatever state it is in."""
-    folder.remove(PLAN)
+    """Delete a work store, whatever state it is in; files that are not its own stay."""
+    folder.remove("receipts", "progress", "labels.zarr", "scores.zarr", "zarr.json", PLAN)
 
 
 class WorkStore:
@@ -67,6 +68,7 @@ class WorkStore:
     def __init__(self, folder: Folder, made_for: Stored) -> None:
         self.folder, self.plan, self.config = folder, made_for.plan, made_for.config
         self.identity = made_for.identity
+        self.digest = hashlib.sha256(made_for.to_json()).hexdigest()
         shape, chunks = self.plan.grid.shape, chunk_shape(self.plan)
         self._chunk_rows = chunks[0]
         self._labels = self._array("labels.zarr", shape, chunks, *made_for.labels)
@@ -166,18 +168,23 @@ class WorkStore:
             tiles: Look at these only.
         """
         for number in self.finished():
-            if number >= len(self.plan) or (tiles is not None and number not in tiles):
-                continue
-            try:
-                receipt = Receipt.from_dict(json.loads(self.folder.read(_receipt(number))))
-                found = self.checksum(self.plan[number].core)
-            except OutputFailed:  # the place cannot be reached: that says nothing of the tile
-                raise
-            except (*_DAMAGE, AttributeError, IndexError):
-                continue  # torn by a crash: the tile is simply computed again
-            sums = (number, found.labels, found.scores)
-            if sums == (receipt.tile, receipt.checksum, receipt.score_checksum):
-                yield receipt
+            if number < len(self.plan) and (tiles is None or number in tiles):
+                receipt = self.receipt(number)
+                if receipt is not None:
+                    yield receipt
+
+    def receipt(self, number: int) -> Receipt | None:
+        """Return the receipt of a tile; None where its stored data do not have its checksums."""
+        try:
+            receipt = Receipt.from_dict(json.loads(self.folder.read(_receipt(number))))
+            found = self.checksum(self.plan[number].core)
+        except OutputFailed:  # the place cannot be reached: that says nothing of the tile
+            raise
+        except (*_DAMAGE, AttributeError, IndexError):
+            return None  # none, or torn by a crash: the tile is simply computed
+        sums = (number, found.labels, found.scores)
+        whole = sums == (receipt.tile, receipt.checksum, receipt.score_checksum)
+        return receipt if whole else None
 
     def checksum(self, core: Box) -> Checksum:
         """Return the checksum of what is stored of ``core``."""

@@ -43,6 +43,45 @@ def one_line(error: object) -> str:
     return textwrap.shorten(str(error).partition("\n\nDebug source")[0], 300)
 
 
+def require_place(path: Path) -> None:
+    """Refuse a name under which no file can be made; an array of Zarr may replace a folder.
+
+    Raises:
+        OutputFailed: There is no such folder, it cannot be written, or the name is taken.
+    """
+    if not path.parent.is_dir():
+        raise OutputFailed(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        raise OutputFailed(f"cannot write {path}: there is a folder of that name")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputFailed(f"cannot write {path}: no permission to write into {path.parent}")
+
+
+def require_own(path: Path, opening: str) -> None:
+    """Refuse to replace a file that was not written by tiledseg.
+
+    Args:
+        path: The file; there may be none.
+        opening: How those of tiledseg begin.
+
+    Raises:
+        OutputFailed: It begins otherwise.
+    """
+    expected = opening.encode()
+    try:
+        with path.open("rb") as file:
+            own = file.read(len(expected)) == expected
+    except FileNotFoundError:
+        return
+    except OSError:
+        own = False
+    if not own:
+        raise OutputFailed(
+            f"{path} would be replaced, and was not written by tiledseg; move it, or choose "
+            "another output"
+        )
+
+
 def temporary_beside(path: Path) -> Path:
     """Return a hidden name in the same folder that keeps the suffixes.
 

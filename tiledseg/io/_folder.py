@@ -63,8 +63,11 @@ class Folder(ABC):
         """Return where the array ``name`` lies."""
 
     @abstractmethod
-    def remove(self, last: str) -> None:
-        """Delete all there is, ``last`` at the end: until then the rest can be told by it."""
+    def remove(self, *names: str) -> None:
+        """Delete contents, and whatever is below their names, in this order; nothing else.
+
+        A folder in which nothing is left goes too.
+        """
 
     @abstractmethod
     def lock(self, shared: bool) -> AbstractContextManager[None]:
@@ -191,16 +194,19 @@ class LocalFolder(Folder):
         """Return where the array ``name`` lies."""
         return ArrayPlace(self.path, name)
 
-    def remove(self, last: str) -> None:
-        """Delete all there is."""
-        if not self.path.is_dir():
-            return
-        for path in self.path.iterdir():
+    def remove(self, *names: str) -> None:
+        """Delete contents, and the folder where nothing is left in it."""
+        for name in names:
+            path = self.path / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.name != last:
+            else:
                 path.unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+        for torn in self.path.glob(".*"):  # what a killed process was writing
+            if any(torn.name.startswith(f".{name}.") for name in names):
+                torn.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
 
     @contextmanager
     def lock(self, shared: bool) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ..errors import ConfigError, MissingBackend, PlanChanged
 from ._files import ArrayPlace, one_line, writing
 from ._folder import Folder
-from ._lease import LEASES, Found, Lease, Version
+from ._lease import Found, Lease, Version
 
 try:
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
@@ -84,12 +84,12 @@ class ObjectFolder(Folder):
         """Return where the array ``name`` lies."""
         return ArrayPlace(self._store, name)
 
-    def remove(self, last: str) -> None:
-        """Delete all there is but the leases, which go with their holders."""
-        names = [n for n in self.names("") if n != last and not n.startswith(f"{LEASES}/")]
+    def remove(self, *names: str) -> None:
+        """Delete contents, and whatever is below their names."""
+        there = self.names("")
         with self.writing():
-            self._delete(names)
-            self._delete([last])
+            for name in names:
+                self._delete([n for n in there if n == name or n.startswith(f"{name}/")])
 
     @contextmanager
     def lock(self, shared: bool) -> Iterator[None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import os
 import shutil
 import struct
 import zlib
@@ -18,10 +20,10 @@ from zarr.errors import ContainsArrayError
 from zarr.storage import ObjectStore, StorePath
 
 from ..box import Box
-from ..errors import ConfigError, DamagedInput
+from ..errors import ConfigError, DamagedInput, OutputFailed
 from ..grid import Grid
 from ..labels import ClassSchema
-from ._base import Sink, Source
+from ._base import Sink, SinkSpec, Source
 from ._channels import choose_channels
 from ._files import ArrayPlace, temporary_beside, to_disk, writing
 from ._memory import Dims, differs_from, numeric_dtype
@@ -120,15 +122,20 @@ class ZarrSource(Source):
     def fingerprint(self) -> dict[str, Any]:
         """Return names, sizes and times of the stored files; the shape where there are none."""
         shape = {"shape": list(self._array.shape), "dtype": str(self.dtype)}
-        root = getattr(self._array.store, "root", None)
-        if root is None:
+        folders = self.files()
+        if not folders:
             return {"uri": self.uri, **shape}
         digest = hashlib.sha256()
-        for file in sorted(Path(root, self._array.path).rglob("*")):
+        for file in sorted(folders[0].rglob("*")):
             if file.is_file():
                 status = file.stat()
                 digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
         return {"files": digest.hexdigest(), **shape}
+
+    def files(self) -> list[Path]:
+        """Return the folder of the array, where it lies in one."""
+        root = getattr(self._array.store, "root", None)
+        return [] if root is None else [Path(root, self._array.path)]
 
 
 def _described_grid(attributes: dict[str, Any], uri: str) -> Grid | None:
@@ -162,7 +169,19 @@ def _number(value: Any) -> float:
 
 
 class ZarrSink(Sink):
-    """A Zarr v3 array at the root of a folder, with grid, classes and nodata as attributes."""
+    """A Zarr v3 array at the root of a folder, with grid, classes and nodata as attributes.
+
+    Raises:
+        OutputFailed: There is something under that name that no sink made.
+    """
+
+    def __init__(self, path: Path, spec: SinkSpec) -> None:
+        super().__init__(path, spec)
+        if os.path.lexists(path) and not _is_own(path):
+            raise OutputFailed(
+                f"{path} would be replaced, and is no array that tiledseg wrote; move it, or "
+                "choose another output"
+            )
 
     def prepare(self) -> None:
         """Create the array under a temporary name."""
@@ -212,6 +231,17 @@ class ZarrSink(Sink):
         if spec.schema is not None:
             values[_CLASSES] = spec.schema.to_dict()
         return values
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a sink made the array at ``path``, or there is only an empty folder."""
+    if path.is_dir() and not any(path.iterdir()):
+        return True
+    try:
+        described = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+        return described["node_type"] == "array" and _GRID in described["attributes"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def read_schema(path: Path) -> ClassSchema | None:

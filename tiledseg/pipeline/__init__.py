@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import RunConfig
+from ..config import RunConfig, check_threads
 from ..engine import Event, OnEvent, machine
 from ..errors import ConfigError
 from ..models import Model, ModelCard, Precision, Runtime, RuntimeName, find_card, reference
 from ..models import load_model as _load
 from ._describe import describe
 from ._job import Job, prepare
+from ._names import check_outputs, outputs_of, work_folder
 from ._probe import probe
 from ._result import Result
 from ._run import execute, execute_shard
 from ._shard import Shard, prepare_shard
 from ._status import status
-from ._store import work_folder
 from ._vectorize import vectorize
 
 __all__ = [
@@ -96,6 +96,7 @@ def plan(
     Args and errors are those of `segment`. The caller closes the job. For a ``shard`` the work
     store is made, so that all shards have one plan.
     """
+    models = _models(model)
     config = RunConfig.parse(
         {
             "image": _named(image),
@@ -104,13 +105,13 @@ def plan(
             **settings,
         }
     )
-    _spare_inputs(config)
+    check_outputs(outputs_of(config))
     if out is None:
-        return prepare(config, image, _models(model), None)
+        return prepare(config, image, models, None)
     where = work_folder(Path(out), config.output.work)
     if shard is not None:
-        return prepare_shard(config, image, _models(model), where)
-    return prepare(config, image, _models(model), None if fresh else where)
+        return prepare_shard(config, image, models, where)
+    return prepare(config, image, models, None if fresh else where)
 
 
 class Predictor:
@@ -161,23 +162,9 @@ def load_model(
         DamagedInput: The weights are not what the card says.
         MissingBackend: The library that runs this kind of weights is not installed.
     """
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads {threads}: at least 1")
+    check_threads(threads, "threads")
     chosen = Runtime(runtime or reference(find_card(path)).name, precision)
     return Predictor(_load(path, device, threads or machine.cores(), chosen), str(path))
-
-
-def _spare_inputs(config: RunConfig) -> None:
-    """Refuse to write a result over an image.
-
-    Raises:
-        ConfigError: An output is one of the inputs.
-    """
-    images = [config.image] if isinstance(config.image, str) else config.image
-    inputs = {Path(image).resolve() for image in images}
-    for out in (config.out, config.output.scores, config.output.polygons):
-        if out is not None and Path(out).resolve() in inputs:
-            raise ConfigError(f"{out} is the image itself; choose another name for the output")
 
 
 def _named(image: Any) -> str | list[str]:
@@ -191,7 +178,7 @@ def _named(image: Any) -> str | list[str]:
 def _models(model: Predictor | str | Path | Sequence[str | Path]) -> Model | list[str | Path]:
     if isinstance(model, Predictor):
         return model.model
-    paths = [model] if isinstance(model, str | Path) else list(model)
+    paths: list[Any] = list(model) if isinstance(model, list | tuple) else [model]
     if not paths or not all(isinstance(path, str | Path) for path in paths):
         raise ConfigError(
             f"model {[type(path).__name__ for path in paths]}: give one model, loaded or by its "
@@ -203,7 +190,7 @@ def _models(model: Predictor | str | Path | Sequence[str | Path]) -> Model | lis
 def _model_name(model: Predictor | str | Path | Sequence[str | Path]) -> str | list[str]:
     if isinstance(model, Predictor):
         return model.uri
-    return str(model) if isinstance(model, str | Path) else [str(part) for part in model]
+    return [str(part) for part in model] if isinstance(model, list | tuple) else str(model)
 
 
 def _ignore(event: Event) -> None:

@@ -35,6 +35,7 @@ from ..tiling import ModelShape, TilePlan, make_plan
 from ._choose import Choice, Question, begun, choose
 from ._image import View, open_view
 from ._memory import device_budget, run_cost
+from ._names import inputs_of, outputs_of, spare_inputs
 from ._network import Networks
 from ._roi import open_roi
 from ._runners import memory_of, threads_of
@@ -187,6 +188,7 @@ def prepare(
         roi = None if config.input.roi is None else open_roi(config.input.roi, view.source)
         if roi is not None:
             on_error.callback(roi.close)
+        spare_inputs(outputs_of(config), inputs_of(config, view.source, roi))
         job = _decide(config, view, roi, networks, model, unfinished)
         on_error.pop_all()
     return job

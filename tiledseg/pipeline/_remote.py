@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from ..config import CombineSpec, RunConfig
 from ..engine import Receipt, TileTask, WorkStore, machine
@@ -34,6 +33,11 @@ class RemoteTask:
     work: str
     made_for: str
 
+    @classmethod
+    def of(cls, store: WorkStore) -> RemoteTask:
+        """Return the task of a store."""
+        return cls(store.folder.uri, store.digest)
+
     def __call__(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
         """Compute one tile, write its core and its receipt.
 
@@ -41,22 +45,10 @@ class RemoteTask:
             ConfigError: Image or model cannot be opened here.
             PlanChanged: They are not those that the run was planned with.
         """
-        return _opened(self)(tile, on_windows)
-
-
-def travelling(config: RunConfig) -> RunConfig:
-    """Return a config whose names hold in any folder of a machine with the same disks."""
-    changed = {
-        "image": _named(config.image),
-        "model": _named(config.model),
-    }
-    return config.model_copy(update=changed)
-
-
-def _named(names: str | list[str]) -> str | list[str]:
-    if isinstance(names, list):
-        return [str(_named(name)) for name in names]
-    return str(Path(names).absolute()) if Path(names).exists() else names
+        task = _opened(self)
+        # Done by a worker that died before it could say so: never computed again.
+        kept = task.store.receipt(tile.index)
+        return task(tile, on_windows) if kept is None else kept
 
 
 @lru_cache(maxsize=2)  # tiles of two images are in flight at the seam between them

@@ -15,6 +15,7 @@ from ..config import CombineSpec, RunConfig
 from ..engine import Tally, machine
 from ..models import library_versions
 from ._job import Job
+from ._names import report_folder
 
 #: Libraries that pixels pass through besides those that run the model.
 _PACKAGES = ("numpy", "rasterio", "SimpleITK", "zarr")
@@ -52,6 +53,16 @@ class Ran:
     waited: dict[str, float]
     peak_memory: int
     runtime: str
+
+    def losses(self) -> tuple[str, ...]:
+        """Return a sentence on the tiles that failed, with the first reason, where some did."""
+        if not self.lost:
+            return ()
+        tile, reason = next(iter(self.lost.items()))
+        return (
+            f"{len(self.lost)} of {self.tiles} tiles failed and are nodata; tile {tile}: {reason}. "
+            "Run the same command again to compute only those",
+        )
 
     @classmethod
     def of(cls, job: Job, tally: Tally, seam: float | None, seconds: tuple[float, float]) -> Ran:
@@ -121,15 +132,10 @@ def write_report(
         ran=_told(job, ran),
         config=resolved(job).to_yaml(),
         versions=library_versions(_PACKAGES),
-        warnings=(*warnings(job, ran), *_losses(ran)),
+        warnings=(*warnings(job, ran), *ran.losses()),
         outputs=outputs,
     )
     return report.write_report(report_folder(out), facts)
-
-
-def report_folder(out: Path) -> Path:
-    """Return the folder of the report for ``out``."""
-    return out.with_name(Path(out.name.removesuffix(".gz")).stem + ".report")
 
 
 def _told(job: Job, ran: Ran) -> dict[str, Any]:
@@ -184,13 +190,3 @@ def warnings(job: Job, ran: Ran) -> tuple[str, ...]:
         return job.warnings
     where = "" if job.roi is None else " inside the region of interest"
     return (*job.warnings, f"nothing was segmented: {job.source.uri} has no valid sample{where}")
-
-
-def _losses(ran: Ran) -> list[str]:
-    if not ran.lost:
-        return []
-    first = next(iter(ran.lost.items()))
-    return [
-        f"{len(ran.lost)} tiles failed and are nodata; tile {first[0]}: {first[1]}. Run the same "
-        "command again to compute only those"
-    ]

@@ -15,9 +15,8 @@ from ..engine import (
     Event,
     OnEvent,
     Progress,
-    SerialRunner,
     Tally,
-    ThreadRunner,
+    Task,
     TileKept,
     TileLog,
     TileTask,
@@ -28,8 +27,10 @@ from ..io import MemorySink, OrientedSink, Sink
 from ..vector import row_measures
 from ._job import Job
 from ._outputs import label_sink, score_sink, whole_map, write_vectors
+from ._remote import RemoteTask
 from ._report import Ran, warnings, write_report
 from ._result import Result
+from ._runners import Say, open_runner
 from ._shard import Shard, ShardResult
 from ._store import open_store
 
@@ -90,7 +91,15 @@ class Run(AbstractContextManager["Run"]):
 
     def units(self) -> Iterator[Unit]:
         """Yield the tiles, all or those of the shard, that have no receipt."""
-        task = TileTask(
+        task = self._task()
+        for index in self.tiles:
+            if not self.tally.done[index]:
+                yield Unit(task, self.job.plan[index], self.tally)
+
+    def _task(self) -> Task:
+        if self.job.config.runtime.distributed:
+            return RemoteTask.of(self._store)
+        return TileTask(
             self.job.plan,
             self.job.source,
             self.job.normalization,
@@ -101,9 +110,6 @@ class Run(AbstractContextManager["Run"]):
             self.job.roi,
             self.job.config.input.skip_below,
         )
-        for index in self.tiles:
-            if not self.tally.done[index]:
-                yield Unit(task, self.job.plan[index], self.tally)
 
     def finish(self) -> Result:
         """Write the outputs, and remove the work store.
@@ -132,11 +138,19 @@ class Run(AbstractContextManager["Run"]):
         return Result(tuple(outputs), measures, ran, warnings(job, ran), _array(self._labels))
 
 
-def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Result:
-    """Compute the missing tiles and write the outputs."""
-    workers = job.config.runtime.workers
-    runner = SerialRunner() if workers == 1 else ThreadRunner(workers)
-    with Run(job, out, fresh, on_event) as run:
+def execute(
+    job: Job, out: Path | None, fresh: bool, on_event: OnEvent, say: Say | None = None
+) -> Result:
+    """Compute the missing tiles and write the outputs.
+
+    Args:
+        job: What was decided.
+        out: The class map to write; None keeps it in memory.
+        fresh: Discard unfinished work.
+        on_event: Told of windows and tiles.
+        say: Told what a person wants to know besides: where a dashboard is.
+    """
+    with Run(job, out, fresh, on_event) as run, open_runner(job.config, say) as runner:
         runner.run(run.units())
         return run.finish()
 
@@ -144,9 +158,7 @@ def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Resul
 def execute_shard(job: Job, out: Path, shard: Shard, on_event: OnEvent) -> ShardResult:
     """Compute the missing tiles of a shard and leave them in the work store."""
     began = time.perf_counter()
-    workers = job.config.runtime.workers
-    runner = SerialRunner() if workers == 1 else ThreadRunner(workers)
-    with Run(job, out, False, on_event, shard) as run:
+    with Run(job, out, False, on_event, shard) as run, open_runner(job.config, None) as runner:
         runner.run(run.units())
         return ShardResult.of(shard, run.tally, len(run.tiles), time.perf_counter() - began)
 

@@ -16,6 +16,7 @@ from ..config import RunConfig
 from ..engine import Runner, SerialRunner, ThreadRunner, machine
 from ..errors import ConfigError
 
+Say = Callable[[str], None]
 #: Share of a job's memory that its processes use; the rest is for what runs beside them.
 _OF_A_JOB = 0.9
 
@@ -94,15 +95,19 @@ def memory_of(config: RunConfig) -> int:
     return machine.resident() + machine.available() // 2 // processes
 
 
+def _nothing(line: str) -> None:
+    """Say nothing."""
+
+
 @contextmanager
-def open_runner(config: RunConfig, say: Callable[[str], None]) -> Iterator[Runner]:
+def open_runner(config: RunConfig, say: Say | None) -> Iterator[Runner]:
     """Start, or connect to, what computes the tiles.
 
     Args:
         config: The settings.
         say: Told what a person wants to know: where the dashboard is.
     """
-    spec = config.runtime
+    spec, say = config.runtime, say or _nothing
     if not spec.distributed:
         yield SerialRunner() if spec.workers == 1 else ThreadRunner(spec.workers)
         return

@@ -12,7 +12,7 @@ from ..engine import finished, stored
 from ..errors import ConfigError
 from ..io import Folder, open_folder
 from ..tiling import TilePlan
-from ._store import work_folder
+from ._names import work_folder
 
 #: Seconds of silence after which a process counts as gone.
 _SILENT = 60.0

@@ -9,31 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..engine import WorkStore, discard, locked, stored
-from ..errors import ConfigError
 from ..io import Folder
 from ._job import Job, require_same
+from ._names import work_folder
 from ._report import resolved
-
-
-def work_folder(out: Path, work: str | None = None) -> str | Path:
-    """Return where unfinished work for ``out`` lies.
-
-    Args:
-        out: The class map.
-        work: A folder or URL that the settings name for it.
-
-    Raises:
-        ConfigError: The URL is none of a bucket.
-    """
-    name = out.name + ".work"
-    if work is None:
-        return out.with_name(name)
-    if "://" not in work:
-        return Path(work, name)
-    scheme, _, rest = work.partition("://")
-    if not rest.strip("/"):
-        raise ConfigError(f"output.work {work} names no bucket; write it like s3://bucket/prefix")
-    return f"{scheme}://{rest.rstrip('/')}/{name}"
 
 
 @contextmanager
