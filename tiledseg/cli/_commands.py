@@ -273,6 +273,10 @@ def _execute(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool) ->
     from .. import pipeline
     from ._progress import Bar
 
+    if pipeline.NAME in str(values["out"]):
+        from ._batch import execute_many
+
+        return execute_many(values, fresh, quiet, as_json)
     job = pipeline.plan(fresh=fresh, **values)
     with job, Bar(job.plan.planned, quiet) as bar:
         result = pipeline.execute(job, Path(values["out"]), fresh, bar)

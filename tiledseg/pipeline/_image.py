@@ -87,9 +87,9 @@ def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
         ConfigError: They do not fit together.
         DamagedInput: The image is not what it claims to be.
     """
-    opened = _open(config, image, card)
+    opened = open_image(config, image, card)
     try:
-        source, axes = _orient(opened, card)
+        source, axes = orient(opened, card)
         normalization, overview = _look(source, card)
     except BaseException:
         opened.close()
@@ -97,8 +97,13 @@ def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
     return View(source, opened.grid, axes, normalization, overview)
 
 
-def _open(config: RunConfig, image: Any, card: ModelCard) -> Source:
-    """Open the image with the channels the model wants."""
+def open_image(config: RunConfig, image: Any, card: ModelCard) -> Source:
+    """Open an image with the channels that a model wants.
+
+    Raises:
+        ConfigError: They do not fit together.
+        DamagedInput: The image is not what it claims to be.
+    """
     wanted, series = config.input.channels, config.input.series
     source = open_source(image, channels=wanted, series=series, dims=card.dims)
     named = isinstance(image, str | Path)
@@ -122,7 +127,8 @@ def _open(config: RunConfig, image: Any, card: ModelCard) -> Source:
     return source
 
 
-def _orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:
+def orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:
+    """Return an image along the axes that a model wants, and how it was turned, if it was."""
     codes = card.orientation
     if codes is None or source.grid.orientation in (None, codes):
         return source, None

@@ -25,17 +25,18 @@ from ..budget import (
     total_bytes,
 )
 from ..config import RunConfig
-from ..engine import Decision, ScoreCoding, WorkStore, machine
+from ..engine import Decision, Footprint, ScoreCoding, WorkStore, machine
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
 from ..io import Roi, Source
 from ..models import Model, ModelCard, versions_behind
 from ..normalize import Normalization
 from ..tiling import ModelShape, TilePlan, make_plan
-from ._choose import Choice, Question, begun, choose
+from ._choose import Choice, Chosen, Question, begun, choose, follow
 from ._image import View, open_view
 from ._memory import device_budget, host_budget, run_cost
 from ._network import Networks
+from ._origin import made_from
 from ._roi import open_roi
 
 _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
@@ -43,6 +44,21 @@ _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
 _SPACING_TOLERANCE = 0.25
 #: Share of windows evaluated more than once above which the user is told.
 _EXTRA_WORK = 0.5
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What an input of a batch takes over from those before it.
+
+    Args:
+        model: The network.
+        chosen: How it is run; None: that is still to be chosen.
+        held: Bytes that inputs still in progress hold besides their tiles.
+    """
+
+    model: Model
+    chosen: Chosen | None = None
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,8 @@ class Job:
         choice: How the model is run, and why.
         overview: Decimated image, (c, *s), and where it was measured.
         warnings: What the user should know.
+        footprint: What calls of the model hold.
+        made_from: Digest of image, model and settings.
     """
 
     config: RunConfig
@@ -78,6 +96,13 @@ class Job:
     choice: Choice
     overview: tuple[NDArray[Any], NDArray[np.bool_]]
     warnings: tuple[str, ...]
+    footprint: Footprint
+    made_from: str
+
+    @property
+    def shared(self) -> Shared:
+        """What the next inputs of a batch may take over."""
+        return Shared(self.model, Chosen(self.model, self.choice, self.plan, self.footprint))
 
     @property
     def card(self) -> ModelCard:
@@ -143,8 +168,23 @@ class Job:
         return {**figures, **self.choice.describe()}
 
 
+def open_model(config: RunConfig, models: Model | Sequence[str | Path]) -> Model:
+    """Return the model in the first runtime that the settings leave open.
+
+    Raises:
+        ConfigError: There is no such model, or it is not what the settings ask for.
+        DamagedInput: The weights are not what the card says.
+    """
+    networks = Networks(config, models, threads_of(config))
+    return networks.open(networks.candidates[0])
+
+
 def prepare(
-    config: RunConfig, image: Any, models: Model | Sequence[str | Path], folder: Path | None
+    config: RunConfig,
+    image: Any,
+    models: Model | Sequence[str | Path],
+    folder: Path | None,
+    shared: Shared | None = None,
 ) -> Job:
     """Decide everything, reading no more than the header, a decimated image and some windows.
 
@@ -153,24 +193,26 @@ def prepare(
         image: What to segment.
         models: A loaded model, or where it is, or where the members of an ensemble are.
         folder: Where unfinished work of this run may lie; its core and runtime are taken over.
+        shared: What other inputs of the same batch have left to take over.
 
     Raises:
         ConfigError: Settings, model and image do not fit together.
         BudgetExceeded: It cannot be done within the budget.
     """
     machine.use_few_arenas()
-    threads = config.runtime.threads or _threads(config.runtime.workers)
-    networks = Networks(config, models, threads)
-    model = networks.open(networks.candidates[0])
-    _check_vectors(config, model.card.dims)
-    _check_air(config, model.card)
+    if shared is None:
+        shared = Shared(open_model(config, models))
+    card = shared.model.card
+    _check_vectors(config, card.dims)
+    _check_air(config, card)
     with ExitStack() as on_error:
-        view = open_view(config, image, model.card)
+        view = open_view(config, image, card)
         on_error.callback(view.source.close)
         roi = None if config.input.roi is None else open_roi(config.input.roi, view.source)
         if roi is not None:
             on_error.callback(roi.close)
-        job = _decide(config, view, roi, networks, model, folder)
+        networks = Networks(config, models, threads_of(config))
+        job = _decide(config, view, roi, networks, shared, folder)
         on_error.pop_all()
     return job
 
@@ -180,23 +222,25 @@ def _decide(
     view: View,
     roi: Roi | None,
     networks: Networks,
-    first: Model,
+    shared: Shared,
     folder: Path | None,
 ) -> Job:
-    """Decide how to segment an open image with a model in its first candidate runtime."""
+    """Decide how to segment an open image."""
+    first = shared.model
     source, normalization = view.source, view.normalization
     plan = draft_plan(config, source.grid, first.card, networks.threads)
     stored = None if folder is None else WorkStore.stored_plan(folder)
     before = None if stored is None else begun(stored[0])
     count = config.runtime.microbatch
     room = host_budget(config)
-    chosen = choose(Question(networks, first, plan, count, view, before, room))
+    question = Question(networks, first, plan, count, view, before, room)
+    chosen = choose(question) if shared.chosen is None else follow(question, shared.chosen)
     plan, fit = chosen.plan, fit_core if config.tiling.core is None else check_core
     if stored is not None and config.tiling.core is None and stored[0].grid == plan.grid:
         plan, fit = replace(plan, core=stored[0].core), check_core
     budget = Budget(room, device_budget(config, chosen.footprint))
     cost = run_cost(config, source, first.card, chosen.footprint, roi)
-    plan = fit(plan, cost, budget)
+    plan = fit(plan, replace(cost, fixed=cost.fixed + shared.held), budget)
     return Job(
         config=config,
         model=chosen.model,
@@ -211,6 +255,8 @@ def _decide(
         choice=chosen.choice,
         overview=view.overview,
         warnings=(*_warnings(view.grid, plan, first.card), *_crowd(plan, config.runtime.workers)),
+        footprint=chosen.footprint,
+        made_from=made_from(config, first.card, source, roi),
     )
 
 
@@ -278,8 +324,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _threads(workers: int) -> int:
-    return max(1, machine.cores() // workers)
+def threads_of(config: RunConfig) -> int:
+    """Return the threads of one model call: what was asked for, else a worker's share."""
+    return config.runtime.threads or max(1, machine.cores() // config.runtime.workers)
 
 
 def _crowd(plan: TilePlan, workers: int) -> list[str]:
