@@ -70,9 +70,8 @@ def _holds_studies(image: str) -> bool:
     """Whether a folder holds DICOM in its folders only."""
     if not os.path.isdir(image) or is_zarr(image):
         return False
-    if not any(entry.is_dir() for entry in os.scandir(image)):
-        return False
-    first = next(find_series(Path(image)), None)
+    folders = next(os.walk(image), ("", [], []))[1]
+    first = next(find_series(Path(image)), None) if folders else None
     return first is not None and first.folder != Path(image)
 
 
