@@ -20,7 +20,7 @@ import tiledseg
 from tiledseg.engine import TileDone, TileKept, TileStarted
 from tiledseg.grid import Grid
 from tiledseg.io import SinkSpec, create_sink
-from tiledseg.pipeline import InputEnded, InputPlanned, _network
+from tiledseg.pipeline import InputEnded, InputPlanned, _batch, _network
 
 MakeModel = Callable[..., Path]
 #: One runtime and several tiles an image.
@@ -123,10 +123,11 @@ def test_one_pool_of_tiles(scenes: list[Path], tmp_path: Path, make_model: MakeM
         hold_last_tile(patch, held)
         result = tiledseg.segment_many(scenes, make_model(), out, on_event=listen, **settings)
     assert states(result) == dict.fromkeys("abc", "done")
-    last_of_a = len(told) - told[::-1].index(("a", TileDone))
+    last_of_a = len(told) - 1 - told[::-1].index(("a", TileDone))
     assert told.index(("b", TileStarted)) < last_of_a < told.index(("a", InputEnded))
-    # The first input is finished as soon as it can be, not when all are.
-    assert told.index(("a", InputEnded)) < told.index(("c", InputPlanned))
+    # The first input is finished as soon as it can be, not when the next one is.
+    last_start_of_b = len(told) - 1 - told[::-1].index(("b", TileStarted))
+    assert told.index(("a", InputEnded)) < last_start_of_b < told.index(("c", InputPlanned))
     for name in "abc":
         alone = tmp_path / f"{name}.alone.tif"
         tiledseg.segment(tmp_path / "scenes" / f"{name}.tif", make_model(), alone, **SETTINGS)
@@ -145,6 +146,42 @@ def hold_last_tile(patch: pytest.MonkeyPatch, until: threading.Event) -> None:
         return computed(self, tile, on_windows)
 
     patch.setattr(TileTask, "__call__", slow)
+
+
+def test_an_input_without_room_beside_others_waits_for_them(
+    scenes: list[Path], tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in progress counts for the budget; nothing is refused because of it."""
+    told: list[tuple[str, type]] = []
+    held: list[int] = []
+    prepare = _batch.prepare
+
+    def spying(*args: Any) -> Any:
+        held.append(args[-1].held)
+        return prepare(*args)
+
+    def no_room(running: object, new: object) -> None:
+        raise tiledseg.BudgetExceeded("no room")
+
+    monkeypatch.setattr(_batch, "prepare", spying)
+    model = make_model()
+    tiledseg.segment_many(scenes, model, tmp_path / "one" / "{name}.tif", **SETTINGS)
+    assert held == [0, 0, 0]
+    settings = {**SETTINGS, "runtime": {**SETTINGS["runtime"], "workers": 2}}
+    tiledseg.segment_many(scenes, model, tmp_path / "two" / "{name}.tif", **settings)
+    assert held[3] == 0
+    assert min(held[4:]) > 200 * 260
+    monkeypatch.setattr(_batch, "_require_room", no_room)
+    result = tiledseg.segment_many(
+        scenes,
+        model,
+        tmp_path / "three" / "{name}.tif",
+        on_event=lambda name, event: told.append((name, type(event))),
+        **settings,
+    )
+    assert states(result) == dict.fromkeys("abc", "done")
+    turns = [one for one in told if one[1] in (InputPlanned, InputEnded)]
+    assert turns == [(name, kind) for name in "abc" for kind in (InputPlanned, InputEnded)]
 
 
 def test_the_model_is_loaded_once(
