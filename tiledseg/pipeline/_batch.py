@@ -118,9 +118,8 @@ class Batch:
         seconds = time.perf_counter() - self._began
         rows = tuple(self._rows[one.out] for one in self._inputs)
         failed = sum(row.state == "failed" for row in rows)
-        return BatchResult(
-            rows, self._report(rows, seconds), seconds, bool(failed) and failed == self._over_budget
-        )
+        refused = bool(failed) and failed == self._over_budget
+        return BatchResult(rows, self._report(rows, seconds), seconds, machine.peak(), refused)
 
     def _units(self) -> Iterator[Unit]:
         """Yield the tiles of one input after the other, and end those that are through."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..budget import format_bytes
 from ..engine import Event
 from ..report import InputRow, State
 from ._inputs import Input
@@ -39,12 +40,14 @@ class BatchResult:
         rows: How every input ended, in the order they were given.
         report: Files of the batch's own report.
         seconds: Wall time.
+        peak_memory: Most bytes the process held.
         refused: Whether all that failed did so for want of memory.
     """
 
     rows: tuple[InputRow, ...]
     report: tuple[Path, ...]
     seconds: float
+    peak_memory: int
     refused: bool = False
 
     def count(self, state: State) -> int:
@@ -57,6 +60,7 @@ class BatchResult:
             "inputs": [{**asdict(row), "out": str(row.out)} for row in self.rows],
             "report": [str(path) for path in self.report],
             "seconds": self.seconds,
+            "peak_memory": self.peak_memory,
         }
 
     def summary(self) -> str:
@@ -64,8 +68,11 @@ class BatchResult:
         states: tuple[State, ...] = ("done", "kept", "partly", "failed")
         told = ", ".join(f"{self.count(s)} {s}" for s in states if self.count(s))
         windows = sum(row.windows for row in self.rows)
-        lines = [f"{len(self.rows)} inputs: {told}; {windows} windows, {self.seconds:.1f} s"]
-        return "\n".join([*lines, *(f"wrote {path}" for path in self.report)])
+        line = (
+            f"{len(self.rows)} inputs: {told}; {windows} windows, {self.seconds:.1f} s; "
+            f"peak memory {format_bytes(self.peak_memory)}"
+        )
+        return "\n".join([line, *(f"wrote {path}" for path in self.report)])
 
 
 def ended_row(one: Input, result: Result) -> InputRow:
