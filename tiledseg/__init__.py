@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from .io import as_dask, open_source
     from .labels import ClassSchema
     from .models import ModelCard, Probe
-    from .pipeline import Result, load_model, plan, probe, segment, vectorize
+    from .pipeline import (
+        BatchResult,
+        Result,
+        load_model,
+        plan,
+        probe,
+        segment,
+        segment_many,
+        vectorize,
+    )
     from .tiling import TilePlan, TilingSpec
 
 # Names are loaded when first used, so that `import tiledseg` costs nothing.
@@ -54,12 +63,22 @@ _HOMES = {
     "io": ("as_dask", "open_source"),
     "labels": ("ClassSchema",),
     "models": ("ModelCard", "Probe"),
-    "pipeline": ("Result", "load_model", "plan", "probe", "segment", "vectorize"),
+    "pipeline": (
+        "BatchResult",
+        "Result",
+        "load_model",
+        "plan",
+        "probe",
+        "segment",
+        "segment_many",
+        "vectorize",
+    ),
     "tiling": ("TilePlan", "TilingSpec"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BatchResult",
     "Box",
     "BudgetExceeded",
     "BudgetSpec",
@@ -91,6 +110,7 @@ __all__ = [
     "plan",
     "probe",
     "segment",
+    "segment_many",
     "vectorize",
 ]
 

@@ -168,9 +168,14 @@ def total_bytes(plan: TilePlan, cost: Cost) -> int:
     if cost.device_workspace is None:
         host += device
     tiles = _calls(cost) * cost.workspace + cost.workers * host
+    return cost.reserved + max(cost.fixed + tiles, end_bytes(plan, cost))
+
+
+def end_bytes(plan: TilePlan, cost: Cost) -> int:
+    """Return what a run holds once its tiles are done, besides the program and the model."""
     rows = chunk_shape(plan)[0] * prod(plan.grid.shape[1:])
     assembling = rows * (cost.label_bytes + 4 + 2 * cost.outputs * cost.score_bytes)
-    return cost.reserved + cost.fixed + max(tiles, cost.after + assembling)
+    return cost.fixed + cost.after + assembling
 
 
 def _calls(cost: Cost) -> int:

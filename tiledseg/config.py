@@ -177,11 +177,19 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    image: str | list[str] = Field(description="File, folder or URL; several are stacked.")
+    image: str | list[str] = Field(
+        description="File, folder or URL; several are stacked. Where out holds {name}, every one "
+        "is a run of its own, and patterns, lists (.csv, .json) and folders of DICOM studies stand "
+        "for many."
+    )
     model: str | list[str] = Field(
         description="Model folder, card (.yaml), .safetensors or .onnx file; several are averaged."
     )
-    out: str | None = Field(None, description="Class map to write; the suffix is the format.")
+    out: str | None = Field(
+        None,
+        description="Class map to write; the suffix is the format. {name} stands for the image's "
+        "name.",
+    )
     input: InputSpec = InputSpec()
     tiling: TilingSpec = TilingSpec()
     combine: CombineSpec = CombineSpec()

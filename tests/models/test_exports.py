@@ -14,6 +14,7 @@ import torch
 
 from tiledseg.errors import ConfigError, OutputFailed
 from tiledseg.models import Runtime, load_model
+from tiledseg.models._exported import recent
 
 MakeModel = Callable[..., Path]
 
@@ -278,3 +279,16 @@ def test_one_thread_takes_no_more_than_one_core(make_model: MakeModel, way: Runt
     for _ in range(15):
         model(x)
     assert time.process_time() - used < 1.2 * (time.perf_counter() - began)
+
+
+def test_only_the_latest_graphs_are_kept() -> None:
+    """Many small images, each of another extent, do not fill the memory."""
+    kept: dict[int, str] = {}
+    made: list[int] = []
+
+    def ask(key: int) -> str:
+        return recent(kept, key, lambda: made.append(key) or str(key))
+
+    assert [ask(key) for key in (1, 2, 3, 4, 1, 5, 1, 2)] == list("12341512")
+    assert made == [1, 2, 3, 4, 5, 2]
+    assert len(kept) == 4

@@ -63,6 +63,24 @@ def test_peak_stays_within_the_budget(tmp_path: Path, make_model: MakeModel) -> 
 
 
 @pytest.mark.slow
+def test_a_batch_stays_within_the_budget(tmp_path: Path, make_model: MakeModel) -> None:
+    """Tiles of two inputs are in flight between them, and finished ones leave nothing behind."""
+    model = make_model(classes=24, window=(256, 256))
+    for i, size in enumerate((1024, 2048, 1024, 1536)):
+        _scene(tmp_path / f"{i}.tif", size)
+    command = [
+        *(sys.executable, "-m", "tiledseg", "segment", str(tmp_path / "?.tif"), "-m", str(model)),
+        *("-o", str(tmp_path / "{name}.map.tif"), "--memory", "1.1GB", "--threads", "1"),
+        *("--workers", "2", "--runtime", "torch", "--quiet", "--json"),
+        *("--scores", str(tmp_path / "{name}.scores.tif")),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = json.loads(ended.stdout)
+    assert [row["state"] for row in told["inputs"]] == ["done"] * 4
+    assert told["peak_memory"] <= parse_bytes("1.1GB")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("memory", "scores"), [("900MB", False), ("1.4GB", False), ("1.4GB", True)]
 )

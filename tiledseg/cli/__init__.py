@@ -1,7 +1,7 @@
 """The shell: parse, call, print.
 
 Exit status: 0 done; 1 a fault of tiledseg itself; 2 bad use or bad input; 3 finished with failed
-tiles; 4 refused by the memory budget; 130 interrupted; 143 terminated.
+tiles or inputs; 4 refused by the memory budget; 130 interrupted; 143 terminated.
 """
 
 from __future__ import annotations

@@ -11,13 +11,25 @@ import typer
 from ..config import RunConfig, apply_change
 from ..errors import ConfigError
 
-Image = Annotated[list[str], typer.Argument(help="Image; several are stacked as channels.")]
+Image = Annotated[
+    list[str],
+    typer.Argument(
+        help="Image; several are stacked as channels. With {name} in OUT every one is a run of its "
+        "own, and a pattern, a list (.csv, .json, STAC items) or a folder of DICOM studies stands "
+        "for many."
+    ),
+]
 ModelPath = Annotated[
     list[str],
     typer.Option("--model", "-m", help="Model folder, card or weights; several are averaged."),
 ]
 Out = Annotated[
-    str, typer.Option("--out", "-o", help="Class map: .tif, .nii.gz, .nrrd, .mha, .zarr")
+    str,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Class map: .tif, .nii.gz, .nrrd, .mha, .zarr; {name} stands for an image's name.",
+    ),
 ]
 Channels = Annotated[
     str | None, typer.Option(help="Bands by number (from 1) or name, in order: 4,3,2 or B4,B3,B2")

@@ -56,9 +56,20 @@ class Bar:
             self._advance(event.windows)
         elif isinstance(event, TileKept):
             self._kept += event.receipt.evaluated + event.receipt.skipped
-            self._progress.update(self._task, completed=self._kept)
+            self._progress.update(
+                self._task, advance=event.receipt.evaluated + event.receipt.skipped
+            )
         elif isinstance(event, TileLost) and not self._quiet:
-            self._progress.console.print(f"tile {event.tile} failed: {event.reason}", markup=False)
+            self.say(f"tile {event.tile} failed: {event.reason}")
+
+    def expect(self, windows: int) -> None:
+        """Take note that there are more windows than was known."""
+        self._total += windows
+        self._progress.update(self._task, total=self._total)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _advance(self, windows: int) -> None:
         self._done += windows

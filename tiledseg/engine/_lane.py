@@ -8,6 +8,7 @@ them there, so that copies and the model overlap.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,18 @@ def open_lane(normalization: Normalization, device: torch.device) -> Lane:
     return lambda values, valid: torch.from_numpy(normalization(values, valid))
 
 
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream for copies, one for all runs: memory is kept for every stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call,no-any-return]
+
+
 class _CudaLane:
     """Copies on a stream of its own; the reading thread waits for the samples, nobody else."""
 
     def __init__(self, normalization: Normalization, device: torch.device) -> None:
         self._normalization, self._device = normalization, device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = _stream(device)
 
     def __call__(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> torch.Tensor:
         with torch.cuda.stream(self._stream), torch.inference_mode():

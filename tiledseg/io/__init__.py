@@ -38,6 +38,8 @@ __all__ = [
     "centred_picks",
     "create_array",
     "create_sink",
+    "find_series",
+    "is_zarr",
     "open_array",
     "open_folder",
     "open_source",
@@ -59,6 +61,7 @@ _RASTER_SINKS = (".tif", ".tiff")
 _LAZY = {
     "as_dask": "._dask",
     "create_array": "._zarr",
+    "find_series": "._simpleitk",
     "open_array": "._zarr",
     "polygonize": "._rasterio",
     "reproject": "._rasterio",
@@ -135,7 +138,7 @@ def _open_path(
     dims: Literal[2, 3] | None,
 ) -> Source:
     lower = uri.lower()
-    if _is_zarr(uri):
+    if is_zarr(uri):
         from ._zarr import open_zarr
 
         return open_zarr(uri, dims, channels)
@@ -149,10 +152,11 @@ def _open_path(
 
 
 def _is_folder(image: Any) -> bool:
-    return isinstance(image, str | Path) and os.path.isdir(image) and not _is_zarr(str(image))
+    return isinstance(image, str | Path) and os.path.isdir(image) and not is_zarr(str(image))
 
 
-def _is_zarr(uri: str) -> bool:
+def is_zarr(uri: str) -> bool:
+    """Whether a name is that of a Zarr store, or of something in one."""
     if any(part.endswith(".zarr") for part in uri.lower().split("/")):
         return True
     return any(
@@ -242,7 +246,7 @@ def create_sink(path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "c
 def read_schema(path: str | Path) -> ClassSchema | None:
     """Return the classes a class map was written with, or None where it names none."""
     lower = str(path).lower()
-    if _is_zarr(str(path)):
+    if is_zarr(str(path)):
         from ._zarr import read_schema as read
     elif lower.endswith(_VOLUMES) or Path(path).is_dir():
         from ._simpleitk import read_schema as read

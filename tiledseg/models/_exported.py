@@ -6,7 +6,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -17,6 +17,22 @@ from ._base import Model, ModelCard, Runtime
 Graph = Callable[[tuple[int, ...]], Path]
 #: Runs windows (n, c, *window) and returns raw outputs (n, k, *window).
 Call = Callable[[torch.Tensor], torch.Tensor]
+K = TypeVar("K")
+V = TypeVar("V")
+#: Shapes whose graphs are kept loaded: those of an input that ends and of one that begins.
+_SHAPES = 4
+
+
+def recent(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """Return what is kept under a key, made if it is not there; only the latest used are kept.
+
+    Small images of many extents, one after the other, would else fill the memory with graphs.
+    """
+    value = kept.pop(key) if key in kept else make()
+    kept[key] = value
+    if len(kept) > _SHAPES:
+        del kept[next(iter(kept))]
+    return value
 
 
 #: What ONNX Runtime and OpenVINO call float32.
@@ -88,9 +104,10 @@ class ExportedModel(Model):
         """Return raw outputs (n, k, *window) for inputs (n, c, *window)."""
         shape = tuple(x.shape)
         with self._lock:
-            if shape not in self._calls:
-                self._calls[shape] = self._prepare(self._graph((1, *shape[1:])), shape)
-        return self._calls[shape](x.contiguous())
+            call = recent(
+                self._calls, shape, lambda: self._prepare(self._graph((1, *shape[1:])), shape)
+            )
+        return call(x.contiguous())
 
     @abstractmethod
     def _prepare(self, path: Path, shape: tuple[int, ...]) -> Call:

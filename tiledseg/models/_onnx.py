@@ -10,7 +10,7 @@ import torch
 
 from ..errors import DamagedInput, MissingBackend
 from ._base import ModelCard, Runtime
-from ._exported import Call, ExportedModel, Graph, Port, check_graph
+from ._exported import Call, ExportedModel, Graph, Port, check_graph, recent
 
 try:
     import onnxruntime as ort
@@ -27,9 +27,7 @@ class OnnxModel(ExportedModel):
 
     def session(self, path: Path) -> ort.InferenceSession:
         """Return the session of a file: one for all numbers of windows, which run one by one."""
-        if path not in self._sessions:
-            self._sessions[path] = _session(path, self.threads or 1)
-        return self._sessions[path]
+        return recent(self._sessions, path, lambda: _session(path, self.threads or 1))
 
     def _prepare(self, path: Path, shape: tuple[int, ...]) -> Call:
         session = self.session(path)

@@ -18,7 +18,10 @@ from ..engine import Event, OnEvent, machine
 from ..errors import ConfigError
 from ..models import Model, ModelCard, Precision, Runtime, RuntimeName, find_card, reference
 from ..models import load_model as _load
+from ._batch import Batch
+from ._batch_result import BatchResult, InputEnded, InputPlanned, OnBatchEvent
 from ._describe import describe
+from ._inputs import NAME, collect_inputs, refuse_many
 from ._job import Job, prepare
 from ._names import check_outputs, outputs_of, work_folder
 from ._probe import probe
@@ -29,7 +32,12 @@ from ._status import status
 from ._vectorize import vectorize
 
 __all__ = [
+    "NAME",
+    "BatchResult",
+    "InputEnded",
+    "InputPlanned",
     "Job",
+    "OnBatchEvent",
     "Predictor",
     "Result",
     "Shard",
@@ -40,6 +48,7 @@ __all__ = [
     "plan",
     "probe",
     "segment",
+    "segment_many",
     "status",
     "vectorize",
 ]
@@ -82,6 +91,51 @@ def segment(
         return execute(job, target, fresh, on_event or _ignore)
 
 
+def segment_many(
+    images: str | Path | Sequence[Any],
+    model: Predictor | str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    fresh: bool = False,
+    on_event: OnBatchEvent | None = None,
+    **settings: Any,
+) -> BatchResult:
+    """Segment many images; their tiles form one pool, and one that fails does not stop the others.
+
+    Args:
+        images: One or several of: a file or URL; a list of those, stacked as channels; a pattern
+            (``scenes/*.tif``); a list file (.csv, .json) or a STAC item collection (.json); a
+            folder of DICOM studies.
+        model: What `load_model` takes or returned; it is loaded once.
+        out: Class maps to write, with ``{name}`` for an image's name: ``maps/{name}.tif``. So are
+            other outputs that the settings name.
+        fresh: Do everything anew; else finished outputs of the same image, model and settings are
+            kept, and unfinished ones are finished.
+        on_event: Told an input's name and what happened to it, from one thread at a time.
+        settings: As for `segment`.
+
+    Returns:
+        How every input ended; see `BatchResult`.
+
+    Raises:
+        ConfigError: A wrong setting, there is no such model or no image, or names clash.
+    """
+    many = [images] if isinstance(images, str | Path) else list(images)
+    base = RunConfig.parse(
+        {
+            "image": [str(image) for image in many],
+            "model": _model_name(model),
+            "out": str(out),
+            **settings,
+        }
+    )
+    models = _models(model)
+    card = models.card if isinstance(models, Model) else find_card(models[0])
+    inputs = collect_inputs(many, base, card.channels)
+    with Batch(base, models, inputs, fresh, on_event or _ignore_input) as batch:
+        return batch.run()
+
+
 def plan(
     image: Any,
     model: Predictor | str | Path | Sequence[str | Path],
@@ -96,6 +150,7 @@ def plan(
     Args and errors are those of `segment`. The caller closes the job. For a ``shard`` the work
     store is made, so that all shards have one plan.
     """
+    refuse_many(image, out)
     models = _models(model)
     config = RunConfig.parse(
         {
@@ -194,4 +249,8 @@ def _model_name(model: Predictor | str | Path | Sequence[str | Path]) -> str | l
 
 
 def _ignore(event: Event) -> None:
+    """Take no notice."""
+
+
+def _ignore_input(name: str, event: Event | InputPlanned | InputEnded) -> None:
     """Take no notice."""

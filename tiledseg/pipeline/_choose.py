@@ -84,6 +84,16 @@ class Chosen:
     plan: TilePlan
     footprint: Footprint
 
+    def covers(self, plan: TilePlan) -> bool:
+        """Whether calls of another plan hold no more than what was measured."""
+        mine, other = self.plan, plan
+        if (mine.runtime, mine.precision, mine.threads) != (
+            *(other.runtime, other.precision, other.threads),
+        ):
+            return False
+        sizes = (mine.microbatch, *mine.window), (other.microbatch, *other.window)
+        return all(have >= need for have, need in zip(*sizes, strict=True))
+
 
 @dataclass(frozen=True)
 class Question:
@@ -107,14 +117,16 @@ class Question:
     before: Choice | None
     room: int
 
-    def ready(self, choice: Choice) -> Chosen:
-        """Open and measure the model of a choice."""
+    def ready(self, choice: Choice, known: Chosen | None = None) -> Chosen:
+        """Open and measure the model of a choice; what is known of larger calls will do."""
         same = self.first.runtime == choice.runtime
         model = self.first if same else self.networks.open(choice.runtime)
         count = self.microbatch or choice.microbatch or self.count(choice.runtime)
         self.check_room(count)
         name, precision = choice.runtime
         plan = replace(self.plan, microbatch=count, runtime=name, precision=precision)
+        if known is not None and known.covers(plan):
+            return Chosen(model, choice, plan, known.footprint)
         return Chosen(model, choice, plan, calibrate(model, plan))
 
     def count(self, runtime: Runtime) -> int:
@@ -177,6 +189,16 @@ def choose(question: Question) -> Chosen:
     if choice.runtime == candidates[0]:
         return replace(ready, choice=choice)
     return question.ready(choice)
+
+
+def follow(question: Question, known: Chosen) -> Chosen:
+    """Return the model as it ran for another input of the same batch; nothing is tried anew."""
+    before = question.before
+    if before is not None and before.runtime != known.choice.runtime:
+        return question.ready(before)
+    count = None if before is None else before.microbatch
+    choice = Choice(known.choice.runtime, "as for the batch's first input", microbatch=count)
+    return question.ready(choice, known)
 
 
 # --------------------------------------------------------------------- measuring

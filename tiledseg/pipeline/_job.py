@@ -25,18 +25,19 @@ from ..budget import (
     total_bytes,
 )
 from ..config import RunConfig, RuntimeSpec
-from ..engine import Decision, ScoreCoding, Stored, machine, stored
+from ..engine import Decision, Footprint, ScoreCoding, Stored, machine, stored
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
 from ..io import Folder, Roi, Source, open_folder
 from ..models import Model, ModelCard, versions_behind
 from ..normalize import Normalization
 from ..tiling import ModelShape, TilePlan, make_plan
-from ._choose import Choice, Question, begun, choose
+from ._choose import Choice, Chosen, Question, begun, choose, follow
 from ._image import View, open_view
 from ._memory import device_budget, run_cost
 from ._names import inputs_of, outputs_of, spare_inputs
 from ._network import Networks
+from ._origin import made_from
 from ._roi import open_roi
 from ._runners import memory_of, threads_of
 
@@ -45,6 +46,21 @@ _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
 _SPACING_TOLERANCE = 0.25
 #: Share of windows evaluated more than once above which the user is told.
 _EXTRA_WORK = 0.5
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What an input of a batch takes over from those before it.
+
+    Args:
+        model: The network.
+        chosen: How it is run; None: that is still to be chosen.
+        held: Bytes that inputs still in progress hold besides their tiles.
+    """
+
+    model: Model
+    chosen: Chosen | None = None
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,8 @@ class Job:
         choice: How the model is run, and why.
         overview: Decimated image, (c, *s), and where it was measured.
         warnings: What the user should know.
+        footprint: What calls of the model hold.
+        made_from: Digest of image, model and settings.
     """
 
     config: RunConfig
@@ -80,6 +98,13 @@ class Job:
     choice: Choice
     overview: tuple[NDArray[Any], NDArray[np.bool_]]
     warnings: tuple[str, ...]
+    footprint: Footprint
+    made_from: str
+
+    @property
+    def shared(self) -> Shared:
+        """What the next inputs of a batch may take over."""
+        return Shared(self.model, Chosen(self.model, self.choice, self.plan, self.footprint))
 
     @property
     def card(self) -> ModelCard:
@@ -155,8 +180,23 @@ def decision_of(config: RunConfig, card: ModelCard) -> Decision:
     return Decision(schema.ids, schema.nodata, air, coding_of(config))
 
 
+def open_model(config: RunConfig, models: Model | Sequence[str | Path]) -> Model:
+    """Return the model in the first runtime that the settings leave open.
+
+    Raises:
+        ConfigError: There is no such model, or it is not what the settings ask for.
+        DamagedInput: The weights are not what the card says.
+    """
+    networks = Networks(config, models, threads_of(config))
+    return networks.open(networks.candidates[0])
+
+
 def prepare(
-    config: RunConfig, image: Any, models: Model | Sequence[str | Path], where: str | Path | None
+    config: RunConfig,
+    image: Any,
+    models: Model | Sequence[str | Path],
+    where: str | Path | None,
+    shared: Shared | None = None,
 ) -> Job:
     """Decide everything, reading no more than the header, a decimated image and some windows.
 
@@ -166,6 +206,7 @@ def prepare(
         models: A loaded model, or where it is, or where the members of an ensemble are.
         where: Where unfinished work of this run may lie; its core, runtime, microbatch and threads
             are taken over.
+        shared: What other inputs of the same batch have left to take over.
 
     Raises:
         ConfigError: Settings, model and image do not fit together.
@@ -179,17 +220,19 @@ def prepare(
         threads = threads_of(config)
     _check_travel(config, image)
     networks = Networks(config, models, threads)
-    model = networks.open(networks.candidates[0])
-    _check_vectors(config, model.card.dims)
-    _check_air(config, model.card)
+    if shared is None:
+        shared = Shared(networks.open(networks.candidates[0]))
+    card = shared.model.card
+    _check_vectors(config, card.dims)
+    _check_air(config, card)
     with ExitStack() as on_error:
-        view = open_view(config, image, model.card)
+        view = open_view(config, image, card)
         on_error.callback(view.source.close)
         roi = None if config.input.roi is None else open_roi(config.input.roi, view.source)
         if roi is not None:
             on_error.callback(roi.close)
         spare_inputs(outputs_of(config), inputs_of(config, view.source, roi))
-        job = _decide(config, view, roi, networks, model, unfinished)
+        job = _decide(config, view, roi, networks, shared, unfinished)
         on_error.pop_all()
     return job
 
@@ -199,23 +242,25 @@ def _decide(
     view: View,
     roi: Roi | None,
     networks: Networks,
-    first: Model,
+    shared: Shared,
     unfinished: Stored | None,
 ) -> Job:
-    """Decide how to segment an open image with a model in its first candidate runtime."""
+    """Decide how to segment an open image."""
+    first = shared.model
     source, normalization = view.source, view.normalization
     plan = draft_plan(config, source.grid, first.card, networks.threads)
     former = None if unfinished is None else unfinished.plan
     before = None if former is None else begun(former)
     count = config.runtime.microbatch
     room = memory_of(config)
-    chosen = choose(Question(networks, first, plan, count, view, before, room))
+    question = Question(networks, first, plan, count, view, before, room)
+    chosen = choose(question) if shared.chosen is None else follow(question, shared.chosen)
     plan, fit = chosen.plan, fit_core if config.tiling.core is None else check_core
     if former is not None and config.tiling.core is None and former.grid == plan.grid:
         plan, fit = replace(plan, core=former.core), check_core
     budget = Budget(room, device_budget(config, chosen.footprint))
     cost = run_cost(config, source, first.card, chosen.footprint, roi)
-    plan = fit(plan, cost, budget)
+    plan = fit(plan, replace(cost, fixed=cost.fixed + shared.held), budget)
     return Job(
         config=config,
         model=chosen.model,
@@ -230,6 +275,8 @@ def _decide(
         choice=chosen.choice,
         overview=view.overview,
         warnings=(*_warnings(view.grid, plan, first.card), *_crowd(plan, config.runtime)),
+        footprint=chosen.footprint,
+        made_from=made_from(config, first.card, source, roi),
     )
 
 

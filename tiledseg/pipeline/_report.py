@@ -131,11 +131,17 @@ def write_report(
         measures=measures,
         ran=_told(job, ran),
         config=resolved(job).to_yaml(),
-        versions=library_versions(_PACKAGES),
+        versions=versions(),
         warnings=(*warnings(job, ran), *ran.losses()),
         outputs=outputs,
+        made_from=job.made_from,
     )
     return report.write_report(report_folder(out), facts)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that pixels pass through."""
+    return library_versions(_PACKAGES)
 
 
 def _told(job: Job, ran: Ran) -> dict[str, Any]:

@@ -7,11 +7,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..io import settle, temporary_beside, write_text, writing
+from ._batch import BatchFacts, InputRow, State, write_batch_report
 from ._facts import ClassMeasure, ReportFacts, measure_classes
 from ._html import page
 from ._pictures import picture
 
-__all__ = ["ClassMeasure", "ReportFacts", "measure_classes", "write_report"]
+__all__ = [
+    "BatchFacts",
+    "ClassMeasure",
+    "InputRow",
+    "ReportFacts",
+    "State",
+    "measure_classes",
+    "write_batch_report",
+    "write_report",
+]
 
 
 def write_report(folder: Path, facts: ReportFacts) -> list[Path]:
@@ -53,5 +63,6 @@ def _json(facts: ReportFacts) -> str:
         "versions": facts.versions,
         "warnings": list(facts.warnings),
         "outputs": [str(p) for p in facts.outputs],
+        "made_from": facts.made_from,
     }
     return json.dumps(values, indent=2, default=str)

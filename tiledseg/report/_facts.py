@@ -54,6 +54,7 @@ class ReportFacts:
         versions: Package -> version.
         warnings: What the user should know.
         outputs: Files made.
+        made_from: Digest of the image, the model and the settings.
     """
 
     title: str
@@ -69,6 +70,7 @@ class ReportFacts:
     versions: dict[str, str]
     warnings: tuple[str, ...]
     outputs: tuple[Path, ...]
+    made_from: str | None = None
 
 
 def measure_classes(

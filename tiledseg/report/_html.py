@@ -1,18 +1,23 @@
-"""The report page: one self-contained file, no scripts, nothing from outside."""
+"""The report pages: self-contained files, no scripts, nothing from outside."""
 
 from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from ._facts import ReportFacts
 
-_PAGE = Environment(
+if TYPE_CHECKING:
+    from ._batch import BatchFacts
+
+_PAGES = Environment(
     loader=PackageLoader("tiledseg.report", "."), autoescape=True, trim_blocks=True
-).get_template("template.html")
+)
 
 
 def page(facts: ReportFacts, picture: Image.Image) -> str:
@@ -20,4 +25,16 @@ def page(facts: ReportFacts, picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     encoded = base64.b64encode(buffer.getvalue()).decode()
-    return _PAGE.render(facts=facts, picture=f"data:image/png;base64,{encoded}")
+    template = _PAGES.get_template("template.html")
+    return template.render(facts=facts, picture=f"data:image/png;base64,{encoded}")
+
+
+def batch_page(facts: BatchFacts, links: dict[Path, str], classes: list[str]) -> str:
+    """Return the report of a batch as HTML.
+
+    Args:
+        facts: What to tell.
+        links: Class map -> page of its own report.
+        classes: The classes to show, by name.
+    """
+    return _PAGES.get_template("batch.html").render(facts=facts, links=links, classes=classes)

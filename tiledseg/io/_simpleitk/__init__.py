@@ -6,5 +6,14 @@ from ._dicom import open_dicom
 from ._itk import is_dicom
 from ._sink import VolumeSink, read_schema
 from ._source import VolumeSource, open_volume
+from ._studies import find_series
 
-__all__ = ["VolumeSink", "VolumeSource", "is_dicom", "open_dicom", "open_volume", "read_schema"]
+__all__ = [
+    "VolumeSink",
+    "VolumeSource",
+    "find_series",
+    "is_dicom",
+    "open_dicom",
+    "open_volume",
+    "read_schema",
+]

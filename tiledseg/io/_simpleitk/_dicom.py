@@ -71,18 +71,18 @@ def _refuse_strays(folder: Path, found: tuple[str, ...]) -> None:
         for uid in found
         for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
     }
-    classes = {None, *map(_sop_class, known)}
+    classes = {None, *map(sop_class, known)}
     for path in sorted(set(folder.iterdir()) - known):
         if path.name.upper() == "DICOMDIR" or not path.is_file():
             continue
-        if (path.suffix.lower() == ".dcm" or is_dicom(path)) and _sop_class(path) in classes:
+        if (path.suffix.lower() == ".dcm" or is_dicom(path)) and sop_class(path) in classes:
             raise DamagedInput(
                 f"{folder}: {path.name} is damaged: it cannot be read as a slice; replace it, or "
                 "remove it if it is none"
             )
 
 
-def _sop_class(path: Path) -> bytes | None:
+def sop_class(path: Path) -> bytes | None:
     """Return the SOP class a file names at its start (0002,0002 of PS3.10), or None."""
     with path.open("rb") as file:
         start = file.read(1024)

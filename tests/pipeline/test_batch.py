@@ -1,0 +1,323 @@
+"""Many inputs in one pool of tiles."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tiledseg
+from tiledseg.engine import TileDone, TileKept, TileStarted
+from tiledseg.grid import Grid
+from tiledseg.io import SinkSpec, create_sink
+from tiledseg.pipeline import InputEnded, InputPlanned, _batch, _network
+
+MakeModel = Callable[..., Path]
+#: One runtime and several tiles an image.
+SETTINGS: dict[str, Any] = {
+    "tiling": {"core": (128, 128)},
+    "runtime": {"threads": 1, "runtime": "torch"},
+}
+
+
+def write_scene(path: Path, shape: tuple[int, int] = (200, 260), seed: int = 0) -> Path:
+    """Write a three-band GeoTIFF of blocky noise."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(1, 250, (3, shape[0] // 4 + 1, shape[1] // 4 + 1), np.uint8)
+    pixels = pixels.repeat(4, 1).repeat(4, 2)[:, : shape[0], : shape[1]].copy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    spec = SinkSpec(Grid.local(shape), np.dtype(np.uint8), ("c0", "c1", "c2"), 0)
+    sink = create_sink(path, spec)
+    sink.prepare()
+    sink.write(spec.grid.box, pixels)
+    sink.commit()
+    return path
+
+
+def sha(path: Path) -> str:
+    """Return the sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> list[Path]:
+    """Return three scenes of different sizes in one folder."""
+    shapes = {"a": (200, 260), "b": (150, 300), "c": (260, 140)}
+    return [
+        write_scene(tmp_path / "scenes" / f"{name}.tif", shape, seed)
+        for seed, (name, shape) in enumerate(shapes.items())
+    ]
+
+
+def states(result: tiledseg.BatchResult) -> dict[str, str]:
+    """Return how every input ended, by name."""
+    return {row.name: row.state for row in result.rows}
+
+
+def test_a_damaged_input_does_not_stop_the_others(
+    scenes: list[Path], tmp_path: Path, make_model: MakeModel
+) -> None:
+    """The others are what single runs write, byte for byte."""
+    model = make_model()
+    scenes[1].write_bytes(scenes[1].read_bytes()[:300])
+    pattern = str(tmp_path / "scenes" / "*.tif")
+    result = tiledseg.segment_many(pattern, model, tmp_path / "maps" / "{name}.tif", **SETTINGS)
+    assert states(result) == {"a": "done", "b": "failed", "c": "done"}
+    assert "b.tif" in result.rows[1].problem
+    assert not list((tmp_path / "maps").glob("b.*"))
+    for name in ("a", "c"):
+        alone = tmp_path / f"{name}.alone.tif"
+        tiledseg.segment(tmp_path / "scenes" / f"{name}.tif", model, alone, **SETTINGS)
+        assert sha(tmp_path / "maps" / f"{name}.tif") == sha(alone)
+        assert (tmp_path / "maps" / f"{name}.report" / "report.html").is_file()
+
+
+def test_the_report_of_a_batch(scenes: list[Path], tmp_path: Path, make_model: MakeModel) -> None:
+    scenes[1].write_bytes(b"II*\0 is not enough")
+    out = tmp_path / "maps" / "{name}.tif"
+    result = tiledseg.segment_many(scenes, make_model(), out, **SETTINGS)
+    folder = tmp_path / "maps" / "batch.report"
+    assert [path.name for path in result.report] == ["report.html", "report.json", "report.csv"]
+    rows = list(csv.DictReader((folder / "report.csv").read_text().splitlines()))
+    assert [(row["name"], row["state"]) for row in rows] == [
+        ("a", "done"),
+        ("b", "failed"),
+        ("c", "done"),
+    ]
+    assert rows[1]["problem"] == result.rows[1].problem
+    assert sum(float(rows[0][f"class class {i}"]) for i in range(4)) == 200 * 260
+    told = json.loads((folder / "report.json").read_text())
+    assert (
+        told["inputs"][0]["classes"]
+        == json.loads((tmp_path / "maps" / "a.report" / "report.json").read_text())["classes"]
+    )
+    page = (folder / "report.html").read_text()
+    assert '<a href="../a.report/report.html">a</a>' in page
+    assert "../b.report" not in page
+    assert result.rows[1].problem[:40] in page.replace("&#39;", "'")
+
+
+def test_one_pool_of_tiles(scenes: list[Path], tmp_path: Path, make_model: MakeModel) -> None:
+    """The second input's tiles begin while the first one's last tile is computed."""
+    told: list[tuple[str, type]] = []
+    held = threading.Event()
+
+    def listen(name: str, event: object) -> None:
+        told.append((name, type(event)))
+        if (name, type(event)) == ("b", TileStarted):
+            held.set()
+
+    settings = {**SETTINGS, "runtime": {**SETTINGS["runtime"], "workers": 2}}
+    out = tmp_path / "{name}.tif"
+    with pytest.MonkeyPatch.context() as patch:
+        hold_last_tile(patch, held)
+        result = tiledseg.segment_many(scenes, make_model(), out, on_event=listen, **settings)
+    assert states(result) == dict.fromkeys("abc", "done")
+    last_of_a = len(told) - 1 - told[::-1].index(("a", TileDone))
+    assert told.index(("b", TileStarted)) < last_of_a < told.index(("a", InputEnded))
+    # The first input is finished as soon as it can be, not when the next one is.
+    last_start_of_b = len(told) - 1 - told[::-1].index(("b", TileStarted))
+    assert told.index(("a", InputEnded)) < last_start_of_b < told.index(("c", InputPlanned))
+    for name in "abc":
+        alone = tmp_path / f"{name}.alone.tif"
+        tiledseg.segment(tmp_path / "scenes" / f"{name}.tif", make_model(), alone, **SETTINGS)
+        assert sha(tmp_path / f"{name}.tif") == sha(alone)
+
+
+def hold_last_tile(patch: pytest.MonkeyPatch, until: threading.Event) -> None:
+    """Make the first input's last tile wait until told, at most half a minute."""
+    from tiledseg.engine import TileTask
+
+    computed = TileTask.__call__
+
+    def slow(self: TileTask, tile: Any, on_windows: Any) -> Any:
+        if self.plan.grid.shape == (200, 260) and tile.index == len(self.plan) - 1:
+            until.wait(30)
+        return computed(self, tile, on_windows)
+
+    patch.setattr(TileTask, "__call__", slow)
+
+
+def test_an_input_without_room_beside_others_waits_for_them(
+    scenes: list[Path], tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in progress counts for the budget; nothing is refused because of it."""
+    told: list[tuple[str, type]] = []
+    held: list[int] = []
+    prepare = _batch.prepare
+
+    def spying(*args: Any) -> Any:
+        held.append(args[-1].held)
+        return prepare(*args)
+
+    def no_room(running: object, new: object) -> None:
+        raise tiledseg.BudgetExceeded("no room")
+
+    monkeypatch.setattr(_batch, "prepare", spying)
+    model = make_model()
+    tiledseg.segment_many(scenes, model, tmp_path / "one" / "{name}.tif", **SETTINGS)
+    assert held == [0, 0, 0]
+    settings = {**SETTINGS, "runtime": {**SETTINGS["runtime"], "workers": 2}}
+    tiledseg.segment_many(scenes, model, tmp_path / "two" / "{name}.tif", **settings)
+    assert held[3] == 0
+    assert min(held[4:]) > 200 * 260
+    monkeypatch.setattr(_batch, "_require_room", no_room)
+    result = tiledseg.segment_many(
+        scenes,
+        model,
+        tmp_path / "three" / "{name}.tif",
+        on_event=lambda name, event: told.append((name, type(event))),
+        **settings,
+    )
+    assert states(result) == dict.fromkeys("abc", "done")
+    turns = [one for one in told if one[1] in (InputPlanned, InputEnded)]
+    assert turns == [(name, kind) for name in "abc" for kind in (InputPlanned, InputEnded)]
+
+
+def test_the_model_is_loaded_once(
+    scenes: list[Path], tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, calls = _network.load_model, []
+
+    def counted(*args: Any, **named: Any) -> Any:
+        calls.append(args)
+        return load(*args, **named)
+
+    monkeypatch.setattr(_network, "load_model", counted)
+    tiledseg.segment_many(scenes, make_model(), tmp_path / "{name}.tif", **SETTINGS)
+    assert len(calls) == 1
+    loaded = tiledseg.load_model(make_model(), threads=1)
+    result = tiledseg.segment_many(scenes, loaded, tmp_path / "l-{name}.tif", **SETTINGS)
+    assert len(calls) == 1
+    assert states(result) == dict.fromkeys("abc", "done")
+    assert sha(tmp_path / "l-c.tif") == sha(tmp_path / "c.tif")
+
+
+def test_a_file_damaged_in_its_middle_loses_only_its_input(
+    scenes: list[Path], tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error while tiles are computed ends that input; its work is kept and the others go on."""
+    from tiledseg.engine import TileTask
+
+    computed = TileTask.__call__
+
+    def broken(self: TileTask, tile: Any, on_windows: Any) -> Any:
+        if self.plan.grid.shape == (150, 300) and tile.index == 2:
+            raise tiledseg.DamagedInput("b.tif is cut")
+        return computed(self, tile, on_windows)
+
+    monkeypatch.setattr(TileTask, "__call__", broken)
+    for workers in (1, 2):
+        out = tmp_path / str(workers) / "{name}.tif"
+        settings = {**SETTINGS, "runtime": {**SETTINGS["runtime"], "workers": workers}}
+        result = tiledseg.segment_many(scenes, make_model(), out, **settings)
+        assert states(result) == {"a": "done", "b": "failed", "c": "done"}
+        assert result.rows[1].problem == "b.tif is cut"
+        assert (tmp_path / str(workers) / "b.tif.work" / "receipts").is_dir()
+        assert not (tmp_path / str(workers) / "b.tif").exists()
+
+
+def test_lost_tiles_are_told(
+    scenes: list[Path], tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiledseg.engine import TileTask
+
+    computed = TileTask.__call__
+
+    def sick(self: TileTask, tile: Any, on_windows: Any) -> Any:
+        if self.plan.grid.shape == (150, 300) and tile.index == 1:
+            raise ArithmeticError("cosmic ray")
+        return computed(self, tile, on_windows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TileTask, "__call__", sick)
+        result = tiledseg.segment_many(scenes, make_model(), tmp_path / "{name}.tif", **SETTINGS)
+    assert states(result) == {"a": "done", "b": "partly", "c": "done"}
+    assert "1 of 6 tiles failed and are nodata; tile 1: ArithmeticError: cosmic ray" in (
+        result.rows[1].problem
+    )
+    mended = tiledseg.segment_many(scenes, make_model(), tmp_path / "{name}.tif", **SETTINGS)
+    assert states(mended) == {"a": "kept", "b": "done", "c": "kept"}
+
+
+def batch_command(folder: Path, model: Path, *more: str) -> list[str]:
+    """Return the command line of a batch over the folder's scenes."""
+    return [
+        *(sys.executable, "-m", "tiledseg", "segment", str(folder / "scenes" / "*.tif")),
+        *("-m", str(model), "-o", str(folder / "maps" / "{name}.tif"), "--threads", "1"),
+        *("--runtime", "torch", "--set", "tiling.core=[128,128]", *more),
+    ]
+
+
+def test_a_killed_batch_goes_on(tmp_path: Path, make_model: MakeModel) -> None:
+    """What is finished is kept, what is begun is finished, and nothing is computed twice."""
+    for seed, (name, shape) in enumerate({"a": (70, 80), "b": (400, 500), "c": (70, 80)}.items()):
+        write_scene(tmp_path / "scenes" / f"{name}.tif", shape, seed)
+    model, maps = make_model(), tmp_path / "maps"
+    process = subprocess.Popen(batch_command(tmp_path, model, "-q"))
+    receipts = maps / "b.tif.work" / "receipts"
+    while len(list(receipts.glob("*.json"))) < 3:
+        assert process.poll() is None, "the batch ended before it could be killed"
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert (maps / "a.tif").exists()
+    assert not (maps / "b.tif").exists()
+    before = sha(maps / "a.tif"), (maps / "a.tif").stat().st_mtime_ns
+    told: list[tuple[str, object]] = []
+    result = tiledseg.segment_many(
+        str(tmp_path / "scenes" / "*.tif"),
+        model,
+        maps / "{name}.tif",
+        on_event=lambda name, event: told.append((name, event)),
+        **SETTINGS,
+    )
+    assert states(result) == {"a": "kept", "b": "done", "c": "done"}
+    assert (sha(maps / "a.tif"), (maps / "a.tif").stat().st_mtime_ns) == before
+    assert not any(name == "a" and isinstance(e, TileDone | InputPlanned) for name, e in told)
+    kept = [e.receipt.tile for name, e in told if name == "b" and isinstance(e, TileKept)]
+    done = [e.receipt.tile for name, e in told if name == "b" and isinstance(e, TileDone)]
+    assert len(kept) >= 3
+    assert sorted(kept + done) == list(range(16))
+    assert sum(measure.samples for measure in result.rows[0].classes) == 70 * 80
+    assert result.rows[0].windows == result.rows[2].windows > 0
+    for name in "bc":
+        alone = tmp_path / f"{name}.alone.tif"
+        tiledseg.segment(tmp_path / "scenes" / f"{name}.tif", model, alone, **SETTINGS)
+        assert sha(maps / f"{name}.tif") == sha(alone)
+
+
+def test_what_is_kept(tmp_path: Path, make_model: MakeModel) -> None:
+    """Only what was made from the same image, model and settings, and is all there."""
+    scenes = [write_scene(tmp_path / f"{name}.tif", (70, 80)) for name in ("a", "b")]
+    out, model = tmp_path / "{name}.map.tif", make_model()
+
+    def again(with_model: Path = model, **changes: Any) -> str:
+        fresh = bool(changes.pop("fresh", False))
+        settings = {**SETTINGS, **changes}
+        result = tiledseg.segment_many(scenes, with_model, out, fresh=fresh, **settings)
+        return " ".join(states(result).values())
+
+    assert again() == "done done"
+    assert again(budget={"memory": "20GB"}) == "kept kept"
+    assert again(fresh=True) == "done done"
+    assert again(tiling={"taper": "hann"}) == "done done"
+    assert again(make_model(classes=5)) == "done done"
+    tiledseg.segment(scenes[0], model, tmp_path / "a.map.tif", fresh=True, **SETTINGS)
+    assert again() == "kept done"
+    (tmp_path / "a.map.tif").unlink()
+    assert again() == "done kept"
+    write_scene(scenes[1], (70, 80), seed=9)
+    assert again() == "kept done"
+    scenes[0].unlink()
+    assert again() == "failed kept"
