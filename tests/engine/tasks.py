@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tiledseg.box import Box
-from tiledseg.engine import OnEvent, Receipt, Unit
+from tiledseg.engine import OnEvent, Receipt, Task, Unit
 from tiledseg.errors import DamagedInput
 from tiledseg.tiling import Tile
 
@@ -77,6 +77,38 @@ class Faulty(Trivial):
     def act(self, tile: int, attempt: int) -> None:
         if tile == self.tile:
             raise DamagedInput("the scene is cut short") if self.run else ValueError("cosmic ray")
+
+
+@dataclass(frozen=True)
+class Dying:
+    """Another task, whose worker's process dies in the middle of some tiles.
+
+    Args:
+        task: What computes.
+        folder: Keeps a mark per death, and lets a tile kill once only; None: every time.
+        tiles: Those that kill.
+    """
+
+    task: Task
+    folder: str | None
+    tiles: tuple[int, ...]
+
+    def __call__(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
+        def dying(windows: int) -> None:
+            on_windows(windows)
+            if tile.index in self.tiles and self._first(tile.index):
+                os._exit(1)
+
+        return self.task(tile, dying)
+
+    def _first(self, tile: int) -> bool:
+        if self.folder is None:
+            return True
+        try:
+            os.close(os.open(f"{self.folder}/{tile}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
 
 
 def units(task: Trivial, count: int, on_event: OnEvent) -> Iterator[Unit]:

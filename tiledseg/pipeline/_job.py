@@ -7,14 +7,12 @@ import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import vector
 from ..budget import (
     Budget,
     Cost,
@@ -24,14 +22,15 @@ from ..budget import (
     format_bytes,
     total_bytes,
 )
-from ..config import RunConfig, RuntimeSpec
+from ..config import RunConfig
 from ..engine import Decision, Footprint, ScoreCoding, Stored, machine, stored
-from ..errors import ConfigError, PlanChanged
-from ..grid import AxisMap, Grid, SpaceKind
+from ..errors import PlanChanged
+from ..grid import AxisMap, Grid
 from ..io import Folder, Roi, Source, open_folder
 from ..models import Model, ModelCard, versions_behind
 from ..normalize import Normalization
 from ..tiling import ModelShape, TilePlan, make_plan
+from ._checks import check_air, check_travel, check_vectors, crowd_warnings, plan_warnings
 from ._choose import Choice, Chosen, Question, begun, choose, follow
 from ._image import View, open_view
 from ._memory import device_budget, run_cost
@@ -42,10 +41,6 @@ from ._roi import open_roi
 from ._runners import memory_of, threads_of
 
 _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
-#: Relative difference of sample spacing from the model's from which on the user is told.
-_SPACING_TOLERANCE = 0.25
-#: Share of windows evaluated more than once above which the user is told.
-_EXTRA_WORK = 0.5
 
 
 @dataclass(frozen=True)
@@ -218,13 +213,13 @@ def prepare(
         threads = unfinished.plan.threads
     else:
         threads = threads_of(config)
-    _check_travel(config, image)
+    check_travel(config, image)
     networks = Networks(config, models, threads)
     if shared is None:
         shared = Shared(networks.open(networks.candidates[0]))
     card = shared.model.card
-    _check_vectors(config, card.dims)
-    _check_air(config, card)
+    check_vectors(config, card.dims)
+    check_air(config, card)
     with ExitStack() as on_error:
         view = open_view(config, image, card)
         on_error.callback(view.source.close)
@@ -274,7 +269,10 @@ def _decide(
         roi=roi,
         choice=chosen.choice,
         overview=view.overview,
-        warnings=(*_warnings(view.grid, plan, first.card), *_crowd(plan, config.runtime)),
+        warnings=(
+            *plan_warnings(view.grid, plan, first.card),
+            *crowd_warnings(plan, config.runtime),
+        ),
         footprint=chosen.footprint,
         made_from=made_from(config, first.card, source, roi),
     )
@@ -308,95 +306,6 @@ def require_same(job: Job, where: str | Path | Folder) -> None:
         )
 
 
-def _check_vectors(config: RunConfig, dims: int) -> None:
-    """Refuse vectors that do not fit the image, before any work.
-
-    Raises:
-        ConfigError: Polygons of a volume, or surfaces of a scene.
-        UnknownFormat: No such vector format.
-    """
-    if config.output.polygons is not None:
-        if dims != 2:
-            raise ConfigError("polygons are made of 2-D images; for a volume ask for surfaces")
-        vector.check_polygon_format(Path(config.output.polygons))
-    if config.output.surfaces is not None and dims != 3:
-        raise ConfigError("surfaces are made of volumes; for a 2-D image ask for polygons")
-
-
-def _check_air(config: RunConfig, card: ModelCard) -> None:
-    """Refuse to skip air where no class could be given to it.
-
-    Raises:
-        ConfigError: The limit is no number, or the model has no background.
-    """
-    limit = config.input.skip_below
-    if limit is not None and not isfinite(limit):
-        raise ConfigError(f"input.skip_below {limit}: give a finite intensity, like -900 for CT")
-    if limit is not None and card.schema.background is None:
-        raise ConfigError(
-            f"input.skip_below makes air background, but model {card.name!r} names no background "
-            "class: leave it out, or name one in the card"
-        )
-
-
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _check_travel(config: RunConfig, image: Any) -> None:
-    """Refuse to send workers what only this process has.
-
-    Raises:
-        ConfigError: The image is an array.
-    """
-    images = image if isinstance(image, list | tuple) else [image]
-    if config.runtime.distributed and not all(isinstance(one, str | Path) for one in images):
-        raise ConfigError(
-            f"workers open the image by its name, got {type(images[0]).__name__}: give a path"
-        )
-
-
-def _crowd(plan: TilePlan, spec: RuntimeSpec) -> list[str]:
-    cores, workers = machine.cores(), spec.workers
-    if plan.threads * workers <= cores or spec.scheduler or spec.cluster:
-        return []
-    return [
-        f"{workers} workers with {plan.threads} threads each share {cores} cores and wait for one "
-        "another: lower runtime.workers, or runtime.threads (a loaded model keeps the threads it "
-        "was loaded with)"
-    ]
-
-
-def _warnings(grid: Grid, plan: TilePlan, card: ModelCard) -> list[str]:
-    told = []
-    if plan.extra_work > _EXTRA_WORK:
-        told.append(
-            f"tiles of {plan.core} samples are small beside windows of {plan.window}: "
-            f"{plan.extra_work:.0%} more windows are evaluated than the image has; raise "
-            "tiling.core or budget.memory, or lower tiling.window or runtime.microbatch"
-        )
-    if card.locality != "local" and plan.planned > 1:
-        sure = "is" if card.locality == "global" else "may be"
-        told.append(
-            f"model {card.name!r} {sure} global: an output sample depends on its whole window, so "
-            "the result can differ from whole-image inference"
-        )
-    if card.locality == "local" and plan.margin < card.margin and plan.planned > 1:
-        told.append(
-            f"the margin {plan.margin} is less than the model's receptive radius {card.margin}: "
-            "the result can differ from whole-image inference; use a larger window and margin"
-        )
-    unit = grid.space.unit
-    if card.spacing and unit:
-        scale = unit * (1000 if grid.space.kind is SpaceKind.PATIENT else 1)
-        found = tuple(s * scale for s in grid.spacing)
-        if any(
-            abs(f / s - 1) > _SPACING_TOLERANCE for f, s in zip(found, card.spacing, strict=True)
-        ):
-            unit_name = "mm" if grid.space.kind is SpaceKind.PATIENT else "m"
-            told.append(
-                f"model {card.name!r} was trained at a spacing of {card.spacing} {unit_name}, the "
-                f"image has {tuple(round(f, 4) for f in found)}: expect worse results, or resample"
-            )
-    return told

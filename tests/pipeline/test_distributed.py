@@ -1,0 +1,276 @@
+"""One map, whoever computes it: on a real scene and a real volume.
+
+In one process, in threads, on Dask workers that are killed, by a driver that is killed, in shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+
+import tiledseg
+from tests.engine.tasks import Dying
+from tiledseg.config import RunConfig
+from tiledseg.engine import TileDone
+from tiledseg.engine._dask import DaskRunner, local_workers
+from tiledseg.errors import ConfigError
+from tiledseg.pipeline._run import Run
+
+MakeModel = Callable[..., Path]
+pytestmark = [pytest.mark.slow, pytest.mark.data]
+#: The first is the whole image.
+CORES = {
+    "scene": [(1932, 2391), (512, 512), (1024, 2391), (256, 768), (768, 1024)],
+    "volume": [(112, 101, 122), (32, 101, 122), (64, 64, 64), (112, 32, 122), (96, 101, 64)],
+}
+MANY = {"scene": (256, 256), "volume": (32, 32, 32)}
+
+
+class Subject(NamedTuple):
+    """A real image, a model for it, and the bytes of the run in one go."""
+
+    kind: str
+    image: Path
+    model: Path
+    expected: tuple[str, str]
+
+    def settings(self, core: tuple[int, ...], scores: Path, **runtime: Any) -> dict[str, Any]:
+        return {
+            "tiling": {"core": core, "window": (128, 128) if len(core) == 2 else (32, 32, 32)},
+            "runtime": {"threads": 1, "runtime": "torch", **runtime},
+            "output": {"scores": str(scores)},
+        }
+
+    def run(self, folder: Path, core: tuple[int, ...], **runtime: Any) -> tuple[str, str]:
+        """Segment and return the sha256 of class map and scores."""
+        out, scores = self.outputs(folder)
+        result = tiledseg.segment(
+            self.image, self.model, out, **self.settings(core, scores, **runtime)
+        )
+        assert result.ran.evaluated + result.ran.skipped == result.ran.planned
+        return sha(out), sha(scores)
+
+    def outputs(self, folder: Path) -> tuple[Path, Path]:
+        suffix = ".tif" if self.kind == "scene" else ".nii"
+        return folder / f"map{suffix}", folder / f"scores{suffix}"
+
+
+def sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_mosaic(data: Path, out: Path) -> Path:
+    """Put the nine parts of a Dubai scene together, (1932, 2391)."""
+    parts = sorted((data / "geo/dubai_landcover/tile_1/images").glob("*.jpg"))
+    rows = [
+        np.concatenate([np.asarray(Image.open(p)) for p in parts[i : i + 3]], axis=1)
+        for i in (0, 3, 6)
+    ]
+    pixels = np.moveaxis(np.concatenate(rows), -1, 0)
+    shape = dict(zip(("count", "height", "width"), pixels.shape, strict=True))
+    away = rasterio.Affine(1, 0, 3e5, 0, -1, 2.8e6)
+    with rasterio.open(
+        out, "w", "GTiff", **shape, dtype="uint8", transform=away, crs="EPSG:32640"
+    ) as file:
+        file.write(pixels)
+    return out
+
+
+@pytest.fixture(scope="module", params=["scene", "volume"])
+def subject(
+    request: pytest.FixtureRequest,
+    data: Path,
+    make_model: MakeModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Subject:
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "scene":
+        image, model = write_mosaic(data, folder / "dubai.tif"), make_model(2)
+    else:
+        image = data / "medical/totalsegmentator/example_ct.nii.gz"
+        model = make_model(3, channels=1)
+    bare = Subject(request.param, image, model, ("", ""))
+    return bare._replace(expected=bare.run(folder, CORES[request.param][0]))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[DaskRunner]:
+    """Return two workers that outlive the runs."""
+    with local_workers(2, 0, lambda line: None) as runner:
+        yield runner
+
+
+@pytest.fixture
+def address(cluster: DaskRunner) -> str:
+    return str(cluster._client.scheduler.address)
+
+
+@pytest.mark.parametrize("index", range(1, 5))
+def test_every_core_in_one_process_in_threads_and_on_workers(
+    subject: Subject, address: str, tmp_path: Path, index: int
+) -> None:
+    core = CORES[subject.kind][index]
+    for runtime in ({}, {"workers": 2}, {"scheduler": address}):
+        assert subject.run(tmp_path, core, **runtime) == subject.expected, runtime
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_any_number_of_workers(subject: Subject, tmp_path: Path, workers: int) -> None:
+    core = MANY[subject.kind]
+    found = subject.run(tmp_path, core, workers=workers, runner="dask")
+    assert found == subject.expected
+
+
+def test_a_tenth_of_the_tiles_kill_their_worker_in_shuffled_order(
+    subject: Subject, cluster: DaskRunner, address: str, tmp_path: Path
+) -> None:
+    chance = random.Random(4)
+    out, scores = subject.outputs(tmp_path)
+    settings = subject.settings(MANY[subject.kind], scores, scheduler=address)
+    deaths = tmp_path / "deaths"
+    deaths.mkdir()
+    with (
+        tiledseg.plan(subject.image, subject.model, out, **settings) as job,
+        Run(job, out, False, lambda event: None) as run,
+    ):
+        units = list(run.units())
+        doomed = tuple(chance.sample(range(len(units)), max(2, len(units) // 10)))
+        chance.shuffle(units)
+        cluster.run(u._replace(task=Dying(u.task, str(deaths), doomed)) for u in units)
+        result = run.finish()
+    assert len(list(deaths.iterdir())) == len(doomed)
+    assert not result.ran.lost
+    assert result.ran.evaluated + result.ran.skipped == result.ran.planned
+    assert (sha(out), sha(scores)) == subject.expected
+
+
+def test_a_tile_that_always_kills_is_a_hole_until_it_does_not(
+    subject: Subject, cluster: DaskRunner, address: str, tmp_path: Path
+) -> None:
+    out, scores = subject.outputs(tmp_path)
+    settings = subject.settings(MANY[subject.kind], scores, scheduler=address)
+
+    def attempt(kills: tuple[int, ...]) -> tuple[Any, int]:
+        events: list[object] = []
+        with (
+            tiledseg.plan(subject.image, subject.model, out, **settings) as job,
+            Run(job, out, False, events.append) as run,
+        ):
+            units = run.units()
+            cluster.run(u._replace(task=Dying(u.task, None, kills)) for u in units)
+            return run.finish(), sum(isinstance(e, TileDone) for e in events)
+
+    holed, done = attempt((5,))
+    assert list(holed.ran.lost) == [5]
+    assert done == holed.ran.tiles - 1
+    report = json.loads((tmp_path / "map.report" / "report.json").read_text())
+    assert "died" in report["ran"]["tiles_lost"]["5"]
+    assert sha(out) != subject.expected[0]
+    mended, done = attempt(())
+    assert done == 1
+    assert mended.ran.resumed == mended.ran.tiles - 1
+    assert (sha(out), sha(scores)) == subject.expected
+
+
+def command(subject: Subject, folder: Path, *more: str) -> list[str]:
+    out, scores = subject.outputs(folder)
+    core = MANY[subject.kind]
+    window = "128,128" if len(core) == 2 else "32,32,32"
+    return [
+        *(sys.executable, "-m", "tiledseg", "segment", str(subject.image)),
+        *("-m", str(subject.model), "-o", str(out), "--scores", str(scores), "--threads", "1"),
+        *("--runtime", "torch", "--window", window, "--set", f"tiling.core={list(core)}", "-q"),
+        *more,
+    ]
+
+
+def test_a_driver_killed_ten_times(subject: Subject, address: str, tmp_path: Path) -> None:
+    if subject.kind == "volume":
+        pytest.skip("the scene shows it; ten starts take a minute")
+    out, scores = subject.outputs(tmp_path)
+    receipts = out.with_name("map.tif.work") / "receipts"
+    chance, kept = random.Random(2), 0
+    for _ in range(10):
+        process = subprocess.Popen(command(subject, tmp_path, "--scheduler", address))
+        goal = kept + chance.randrange(1, 4)
+        while process.poll() is None and len(list(receipts.glob("*.json"))) < goal:
+            time.sleep(0.01)
+        time.sleep(chance.random() * 0.1)
+        assert process.poll() is None, "the run ended before it was killed ten times"
+        process.kill()
+        process.wait()
+        kept = len(list(receipts.glob("*.json")))
+        assert not out.exists()
+    result = tiledseg.segment(
+        subject.image, subject.model, out, **subject.settings(MANY["scene"], scores)
+    )
+    assert result.ran.resumed >= kept
+    assert (sha(out), sha(scores)) == subject.expected
+
+
+def test_shards_at_once(subject: Subject, tmp_path: Path) -> None:
+    jobs = [subprocess.Popen(command(subject, tmp_path, "--shard", f"{i}/3")) for i in (1, 2, 3)]
+    assert [job.wait() for job in jobs] == [0, 0, 0]
+    out, scores = subject.outputs(tmp_path)
+    assert not out.exists()
+    subprocess.run(command(subject, tmp_path), check=True)
+    assert (sha(out), sha(scores)) == subject.expected
+
+
+def test_workers_that_see_another_image_or_model_say_so(
+    subject: Subject, cluster: DaskRunner, address: str, tmp_path: Path
+) -> None:
+    if subject.kind == "volume":
+        pytest.skip("the same for a scene")
+    image, model = tmp_path / "image.tif", tmp_path / "model"
+    image.write_bytes(subject.image.read_bytes())
+    model.mkdir()
+    for file in subject.model.iterdir():
+        (model / file.name).write_bytes(file.read_bytes())
+    out, scores = subject.outputs(tmp_path)
+    settings = subject.settings(MANY["scene"], scores, scheduler=address)
+
+    def attempt() -> None:
+        with tiledseg.plan(image, model, out, **settings) as job:
+            (tmp_path / gone).rename(tmp_path / "elsewhere")
+            try:
+                with Run(job, out, True, lambda event: None) as run:
+                    cluster.run(run.units())
+            finally:
+                (tmp_path / "elsewhere").rename(tmp_path / gone)
+
+    for gone, said in (("image.tif", "image.tif"), ("model", "there is no model at")):
+        with pytest.raises(ConfigError, match=said) as raised:
+            attempt()
+        assert "worker " in str(raised.value)
+
+
+def test_an_array_does_not_travel(make_model: MakeModel) -> None:
+    with pytest.raises(ConfigError, match="give a path"):
+        tiledseg.segment(np.zeros((3, 64, 64), np.uint8), make_model(), runtime={"runner": "dask"})
+
+
+def test_threads_of_unknown_workers_are_asked_for(subject: Subject, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--threads"):
+        tiledseg.plan(subject.image, subject.model, runtime={"scheduler": "tcp://127.0.0.1:1"})
+
+
+def test_a_run_whose_settings_contradict_is_refused() -> None:
+    for runtime in (
+        {"runner": "threads", "scheduler": "tcp://127.0.0.1:1"},
+        {"scheduler": "tcp://127.0.0.1:1", "cluster": "slurm.yaml"},
+    ):
+        with pytest.raises(ConfigError, match="exclude each other"):
+            RunConfig.parse({"image": "a", "model": "b", "runtime": runtime})

@@ -1,0 +1,109 @@
+"""What does not go together is refused before any work; what a user should know is told."""
+
+from __future__ import annotations
+
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from .. import vector
+from ..config import RunConfig, RuntimeSpec
+from ..engine import machine
+from ..errors import ConfigError
+from ..grid import Grid, SpaceKind
+from ..models import ModelCard
+from ..tiling import TilePlan
+
+#: Relative difference of sample spacing from the model's from which on the user is told.
+_SPACING_TOLERANCE = 0.25
+#: Share of windows evaluated more than once above which the user is told.
+_EXTRA_WORK = 0.5
+
+
+def check_vectors(config: RunConfig, dims: int) -> None:
+    """Refuse vectors that do not fit the image, before any work.
+
+    Raises:
+        ConfigError: Polygons of a volume, or surfaces of a scene.
+        UnknownFormat: No such vector format.
+    """
+    if config.output.polygons is not None:
+        if dims != 2:
+            raise ConfigError("polygons are made of 2-D images; for a volume ask for surfaces")
+        vector.check_polygon_format(Path(config.output.polygons))
+    if config.output.surfaces is not None and dims != 3:
+        raise ConfigError("surfaces are made of volumes; for a 2-D image ask for polygons")
+
+
+def check_air(config: RunConfig, card: ModelCard) -> None:
+    """Refuse to skip air where no class could be given to it.
+
+    Raises:
+        ConfigError: The limit is no number, or the model has no background.
+    """
+    limit = config.input.skip_below
+    if limit is not None and not isfinite(limit):
+        raise ConfigError(f"input.skip_below {limit}: give a finite intensity, like -900 for CT")
+    if limit is not None and card.schema.background is None:
+        raise ConfigError(
+            f"input.skip_below makes air background, but model {card.name!r} names no background "
+            "class: leave it out, or name one in the card"
+        )
+
+
+def check_travel(config: RunConfig, image: Any) -> None:
+    """Refuse to send workers what only this process has.
+
+    Raises:
+        ConfigError: The image is an array.
+    """
+    images = image if isinstance(image, list | tuple) else [image]
+    if config.runtime.distributed and not all(isinstance(one, str | Path) for one in images):
+        raise ConfigError(
+            f"workers open the image by its name, got {type(images[0]).__name__}: give a path"
+        )
+
+
+def crowd_warnings(plan: TilePlan, spec: RuntimeSpec) -> list[str]:
+    cores, workers = machine.cores(), spec.workers
+    if plan.threads * workers <= cores or spec.scheduler or spec.cluster:
+        return []
+    return [
+        f"{workers} workers with {plan.threads} threads each share {cores} cores and wait for one "
+        "another: lower runtime.workers, or runtime.threads (a loaded model keeps the threads it "
+        "was loaded with)"
+    ]
+
+
+def plan_warnings(grid: Grid, plan: TilePlan, card: ModelCard) -> list[str]:
+    told = []
+    if plan.extra_work > _EXTRA_WORK:
+        told.append(
+            f"tiles of {plan.core} samples are small beside windows of {plan.window}: "
+            f"{plan.extra_work:.0%} more windows are evaluated than the image has; raise "
+            "tiling.core or budget.memory, or lower tiling.window or runtime.microbatch"
+        )
+    if card.locality != "local" and plan.planned > 1:
+        sure = "is" if card.locality == "global" else "may be"
+        told.append(
+            f"model {card.name!r} {sure} global: an output sample depends on its whole window, so "
+            "the result can differ from whole-image inference"
+        )
+    if card.locality == "local" and plan.margin < card.margin and plan.planned > 1:
+        told.append(
+            f"the margin {plan.margin} is less than the model's receptive radius {card.margin}: "
+            "the result can differ from whole-image inference; use a larger window and margin"
+        )
+    unit = grid.space.unit
+    if card.spacing and unit:
+        scale = unit * (1000 if grid.space.kind is SpaceKind.PATIENT else 1)
+        found = tuple(s * scale for s in grid.spacing)
+        if any(
+            abs(f / s - 1) > _SPACING_TOLERANCE for f, s in zip(found, card.spacing, strict=True)
+        ):
+            unit_name = "mm" if grid.space.kind is SpaceKind.PATIENT else "m"
+            told.append(
+                f"model {card.name!r} was trained at a spacing of {card.spacing} {unit_name}, the "
+                f"image has {tuple(round(f, 4) for f in found)}: expect worse results, or resample"
+            )
+    return told
