@@ -41,7 +41,7 @@ def execute(
         job = pipeline.plan(fresh=fresh, **values)
         with job, Bar(job.plan.planned, quiet) as bar:
             result = pipeline.execute(job, out, fresh, bar, None if quiet else bar.say)
-        return _told(result, result.ran.lost, quiet, as_json)
+        return _told(result, result.ran.losses(), quiet, as_json)
     shard = pipeline.Shard.parse(part)
     if fresh:
         raise ConfigError(
@@ -50,15 +50,15 @@ def execute(
     job = pipeline.plan(shard=shard, **values)
     with job, Bar(job.plan.planned_of(shard.tiles(job.plan)), quiet) as bar:
         done = pipeline.execute_shard(job, out, shard, bar)
-    return _told(done, done.lost, quiet, as_json)
+    return _told(done, done.losses(), quiet, as_json)
 
 
-def _told(result: Any, lost: dict[int, str], quiet: bool, as_json: bool) -> int:
+def _told(result: Any, losses: tuple[str, ...], quiet: bool, as_json: bool) -> int:
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     elif not quiet:
         typer.echo(result.summary())
-    elif lost:
-        tile, reason = next(iter(lost.items()))
-        typer.echo(f"tiledseg: {len(lost)} tiles failed; tile {tile}: {reason}", err=True)
-    return _FAILED_TILES if lost else 0
+    else:
+        for line in losses:
+            typer.echo(f"tiledseg: {line}", err=True)
+    return _FAILED_TILES if losses else 0

@@ -85,6 +85,13 @@ class ShardResult:
         """Return plain values."""
         return asdict(self)
 
+    def losses(self) -> tuple[str, ...]:
+        """Return a sentence on the tiles that failed, with the first reason, where some did."""
+        if not self.lost:
+            return ()
+        tile, reason = next(iter(self.lost.items()))
+        return (f"shard {self.shard}: {len(self.lost)} tiles failed; tile {tile}: {reason}",)
+
     def summary(self) -> str:
         """Return a line or two for people."""
         return (
