@@ -88,21 +88,28 @@ def write_mosaic(data: Path, out: Path) -> Path:
     return out
 
 
-@pytest.fixture(scope="module", params=["scene", "volume"])
-def subject(
-    request: pytest.FixtureRequest,
-    data: Path,
-    make_model: MakeModel,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Subject:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "scene":
-        image, model = write_mosaic(data, folder / "dubai.tif"), make_model(2)
-    else:
-        image = data / "medical/totalsegmentator/example_ct.nii.gz"
-        model = make_model(3, channels=1)
-    bare = Subject(request.param, image, model, ("", ""))
-    return bare._replace(expected=bare.run(folder, CORES[request.param][0]))
+def begun(kind: str, image: Path, model: Path, folder: Path) -> Subject:
+    """Return a subject with the bytes of a run in one go."""
+    bare = Subject(kind, image, model, ("", ""))
+    return bare._replace(expected=bare.run(folder, CORES[kind][0]))
+
+
+@pytest.fixture(scope="module")
+def scene(data: Path, make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    folder = tmp_path_factory.mktemp("scene")
+    return begun("scene", write_mosaic(data, folder / "dubai.tif"), make_model(2), folder)
+
+
+@pytest.fixture(scope="module")
+def volume(data: Path, make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    image = data / "medical/totalsegmentator/example_ct.nii.gz"
+    return begun("volume", image, make_model(3, channels=1), tmp_path_factory.mktemp("volume"))
+
+
+@pytest.fixture(params=["scene", "volume"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    found: Subject = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +134,10 @@ def test_every_core_in_one_process_in_threads_and_on_workers(
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_any_number_of_workers(subject: Subject, tmp_path: Path, workers: int) -> None:
-    core = MANY[subject.kind]
-    found = subject.run(tmp_path, core, workers=workers, runner="dask")
-    assert found == subject.expected
+def test_any_number_of_workers(scene: Subject, tmp_path: Path, workers: int) -> None:
+    core = MANY[scene.kind]
+    found = scene.run(tmp_path, core, workers=workers, runner="dask")
+    assert found == scene.expected
 
 
 def test_a_tenth_of_the_tiles_kill_their_worker_in_shuffled_order(
@@ -157,15 +164,15 @@ def test_a_tenth_of_the_tiles_kill_their_worker_in_shuffled_order(
 
 
 def test_a_tile_that_always_kills_is_a_hole_until_it_does_not(
-    subject: Subject, cluster: DaskRunner, address: str, tmp_path: Path
+    scene: Subject, cluster: DaskRunner, address: str, tmp_path: Path
 ) -> None:
-    out, scores = subject.outputs(tmp_path)
-    settings = subject.settings(MANY[subject.kind], scores, scheduler=address)
+    out, scores = scene.outputs(tmp_path)
+    settings = scene.settings(MANY[scene.kind], scores, scheduler=address)
 
     def attempt(kills: tuple[int, ...]) -> tuple[Any, int]:
         events: list[object] = []
         with (
-            tiledseg.plan(subject.image, subject.model, out, **settings) as job,
+            tiledseg.plan(scene.image, scene.model, out, **settings) as job,
             Run(job, out, False, events.append) as run,
         ):
             units = run.units()
@@ -177,11 +184,11 @@ def test_a_tile_that_always_kills_is_a_hole_until_it_does_not(
     assert done == holed.ran.tiles - 1
     report = json.loads((tmp_path / "map.report" / "report.json").read_text())
     assert "died" in report["ran"]["tiles_lost"]["5"]
-    assert sha(out) != subject.expected[0]
+    assert sha(out) != scene.expected[0]
     mended, done = attempt(())
     assert done == 1
     assert mended.ran.resumed == mended.ran.tiles - 1
-    assert (sha(out), sha(scores)) == subject.expected
+    assert (sha(out), sha(scores)) == scene.expected
 
 
 def command(subject: Subject, folder: Path, *more: str) -> list[str]:
@@ -196,14 +203,12 @@ def command(subject: Subject, folder: Path, *more: str) -> list[str]:
     ]
 
 
-def test_a_driver_killed_ten_times(subject: Subject, address: str, tmp_path: Path) -> None:
-    if subject.kind == "volume":
-        pytest.skip("the scene shows it; ten starts take a minute")
-    out, scores = subject.outputs(tmp_path)
+def test_a_driver_killed_ten_times(scene: Subject, address: str, tmp_path: Path) -> None:
+    out, scores = scene.outputs(tmp_path)
     receipts = out.with_name("map.tif.work") / "receipts"
     chance, kept = random.Random(2), 0
     for _ in range(10):
-        process = subprocess.Popen(command(subject, tmp_path, "--scheduler", address))
+        process = subprocess.Popen(command(scene, tmp_path, "--scheduler", address))
         goal = kept + chance.randrange(1, 4)
         while process.poll() is None and len(list(receipts.glob("*.json"))) < goal:
             time.sleep(0.01)
@@ -214,35 +219,33 @@ def test_a_driver_killed_ten_times(subject: Subject, address: str, tmp_path: Pat
         kept = len(list(receipts.glob("*.json")))
         assert not out.exists()
     result = tiledseg.segment(
-        subject.image, subject.model, out, **subject.settings(MANY["scene"], scores)
+        scene.image, scene.model, out, **scene.settings(MANY["scene"], scores)
     )
     assert result.ran.resumed >= kept
-    assert (sha(out), sha(scores)) == subject.expected
+    assert (sha(out), sha(scores)) == scene.expected
 
 
-def test_shards_at_once(subject: Subject, tmp_path: Path) -> None:
-    jobs = [subprocess.Popen(command(subject, tmp_path, "--shard", f"{i}/3")) for i in (1, 2, 3)]
+def test_shards_at_once(scene: Subject, tmp_path: Path) -> None:
+    jobs = [subprocess.Popen(command(scene, tmp_path, "--shard", f"{i}/3")) for i in (1, 2, 3)]
     assert [job.wait() for job in jobs] == [0, 0, 0]
-    out, scores = subject.outputs(tmp_path)
+    out, scores = scene.outputs(tmp_path)
     assert not out.exists()
-    subprocess.run(command(subject, tmp_path), check=True)
-    assert (sha(out), sha(scores)) == subject.expected
+    subprocess.run(command(scene, tmp_path), check=True)
+    assert (sha(out), sha(scores)) == scene.expected
 
 
 def test_workers_that_see_another_image_or_model_say_so(
-    subject: Subject, cluster: DaskRunner, address: str, tmp_path: Path
+    scene: Subject, cluster: DaskRunner, address: str, tmp_path: Path
 ) -> None:
-    if subject.kind == "volume":
-        pytest.skip("the same for a scene")
     image, model = tmp_path / "image.tif", tmp_path / "model"
-    image.write_bytes(subject.image.read_bytes())
+    image.write_bytes(scene.image.read_bytes())
     model.mkdir()
-    for file in subject.model.iterdir():
+    for file in scene.model.iterdir():
         (model / file.name).write_bytes(file.read_bytes())
-    out, scores = subject.outputs(tmp_path)
-    settings = subject.settings(MANY["scene"], scores, scheduler=address)
+    out, scores = scene.outputs(tmp_path)
+    settings = scene.settings(MANY["scene"], scores, scheduler=address)
 
-    def attempt() -> None:
+    def attempt(gone: str) -> None:
         with tiledseg.plan(image, model, out, **settings) as job:
             (tmp_path / gone).rename(tmp_path / "elsewhere")
             try:
@@ -251,9 +254,9 @@ def test_workers_that_see_another_image_or_model_say_so(
             finally:
                 (tmp_path / "elsewhere").rename(tmp_path / gone)
 
-    for gone, said in (("image.tif", "image.tif"), ("model", "there is no model at")):
+    for gone, said in (("model", "there is no model at"), ("image.tif", "image.tif")):
         with pytest.raises(ConfigError, match=said) as raised:
-            attempt()
+            attempt(gone)
         assert "worker " in str(raised.value)
 
 
@@ -262,9 +265,9 @@ def test_an_array_does_not_travel(make_model: MakeModel) -> None:
         tiledseg.segment(np.zeros((3, 64, 64), np.uint8), make_model(), runtime={"runner": "dask"})
 
 
-def test_threads_of_unknown_workers_are_asked_for(subject: Subject, tmp_path: Path) -> None:
+def test_threads_of_unknown_workers_are_asked_for(scene: Subject, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--threads"):
-        tiledseg.plan(subject.image, subject.model, runtime={"scheduler": "tcp://127.0.0.1:1"})
+        tiledseg.plan(scene.image, scene.model, runtime={"scheduler": "tcp://127.0.0.1:1"})
 
 
 def test_a_run_whose_settings_contradict_is_refused() -> None:
