@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +33,45 @@ def data() -> Path:
     if not named or not Path(named).is_dir():
         pytest.skip("TILEDSEG_DATA does not name the data folder")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """A bucket (``s3://work``) on an S3 server of the tests' own; child processes reach it too."""
+    for package in ("moto", "flask", "obstore"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    with s3_server("work") as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        patch.setenv("AWS_ALLOW_HTTP", "true")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        yield "s3://work"
+
+
+@contextmanager
+def s3_server(bucket: str) -> Iterator[str]:
+    """Run moto's S3 server in a process of its own, with one bucket; yield its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    silent = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=silent, stderr=silent) as process:
+        try:
+            request = urllib.request.Request(f"{address}/{bucket}", data=b"", method="PUT")
+            for _ in range(600):
+                try:
+                    urllib.request.urlopen(request).close()
+                    break
+                except OSError:
+                    assert process.poll() is None, "the S3 server has ended"
+                    time.sleep(0.1)
+            yield address
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ DOORS = {
     "SimpleITK": "io/_simpleitk/",
     "zarr": "io/_zarr.py",
     "dask": "io/_dask.py",
+    "obstore": "io/_obstore.py",
     "pyogrio": "vector/_features.py",
     "pyproj": "vector/_area.py",
     "skimage": "vector/_surfaces.py",

@@ -21,6 +21,10 @@ QUANTUM = {2: 256, 3: 64}
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 
 
+#: No machine has as many bytes.
+_ADDRESSES = 2**63
+
+
 def parse_bytes(text: str) -> int:
     """Return the bytes that ``"6GB"``, ``"500 MiB"`` or ``"1500000000"`` mean.
 
@@ -35,11 +39,13 @@ def parse_bytes(text: str) -> int:
         number = float(match[1]) if match else -1.0
     except ValueError:
         number = -1.0
-    if match is None or number <= 0:
-        raise ConfigError(f"memory {text!r} is not an amount of bytes; write it like 6GB or 512MiB")
-    unit = _UNITS[match[2]]
-    if match[3]:
+    unit = _UNITS[match[2]] if match else 1
+    if match and match[3]:
         unit = 1024 ** list(_UNITS).index(match[2])
+    if not 0 < number * unit < _ADDRESSES:
+        raise ConfigError(
+            f"memory {text!r:.80} is not an amount of bytes; write it like 6GB or 512MiB"
+        )
     return int(number * unit)
 
 

@@ -14,10 +14,25 @@ from typing import Any, ClassVar, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .document import brief, read_values
 from .errors import ConfigError
 from .tiling import TilingSpec
 
 _STRICT = {"extra": "forbid"}
+
+
+#: No machine here has more cores; the system refuses to start as many threads as it likes.
+_MOST_THREADS = 4096
+
+
+def check_threads(count: int | None, name: str) -> None:
+    """Refuse a number of threads that cannot be.
+
+    Raises:
+        ConfigError: It is not 1 to 4096; None means that nothing was asked for.
+    """
+    if count is not None and not 1 <= count <= _MOST_THREADS:
+        raise ConfigError(f"{name} must be 1 to {_MOST_THREADS}, found {count}; lower or raise it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +70,11 @@ class RuntimeSpec:
             that is loaded. ``auto`` lets the same measurement decide.
         threads: Threads of one model call; None shares the cores among the workers.
         microbatch: Windows per model call; None takes what suits the runtime.
-        workers: Tiles computed at the same time, each in a thread.
+        workers: Tiles computed at the same time: threads, or processes of Dask.
+        runner: ``threads`` of this process, or processes of ``dask``.
+        scheduler: Address of a Dask scheduler that runs somewhere, like ``tcp://10.0.0.1:8786``.
+        cluster: YAML file of a batch system whose jobs are the workers: ``kind`` (slurm, pbs, lsf
+            ...), ``jobs``, and what dask-jobqueue takes (cores, processes, memory, walltime ...).
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -66,12 +85,29 @@ class RuntimeSpec:
     threads: int | None = None
     microbatch: int | None = None
     workers: int = 1
+    runner: Literal["threads", "dask"] | None = None
+    scheduler: str | None = None
+    cluster: str | None = None
+
+    @property
+    def distributed(self) -> bool:
+        """Whether tiles are computed in other processes."""
+        return self.runner == "dask" or self.scheduler is not None or self.cluster is not None
 
     def __post_init__(self) -> None:
-        for name in ("threads", "microbatch", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"runtime.{name} must be at least 1, got {value}")
+        places = [name for name in ("scheduler", "cluster") if getattr(self, name) is not None]
+        if len(places) == 2 or (places and self.runner == "threads"):
+            raise ConfigError(
+                "runtime.runner threads, runtime.scheduler and runtime.cluster exclude each other: "
+                "give one of them"
+            )
+        check_threads(self.threads, "runtime.threads")
+        check_threads(self.workers, "runtime.workers")
+        if self.microbatch is not None and not 1 <= self.microbatch < 2**31:
+            raise ConfigError(
+                f"runtime.microbatch must be at least 1, and below {2**31}, found "
+                f"{brief(self.microbatch)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +154,9 @@ class OutputSpec:
         surfaces: Folder for surfaces per class, or None.
         surface_format: ``stl`` or ``ply``.
         report: Whether to write the report folder beside the class map.
+        work: Where unfinished work lies: a folder, or ``s3://bucket/prefix``; in it, every output
+            has a folder of its name. Beside the output where nothing is said.
+        log: File to append a line of JSON to for every tile that ends, or None.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -129,6 +168,8 @@ class OutputSpec:
     surfaces: str | None = None
     surface_format: Literal["stl", "ply"] = "stl"
     report: bool = True
+    work: str | None = None
+    log: str | None = None
 
 
 class RunConfig(BaseModel):
@@ -180,11 +221,10 @@ class RunConfig(BaseModel):
             ConfigError: The file cannot be read, or a key is wrong.
         """
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
             raise ConfigError(f"config {path} cannot be read: {error}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"config {path} is not YAML: {_one_line(error)}") from None
+        values = read_values(text, f"config {path}")
         if not isinstance(values, dict):
             raise ConfigError(f"config {path} must be a mapping of settings")
         for change in changes:
@@ -216,10 +256,7 @@ def apply_change(values: dict[str, Any], change: str) -> None:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise ConfigError(f"--set {change!r}: {section!r} is not a section")
-    try:
-        values[name] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {change!r}: the value is not YAML: {_one_line(error)}") from None
+    values[name] = read_values(text, f"--set {change!r:.80}")
 
 
 def _sentences(error: ValidationError) -> list[str]:
@@ -228,11 +265,9 @@ def _sentences(error: ValidationError) -> list[str]:
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             sentences.append(f"config {path}: there is no such setting")
+        elif problem["type"] == "value_error":  # a stage's own sentence, which names the setting
+            sentences.append(f"config {problem['ctx']['error']}")
         else:
-            found = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
+            found = "" if problem["type"] == "missing" else f", found {brief(problem['input'])}"
             sentences.append(f"config {path}: {problem['msg'].lower()}{found}")
     return sentences
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())

@@ -214,13 +214,24 @@ class TilePlan(Sequence[Tile]):
     # ----------------------------------------------------------------- figures
 
     @cached_property
-    def planned(self) -> int:
-        """Windows all tiles evaluate together when none is skipped."""
-        total = 1
+    def _per_core(self) -> tuple[NDArray[np.int64], ...]:
+        """Per axis, the windows of every core."""
+        counts = []
         for axis, (n, c) in enumerate(zip(self.grid.shape, self.core, strict=True)):
             cores = (self.grid.box.along(axis, a, min(a + c, n)) for a in range(0, n, c))
-            total *= sum(len(self.windows(core)[axis]) for core in cores)
-        return total
+            counts.append(np.array([len(self.windows(core)[axis]) for core in cores]))
+        return tuple(counts)
+
+    @property
+    def planned(self) -> int:
+        """Windows all tiles evaluate together when none is skipped."""
+        return prod(int(axis.sum()) for axis in self._per_core)
+
+    def planned_of(self, tiles: Sequence[int]) -> int:
+        """Return the windows of some tiles, by number."""
+        places = np.unravel_index(np.array(tiles, dtype=np.int64), self.counts)
+        each = [axis[place] for axis, place in zip(self._per_core, places, strict=True)]
+        return int(np.prod(each, axis=0).sum())
 
     @property
     def extra_work(self) -> float:

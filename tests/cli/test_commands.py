@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,14 @@ import tiledseg
 from tiledseg.cli import run
 
 MakeModel = Callable[..., Path]
+#: The command line with signals as in a terminal, whatever runs the tests.
+PLAIN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+from tiledseg.cli import main
+main()
+"""
 
 
 @pytest.fixture
@@ -115,6 +125,12 @@ def test_failed_tiles_are_status_3_and_the_next_run_mends_them(
     captured = capsys.readouterr()
     assert "cosmic ray" in captured.err
     assert "1 of 3 tiles failed" in captured.out
+    calls[0] = 0
+    assert run([*arguments, "--fresh", "-q"]) == 3
+    captured = capsys.readouterr()
+    assert not captured.out
+    assert captured.err.startswith("tiledseg: 1 of 3 tiles failed and are nodata; tile ")
+    assert "cosmic ray" in captured.err
     with tiledseg.open_source(out) as source:
         assert (source.read(source.grid.box) == 255).sum() == 70 * 140
     monkeypatch.undo()
@@ -130,3 +146,31 @@ def test_help_names_every_command() -> None:
     ).stdout
     for command in ("segment", "run", "plan", "info", "vectorize", "config", "demo"):
         assert command in told
+
+
+@pytest.mark.parametrize(("number", "word"), [(2, "interrupted"), (15, "terminated")])
+def test_a_signal_ends_a_run_in_order(
+    tmp_path: Path, make_model: MakeModel, number: int, word: str
+) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (700, 700, 3), np.uint8)
+    Image.fromarray(values).save(tmp_path / "scene.png")
+    dense = ["--stride", "8,8", "--set", "tiling.core=[64,64]", "--runtime", "torch"]
+    command = [sys.executable, "-c", PLAIN, "segment", "scene.png", "-m", str(make_model())]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with subprocess.Popen(
+        [*command, "-o", "map.tif", *dense],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not list(tmp_path.glob("map.tif.work/receipts/*.json")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        told = process.communicate()[1].splitlines()
+    assert told[-1] == f"tiledseg: {word}; run the same command again to go on"
+    assert process.returncode == 128 + number
+    assert not list(scratch.iterdir())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif.work", "scene.png", "scratch"]

@@ -84,7 +84,8 @@ def compute(
     """Return class map and scores of a plan whose tiles come in some order."""
     card = model.card
     ids, nodata = card.schema.ids, card.schema.nodata
-    store = WorkStore.create(folder, plan, {}, (card.schema.dtype, nodata), (EXACT, card.outputs))
+    labels, scores = (card.schema.dtype, nodata), (EXACT, card.outputs)
+    store = WorkStore.create(folder, plan, {}, {}, labels, scores)
     decision = Decision(ids, nodata, 0, EXACT)
     task = TileTask(
         plan, source, card.normalization, model, decision, store, np.ones(plan.grid.shape[0])

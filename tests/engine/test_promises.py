@@ -60,7 +60,7 @@ def compute(
 ) -> tuple[np.ndarray, list[Any]]:
     """Run a plan and return the class map and the events."""
     schema = model.card.schema
-    store = WorkStore.create(folder, plan, {}, (schema.dtype, schema.nodata), None)
+    store = WorkStore.create(folder, plan, {}, {}, (schema.dtype, schema.nodata), None)
     task = TileTask(
         plan,
         source,

@@ -86,6 +86,38 @@ def test_a_sample_is_invalid_where_every_channel_is_nodata(nodata):
     assert source.valid(source.grid.box).tolist() == [[True, True, False]]
 
 
+@pytest.mark.parametrize("kind", [np.ma.masked_array, da.ma.masked_array])
+def test_a_masked_sample_is_invalid_where_every_channel_is(kind):
+    values = np.arange(6, dtype="u1").reshape(2, 1, 3)
+    mask = np.array([[[False, True, True]], [[False, False, True]]])
+    given = values if kind is np.ma.masked_array else da.from_array(values)
+    source, whole = open_source(kind(given, mask)), open_source(kind(given, mask & False))
+    assert source.valid(source.grid.box).tolist() == [[True, True, False]]
+    assert_array_equal(source.read(source.grid.box), values)
+    assert type(source.read(source.grid.box)) is np.ndarray
+    assert whole.valid(whole.grid.box).all()
+    assert source.fingerprint() != whole.fingerprint()
+
+
+def test_masked_and_nodata_are_invalid_both():
+    array = np.ma.masked_array(np.array([[1, 2, 3]], "u1"), [[True, False, False]])
+    source = MemorySource(array[None], nodata=2.0)
+    assert source.valid(source.grid.box).tolist() == [[False, False, True]]
+    assert array.mask.tolist() == [[True, False, False]]
+
+
+def test_arrays_that_are_no_images_are_told():
+    torch = pytest.importorskip("torch")
+    for tensor in (torch.zeros(4, 5, requires_grad=True), torch.zeros(4, 5, dtype=torch.bfloat16)):
+        with pytest.raises(ConfigError, match="Tensor cannot be read as a numpy array"):
+            open_source(tensor)
+    with pytest.raises(ConfigError, match=r"Dataset is not one image: .* variables \(red\)"):
+        open_source(xr.Dataset({"red": scene()[0]}))
+    for wrong in ("none", [1, 2], 10**400):
+        with pytest.raises(ConfigError, match=r"declares nodata .* which is not a number"):
+            open_source(scene().assign_attrs(_FillValue=wrong))
+
+
 def test_nodata_that_the_dtype_cannot_hold_hides_nothing():
     source = MemorySource(np.zeros((1, 2, 2), "uint8"), nodata=-9999.0)
     assert source.valid(source.grid.box).all()

@@ -53,6 +53,16 @@ def stored(path: Path, spec: SinkSpec, values: np.ndarray, layout: str) -> list[
         sink.abort()
 
 
+def test_a_style_of_somebody_else_is_not_replaced(tmp_path):
+    spec, path = map_spec(utm(60, 50)), tmp_path / "map.tif"
+    stored(path, spec, labels(spec), "cog")
+    stored(path, spec, labels(spec), "cog")
+    doctype = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>"
+    (tmp_path / "map.qml").write_text(f"{doctype}\n<qgis version='3.34.1-Prizren'>")
+    with pytest.raises(OutputFailed, match=r"map\.qml would be replaced, and was not written by"):
+        RasterSink(path, spec, "cog")
+
+
 def labels(spec: SinkSpec, seed: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     values = rng.choice(spec.schema.ids, (1, *spec.grid.shape)).astype(spec.dtype)

@@ -61,6 +61,17 @@ def numbered(spec: SinkSpec) -> np.ndarray:
     return (np.arange(count) % 251).reshape(len(spec.bands), *spec.grid.shape).astype(spec.dtype)
 
 
+@pytest.mark.parametrize("name", ["labels.json", "labels.ctbl"])
+def test_a_sidecar_of_somebody_else_is_not_replaced(tmp_path, name):
+    spec, path = class_map(GRIDS["one slice"]), tmp_path / "labels.nii.gz"
+    written(path, spec, numbered(spec))
+    VolumeSink(path, spec)
+    (tmp_path / name).write_text('{"RepetitionTime": 2.0}')
+    with pytest.raises(OutputFailed, match=rf"{name} would be replaced, and was not written by"):
+        VolumeSink(path, spec)
+    VolumeSink(path, SinkSpec(spec.grid, np.dtype("f4"), ("score",), None))
+
+
 @SUFFIXES
 @pytest.mark.parametrize("name", GRIDS)
 def test_geometry_and_samples_come_back(tmp_path, suffix, name):

@@ -237,6 +237,20 @@ def test_a_foreign_array_names_no_classes(tmp_path):
     assert read_schema(tmp_path / "a.zarr") is None
 
 
+def test_only_an_array_of_our_own_is_replaced(tmp_path):
+    spec = SinkSpec(HEAD, SCHEMA.dtype, ("class",), SCHEMA.nodata, SCHEMA)
+    (tmp_path / "out.zarr").mkdir()
+    path = stored(create_sink(tmp_path / "out.zarr", spec), np.zeros((1, 8, 9, 10), "u1"))
+    stored(create_sink(path, spec), np.ones((1, 8, 9, 10), "u1"))
+    zarr.create_array(str(tmp_path / "theirs.zarr"), data=np.eye(3))
+    (tmp_path / "folder.zarr").mkdir()
+    (tmp_path / "folder.zarr" / "thesis.txt").touch()
+    (tmp_path / "file.zarr").touch()
+    for name in ("theirs.zarr", "folder.zarr", "file.zarr"):
+        with pytest.raises(OutputFailed, match=rf"{name} would be replaced, and is no array that"):
+            create_sink(tmp_path / name, spec)
+
+
 def test_a_grid_of_another_shape_is_damage(tmp_path):
     array = zarr.create_array(str(tmp_path / "a.zarr"), data=np.eye(3))
     array.attrs["tiledseg_grid"] = UTM.to_dict()
@@ -260,7 +274,7 @@ def test_an_array_is_created_once_and_opened_again(tmp_path):
     assert (array[32:] == 65535).all()
     with pytest.raises(ValueError, match="read"):
         array[0, 0] = 1
-    with pytest.raises(ValueError, match="exists"):
+    with pytest.raises(FileExistsError, match="exists"):
         create(tmp_path / "w.zarr")
     open_array(tmp_path / "w.zarr", writable=True)[0, 0] = 1
     assert open_array(tmp_path / "w.zarr", writable=False)[0, 0] == 1

@@ -41,20 +41,33 @@ def values() -> dict[str, Any]:
 def make_onnx(tmp_path: Path, values: dict[str, Any]) -> Callable[..., Path]:
     """Return a function that writes a 3x3 convolution as ONNX, with a card, and returns the file.
 
-    ``shape`` is the input's as stated in the file; ``changes`` are of the card.
+    ``shape`` is the input's as stated in the file, ``kinds`` are ONNX's names of what it takes and
+    gives, ``more`` names inputs that nothing uses; ``changes`` are of the card.
     """
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from onnx import TensorProto, helper, numpy_helper
 
-    def make(shape: tuple[Any, ...] = ("N", 2, "H", "W"), **changes: Any) -> Path:
+    def make(
+        shape: tuple[Any, ...] = ("N", 2, "H", "W"),
+        kinds: tuple[str, str] = ("FLOAT", "FLOAT"),
+        more: tuple[str, ...] = (),
+        **changes: Any,
+    ) -> Path:
+        given, made = (getattr(TensorProto, kind) for kind in kinds)
         kernel = np.random.default_rng(3).normal(size=(3, 2, 3, 3)).astype(np.float32)
-        conv = helper.make_node("Conv", ["image", "kernel"], ["logits"], pads=[1, 1, 1, 1])
         graph = helper.make_graph(
-            [conv],
+            [
+                helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT),
+                helper.make_node("Conv", ["x", "kernel"], ["y"], pads=[1, 1, 1, 1]),
+                helper.make_node("Cast", ["y"], ["logits"], to=made),
+            ],
             "small",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (shape[0], 3, *shape[2:]))],
+            [
+                helper.make_tensor_value_info("image", given, shape),
+                *(helper.make_tensor_value_info(name, TensorProto.FLOAT, (1,)) for name in more),
+            ],
+            [helper.make_tensor_value_info("logits", made, (shape[0], 3, *shape[2:]))],
             [numpy_helper.from_array(kernel, "kernel")],
         )
         opset = [helper.make_opsetid("", 18)]

@@ -16,6 +16,11 @@ from tiledseg.models import card_from_dict, card_to_dict, read_card
 from tiledseg.models._card import weights_path
 from tiledseg.normalize import Linear, Normalization, Sigmoid
 
+#: Nine letters that stand for a billion values.
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]\n"
+    for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
 CARDS = sorted((Path(__file__).parents[2] / "configs/models").glob("*.yaml"))
 
 
@@ -111,6 +116,24 @@ WRONG = {
         {"normalization": [{"kind": "linear", "scale": ["1e-4"]}]},
         "normalization.linear.scale: expected 1 or 2 numbers, found ['1e-4']",
     ),
+    "step beyond float32": (
+        {"normalization": [{"kind": "linear", "scale": [1e308]}]},
+        "normalization.linear.scale: expected 1 or 2 numbers, found [1e+308]",
+    ),
+    "percentile": (
+        {"normalization": [{"kind": "scene_range", "low": 200, "high": 300}]},
+        "normalization.scene_range: expected percentiles of 0 to 100, found low 200 and high 300",
+    ),
+    "percentiles": (
+        {"normalization": [{"kind": "scene_range", "low": 90, "high": 10}]},
+        "normalization.scene_range: expected low below high, found low 90 and high 10",
+    ),
+    "clip": (
+        {"normalization": [{"kind": "clip", "low": [0], "high": [1, 0]}]},
+        "normalization.clip: expected low below high, found low (0,) and high (1, 0)",
+    ),
+    "huge window": ({"window": [10**4000, 4]}, "window.0: input should be less than or equal to"),
+    "huge margin": ({"margin": 10**30}, "margin: input should be less than or equal to"),
     "step infinite": (
         {"normalization": [{"kind": "clip", "high": [float("inf")]}]},
         "normalization.clip.high: expected 1 or 2 numbers, found [inf]",
@@ -142,7 +165,18 @@ def test_a_card_is_keys_and_values(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"name: [unclosed", b"\xff\xfe\x00name", b"!!python/object:a.B {}"]
+    "content",
+    [
+        b"name: [unclosed",
+        b"\xff\xfe\x00name",
+        b"!!python/object:a.B {}",
+        b"licence: 2024-99-99",
+        b"name: !!bool perhaps",
+        b"name: " + b"[" * 3000,
+        b"name: &a [*a]",
+        BOMB.encode(),
+    ],
+    ids=["open", "no text", "object", "date", "no truth", "deep", "holds itself", "bomb"],
 )
 def test_what_is_no_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.yaml").write_bytes(content)

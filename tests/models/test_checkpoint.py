@@ -224,7 +224,7 @@ def test_what_is_not_there(card: ModelCard, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no card inside"):
         load_model(tmp_path / "b.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "b.safetensors", {"tiledseg_card": "{"})
-    with pytest.raises(ConfigError, match=r"the card inside .* is not JSON"):
+    with pytest.raises(ConfigError, match=r"the card inside .* cannot be read"):
         load_model(tmp_path / "b.safetensors")
 
 

@@ -146,6 +146,28 @@ def test_a_cache_that_cannot_be_written_is_told(
         model(X)
 
 
+def test_compiling_needs_a_cache_too(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("TILEDSEG_CACHE", str(tmp_path / "file"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    with pytest.raises(OutputFailed, match=r"file/inductor cannot be written .* TILEDSEG_CACHE .*"):
+        load_model(make_model(), runtime=Runtime("compiled"))
+
+
+@both
+def test_a_folder_in_the_place_of_a_graph_is_told(
+    fresh: Path, make_model: MakeModel, way: Runtime
+) -> None:
+    load_model(make_model(), runtime=way)(X)
+    (file,) = kept(fresh)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(OutputFailed, match=rf"{file.name} cannot be written \(Is a directory\)"):
+        load_model(make_model(), runtime=way)(X)
+
+
 def test_the_reference_needs_no_cache(
     tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

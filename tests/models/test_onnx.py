@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tiledseg.errors import ConfigError, DamagedInput
-from tiledseg.models import load_model
+from tiledseg.models import Runtime, RuntimeName, load_model
 
 MakeOnnx = Callable[..., Path]
 
@@ -71,22 +72,45 @@ def test_a_file_exported_for_one_window_runs_window_by_window(make_onnx: MakeOnn
     torch.testing.assert_close(model(x), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("shape", "changes"),
-    [
-        (("N", 2, "H", "W"), {"channels": ["a", "b", "c"], "normalization": []}),
-        (("N", 2, "H", "W"), {"dims": 3, "window": [8, 8, 8], "spacing": None}),
-        (("N", 2, 64, 48), {}),
-        (("N", 2, 64, 64), {"any_size": False}),
-        ((4, 2, "H", "W"), {}),
-    ],
-    ids=["channels", "axes", "one size only", "another size", "four at a time"],
-)
+UNFIT = {
+    "channels": ({"channels": ["a", "b", "c"], "normalization": []}, "takes"),
+    "axes": ({"dims": 3, "window": [8, 8, 8], "spacing": None}, "takes"),
+    "one size only": ({"shape": ("N", 2, 64, 48)}, "takes"),
+    "another size": ({"shape": ("N", 2, 64, 64), "any_size": False}, "takes"),
+    "four at a time": ({"shape": (4, 2, "H", "W")}, "takes"),
+    "bytes": ({"kinds": ("UINT8", "FLOAT")}, "takes"),
+    "two inputs": ({"more": ("prompt",)}, "takes"),
+    "labels": ({"kinds": ("FLOAT", "INT64")}, "gives"),
+    "doubles": ({"kinds": ("FLOAT", "DOUBLE")}, "gives"),
+    "texts": ({"kinds": ("FLOAT", "STRING")}, "gives"),
+}
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(("changes", "word"), UNFIT.values(), ids=UNFIT)
 def test_a_card_that_does_not_fit_is_told(
-    make_onnx: MakeOnnx, shape: tuple[int | str, ...], changes: dict[str, object]
+    make_onnx: MakeOnnx, library: RuntimeName, changes: dict[str, Any], word: str
 ) -> None:
-    with pytest.raises(ConfigError, match=r"a\.onnx takes .* the card says one float input"):
-        load_model(make_onnx(shape, **changes))
+    pytest.importorskip(library)
+    file = make_onnx(**changes)
+    shape = {3: (1, 2, 8, 8, 8)}.get(changes.get("dims", 2), (1, 2, 64, 48))
+    told = rf"a\.onnx {word} .* (the card says one float image|expected float scores)"
+    with pytest.raises(ConfigError, match=told):
+        load_model(file, runtime=Runtime(library))(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", "openvino"])
+def test_a_graph_that_takes_nothing(make_onnx: MakeOnnx, library: RuntimeName) -> None:
+    pytest.importorskip(library)
+    import onnx
+
+    file = make_onnx()
+    graph = onnx.load(file)
+    del graph.graph.input[:], graph.graph.node[:]
+    graph.graph.output[0].name = "kernel"
+    onnx.save(graph, file)
+    with pytest.raises(ConfigError, match=r"a\.onnx takes nothing, the card says"):
+        load_model(file, runtime=Runtime(library))(torch.zeros(1, 2, 64, 48))
 
 
 def test_damaged_files(make_onnx: MakeOnnx) -> None:

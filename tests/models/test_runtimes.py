@@ -142,6 +142,19 @@ def test_threads_at_once_get_the_same_bits(subject: Subject) -> None:
     assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize("subject", [w for w in _ways() if "compiled" in str(w)], indirect=True)
+def test_torch_compiles_on_in_every_thread(subject: Subject) -> None:
+    """Past its limit of 8 shapes torch would go on uncompiled, which gives other bits."""
+
+    def limits() -> tuple[int, int]:
+        subject(images(1, subject.shapes[0]))
+        config = torch._dynamo.config
+        return config.recompile_limit, config.accumulated_recompile_limit
+
+    with ThreadPoolExecutor(1) as pool:
+        assert min(pool.submit(limits).result()) >= 4096
+
+
 def test_a_result_outlives_the_calls_of_other_threads(subject: Subject) -> None:
     """Only the same thread's next call may overwrite it."""
     mine = subject.model(images(2, subject.shapes[0]))

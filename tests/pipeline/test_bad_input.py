@@ -145,7 +145,19 @@ def test_wrong_number_of_bands(
         (["--polygons", "p.xyz"], ".gpkg"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--nonsense"], "--nonsense"),
+        (["--memory", "9" * 310], "6GB"),
+        (["--threads", "0"], "runtime.threads must be 1 to 4096, found 0"),
+        (["--threads", "3000000000"], "runtime.threads must be 1 to 4096"),
+        (["--workers", "3000000000"], "runtime.workers must be 1 to 4096"),
+        (["--set", "fresh=true"], "config fresh: there is no such setting"),
+        (["--set", "model=null"], "config model"),
+        (["--set", "tiling=" + "[" * 3000], "nested too deep"),
+        (["--set", "out=2024-99-99"], "cannot be read: month must be in 1..12"),
+        (["--roi", "POLYGON " + "1 2" * 100], "found no such file"),
+        (["--series", "5"], "no folder of DICOM"),
+        (["--model", "m" * 300], "there is no model at"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_bad_use(
     scene: Path,
@@ -180,6 +192,66 @@ def test_bad_output(
     )
     assert status == 2
     assert word in line
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
+def test_a_wrong_multiple_is_told_at_the_first_call(
+    scene: Path,
+    tmp_path: Path,
+    make_model: MakeModel,
+    capsys: pytest.CaptureFixture[str],
+    runtime: str,
+) -> None:
+    pytest.importorskip(runtime)
+    deep = {"name": "unet", "channels": [4, 6, 8], "strides": [2, 2], "norm": "batch"}
+    arguments = ["-o", tmp_path / "o.tif", "--window", "33,33", "--runtime", runtime]
+    model = make_model(multiple=1, architecture=deep)
+    status, line = _refusal(capsys, "segment", scene, "-m", model, *arguments)
+    assert status == 2
+    assert "model 'small' cannot" in line
+    assert "(33, 33)" in line or "use --runtime torch" in line
+    assert not (tmp_path / "o.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("image: [" + "[" * 3000, "nested too deep"),
+        ("image: 2024-99-99", "month must be in 1..12"),
+        ("image: &a [*a]", "stands for more than"),
+        (f"image: a\nmodel: {{a: {'b' * 5000}}}", "config model"),
+    ],
+    ids=["deep", "date", "holds itself", "long"],
+)
+def test_a_bad_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, word: str
+) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    status, line = _refusal(capsys, "run", tmp_path / "c.yaml")
+    assert status == 2
+    assert word in line
+    assert len(line) < 1000
+
+
+@pytest.mark.parametrize("suffix", [".tif", "", ".nii.gz", ".zarr"])
+def test_a_name_longer_than_a_file_may_have(
+    tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    name, out = "i" * 300 + suffix, tmp_path / "o.tif"
+    assert _refusal(capsys, "segment", name, "-m", make_model(), "-o", out)[0] == 2
+    assert _refusal(capsys, "info", name)[0] == 2
+
+
+def test_values_of_python_that_make_no_sense(make_model: MakeModel) -> None:
+    image = np.zeros((3, 70, 80), np.uint8)
+    with pytest.raises(tiledseg.ConfigError, match=r"model \['NoneType'\]: give one model"):
+        tiledseg.segment(image, None)  # type: ignore[arg-type]
+    with pytest.raises(tiledseg.ConfigError, match=r"there is no file a\0b\.tif"):
+        tiledseg.segment("a\0b.tif", make_model())
+    with pytest.raises(tiledseg.ConfigError, match="threads must be 1 to 4096, found 0"):
+        tiledseg.load_model(make_model(), threads=0)
+    with pytest.raises(tiledseg.ConfigError, match="series '5': ndarray is no folder of DICOM"):
+        tiledseg.segment(image, make_model(), input={"series": "5"})
 
 
 def test_no_such_image_or_model(

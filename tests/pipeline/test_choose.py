@@ -32,7 +32,7 @@ from tiledseg.pipeline import _choose as choosing
 from tiledseg.pipeline import _job as deciding
 from tiledseg.pipeline import _probe as probing
 from tiledseg.pipeline._job import require_same
-from tiledseg.pipeline._run import work_folder
+from tiledseg.pipeline._names import work_folder
 
 MakeModel = Callable[..., Path]
 REFERENCE = Runtime("torch")
@@ -410,7 +410,7 @@ def test_another_version_of_a_library_does_not_finish_the_work(
 ) -> None:
     out = tmp_path / "map.tif"
     with tiledseg.plan(scene, make_model(), out) as job:
-        WorkStore.create(work_folder(out), job.plan, job.identity, (np.dtype("u1"), 255), None)
+        WorkStore.create(work_folder(out), job.plan, job.identity, {}, (np.dtype("u1"), 255), None)
     with tiledseg.plan(scene, make_model(), out) as job:
         require_same(job, work_folder(out))
     monkeypatch.setattr(deciding, "versions_behind", lambda runtime: {"torch": "0.1"})

@@ -124,13 +124,42 @@ def test_polygons_that_make_no_sense(tmp_path: Path):
     away = geojson(tmp_path / "away.geojson", shapely.box(14, 40, 14.1, 40.1))
     with pytest.raises(ConfigError, match=r"away\.geojson lies outside the image \(image bounds"):
         open_roi(away, scene())
-    nowhere = geojson(tmp_path / "nowhere.geojson", shapely.box(-400, -100, 400, 100))
+    nowhere = geojson(tmp_path / "nowhere.geojson", shapely.box(-400, -100, -200, 100))
     told = "in EPSG:4326 cannot be brought into the image's CRS WGS 84 / UTM zone 33N: .*latitude"
     with pytest.raises(ConfigError, match=told):
         open_roi(nowhere, scene())
     (tmp_path / "bad.gpkg").write_bytes(b"no database" * 99)
     with pytest.raises(DamagedInput, match=r"bad\.gpkg cannot be read as polygons"):
         open_roi(str(tmp_path / "bad.gpkg"), scene())
+
+
+@pytest.mark.parametrize("crs", [None, "urn:ogc:def:crs:EPSG::32633"])
+@pytest.mark.parametrize("reach", [(180, 90), (1000, 1000), (1e9, 1e9), (1e300, 1e300)])
+def test_a_polygon_far_larger_than_the_image(tmp_path: Path, crs: str | None, reach, recwarn):
+    """The whole world, whatever numbers stand for it, is the whole image."""
+    (x, y), source = reach, scene()
+    if crs is not None and x < 1e9:
+        x, y = 1e7, 1e8
+    path = geojson(tmp_path / "a.geojson", shapely.box(-x, -y, x, y), crs)
+    assert open_roi(path, source).mask(source.grid.box).all()
+    half = geojson(tmp_path / "b.geojson", shapely.box(-x, -y, 500400 if crs else 15.005, y), crs)
+    mask = open_roi(half, source).mask(source.grid.box)
+    edge = 40 if crs else 37
+    assert mask[:, : edge - 1].all()
+    assert not mask[:, edge + 1 :].any()
+    assert not recwarn.list
+
+
+def test_a_vertex_that_is_no_number(tmp_path: Path):
+    import pyogrio
+
+    with np.errstate(invalid="ignore"):
+        shape = shapely.Polygon([(500100, 5399700), (float("nan"), 5399900), (500300, 5399700)])
+    data = shapely.to_wkb(np.array([shape], dtype=object))
+    path = str(tmp_path / "a.gpkg")
+    pyogrio.raw.write(path, data, [np.arange(1)], ["id"], geometry_type="Polygon", crs="EPSG:32633")
+    with pytest.raises(ConfigError, match=r"of .*a\.gpkg has vertices that are no finite numbers"):
+        open_roi(path, scene())
 
 
 @pytest.mark.parametrize("name", ["none.gpkg", "none.tif", "none.nii.gz", "none"])

@@ -11,13 +11,16 @@ import yaml
 
 from ..config import RunConfig
 from ..errors import ConfigError
+from ._execute import execute
 from ._options import (
     Channels,
+    Cluster,
     Device,
     DeviceMemory,
     Fresh,
     Image,
     Json,
+    Log,
     Margin,
     Memory,
     ModelPath,
@@ -28,15 +31,21 @@ from ._options import (
     Precision,
     Quiet,
     Roi,
+    Runner,
     Runtime,
+    Scheduler,
     Scores,
     Series,
     Set,
+    ShardPart,
     SkipBelow,
     Surfaces,
     Threads,
     Tta,
+    Work,
     Workers,
+    changed,
+    given,
     values_of,
 )
 
@@ -48,8 +57,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-_FAILED_TILES = 3
 
 
 @app.command()
@@ -64,6 +71,9 @@ def segment(
     margin: Margin = None,
     memory: Memory = None,
     workers: Workers = None,
+    runner: Runner = None,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
     threads: Threads = None,
     device: Device = None,
     device_memory: DeviceMemory = None,
@@ -75,6 +85,9 @@ def segment(
     scores: Scores = None,
     polygons: Polygons = None,
     surfaces: Surfaces = None,
+    work: Work = None,
+    log: Log = None,
+    shard: ShardPart = None,
     changes: Set = None,
     fresh: Fresh = False,
     quiet: Quiet = False,
@@ -89,6 +102,9 @@ def segment(
         margin=margin,
         memory=memory,
         workers=workers,
+        runner=runner,
+        scheduler=scheduler,
+        cluster=cluster,
         threads=threads,
         device=device,
         device_memory=device_memory,
@@ -100,24 +116,29 @@ def segment(
         scores=scores,
         polygons=polygons,
         surfaces=surfaces,
+        work=work,
+        log=log,
     )
     values = values_of(image, model, options, changes)
-    return _execute({**values, "out": out}, fresh, quiet, as_json)
+    return execute({**values, "out": out}, fresh, shard, quiet, as_json)
 
 
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="YAML file; see `tiledseg config --schema`.")],
+    work: Work = None,
+    log: Log = None,
+    shard: ShardPart = None,
     changes: Set = None,
     fresh: Fresh = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> int:
     """Run a config file."""
-    parsed = RunConfig.read(config, tuple(changes or ()))
+    parsed = RunConfig.read(config, changed(changes, Options(work=work, log=log)))
     if parsed.out is None:
         raise ConfigError(f"config {config} names no output: add out, or --set out=landcover.tif")
-    return _execute(_given(parsed), fresh, quiet, as_json)
+    return execute(given(parsed), fresh, shard, quiet, as_json)
 
 
 @app.command()
@@ -135,6 +156,9 @@ def plan(
     margin: Margin = None,
     memory: Memory = None,
     workers: Workers = None,
+    runner: Runner = None,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
     threads: Threads = None,
     device: Device = None,
     device_memory: DeviceMemory = None,
@@ -143,6 +167,10 @@ def plan(
     roi: Roi = None,
     skip_below: SkipBelow = None,
     tta: Tta = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="Class map; its unfinished work is continued.")
+    ] = None,
+    work: Work = None,
     changes: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -150,7 +178,7 @@ def plan(
     from .. import pipeline
 
     if not model:
-        values = _given(RunConfig.read(image[0], tuple(changes or ())))
+        values = given(RunConfig.read(image[0], changed(changes, Options(work=work))))
     else:
         options = Options(
             channels=channels,
@@ -160,6 +188,9 @@ def plan(
             margin=margin,
             memory=memory,
             workers=workers,
+            runner=runner,
+            scheduler=scheduler,
+            cluster=cluster,
             threads=threads,
             device=device,
             device_memory=device_memory,
@@ -168,8 +199,9 @@ def plan(
             roi=roi,
             skip_below=skip_below,
             tta=tta,
+            work=work,
         )
-        values = values_of(image, model, options, changes)
+        values = {**values_of(image, model, options, changes), "out": out}
     job = pipeline.plan(**values)
     with job:
         _print({**job.describe(), "warnings": list(job.warnings)}, as_json)
@@ -185,6 +217,19 @@ def info(
     from .. import pipeline
 
     _print(pipeline.describe(path, series=series), as_json)
+
+
+@app.command()
+def status(
+    where: Annotated[str, typer.Argument(help="Output of a run, or its work store.")],
+    work: Work = None,
+    as_json: Json = False,
+) -> None:
+    """Tell from another shell how a run is getting on."""
+    from .. import pipeline
+
+    found = pipeline.status(where, work)
+    typer.echo(json.dumps(found.to_dict()) if as_json else found.summary())
 
 
 @app.command()
@@ -263,28 +308,6 @@ def demo(
 
 
 # --------------------------------------------------------------------- between shell and Python
-
-
-def _given(parsed: RunConfig) -> dict[str, Any]:
-    return {name: getattr(parsed, name) for name in RunConfig.model_fields}
-
-
-def _execute(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool) -> int:
-    from .. import pipeline
-    from ._progress import Bar
-
-    if pipeline.NAME in str(values["out"]):
-        from ._batch import execute_many
-
-        return execute_many(values, fresh, quiet, as_json)
-    job = pipeline.plan(fresh=fresh, **values)
-    with job, Bar(job.plan.planned, quiet) as bar:
-        result = pipeline.execute(job, Path(values["out"]), fresh, bar)
-    if as_json:
-        typer.echo(json.dumps(result.to_dict()))
-    elif not quiet:
-        typer.echo(result.summary())
-    return _FAILED_TILES if result.ran.lost else 0
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import typer
 
-from ..config import apply_change
+from ..config import RunConfig, apply_change
 from ..errors import ConfigError
 
 Image = Annotated[
@@ -38,6 +39,15 @@ Numbers = Annotated[str | None, typer.Option(help="Numbers per axis, like 512,51
 Margin = Annotated[int | None, typer.Option(help="Samples dropped on a window's inner sides.")]
 Memory = Annotated[str | None, typer.Option(help="Host memory to stay within, like 6GB")]
 Workers = Annotated[int | None, typer.Option(help="Tiles computed at the same time.")]
+Runner = Annotated[
+    str | None, typer.Option(help="Where tiles are computed: threads, or processes of dask.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="A Dask scheduler that runs: tcp://10.0.0.1:8786")
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="YAML file of a batch system whose jobs compute: SLURM, PBS ...")
+]
 Threads = Annotated[int | None, typer.Option(help="Threads of one model call.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N")]
 DeviceMemory = Annotated[str | None, typer.Option(help="GPU memory to stay within, like 10GB")]
@@ -62,6 +72,18 @@ Tta = Annotated[
 Scores = Annotated[str | None, typer.Option(help="Also write the scores here.")]
 Polygons = Annotated[str | None, typer.Option(help="Also write polygons: .gpkg, .geojson, .fgb")]
 Surfaces = Annotated[str | None, typer.Option(help="Also write surfaces into this folder.")]
+Work = Annotated[
+    str | None,
+    typer.Option(
+        help="Where unfinished work lies: a folder or s3://bucket/prefix; beside the output where "
+        "nothing is said."
+    ),
+]
+Log = Annotated[str | None, typer.Option(help="Append a line of JSON here for every tile.")]
+ShardPart = Annotated[
+    str | None,
+    typer.Option("--shard", help="Compute part I/N of the tiles only, beside other such jobs."),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: tiling.taper=hann")]
 Fresh = Annotated[
     bool, typer.Option("--fresh/--resume", help="Discard, or finish, work begun earlier.")
@@ -81,6 +103,9 @@ class Options:
     margin: int | None = None
     memory: str | None = None
     workers: int | None = None
+    runner: str | None = None
+    scheduler: str | None = None
+    cluster: str | None = None
     threads: int | None = None
     device: str | None = None
     device_memory: str | None = None
@@ -92,6 +117,8 @@ class Options:
     scores: str | None = None
     polygons: str | None = None
     surfaces: str | None = None
+    work: str | None = None
+    log: str | None = None
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return them as the sections of a config."""
@@ -111,9 +138,12 @@ class Options:
             },
             "tiling": tiling,
             "combine": combine,
-            "runtime": self._named("workers", "threads", "device", "runtime", "precision"),
+            "runtime": self._named(
+                *("workers", "runner", "scheduler", "cluster"),
+                *("threads", "device", "runtime", "precision"),
+            ),
             "budget": self._named("memory", "device_memory"),
-            "output": self._named("scores", "polygons", "surfaces"),
+            "output": self._named("scores", "polygons", "surfaces", "work", "log"),
         }
 
     def _named(self, *names: str) -> dict[str, Any]:
@@ -123,18 +153,39 @@ class Options:
 def values_of(
     image: list[str], model: list[str], options: Options, changes: list[str] | None
 ) -> dict[str, Any]:
-    """Return settings of the options given; what was left out keeps its default."""
+    """Return settings of the options given; what was left out keeps its default.
+
+    Raises:
+        ConfigError: A setting is wrong, or there is none of that name.
+    """
     values: dict[str, Any] = {
         "image": image[0] if len(image) == 1 else image,
         "model": model[0] if len(model) == 1 else model,
     }
     for name, section in options.sections().items():
-        given = {key: value for key, value in section.items() if value is not None}
-        if given:
-            values[name] = given
+        told = {key: value for key, value in section.items() if value is not None}
+        if told:
+            values[name] = told
     for change in changes or ():
         apply_change(values, change)
-    return values
+    return given(RunConfig.parse(values))
+
+
+def given(config: RunConfig) -> dict[str, Any]:
+    """Return a config as the arguments of `tiledseg.segment`."""
+    return {name: getattr(config, name) for name in RunConfig.model_fields}
+
+
+def changed(changes: list[str] | None, options: Options) -> tuple[str, ...]:
+    """Return changes of a config, those that options make included."""
+    sections = options.sections().items()
+    made = [
+        f"{name}.{key}={json.dumps(value)}"
+        for name, section in sections
+        for key, value in section.items()
+        if value is not None
+    ]
+    return (*made, *(changes or ()))
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:
@@ -143,11 +194,13 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"{text!r} is not numbers per axis; write them like 512,512") from None
+        raise ConfigError(
+            f"{text!r:.80} is not numbers per axis; write them like 512,512"
+        ) from None
 
 
 def _words(text: str | None) -> tuple[int | str, ...] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    return tuple(int(part) if part.isdecimal() else part for part in parts)
+    return tuple(int(part) if part.isdecimal() and len(part) < 9 else part for part in parts)

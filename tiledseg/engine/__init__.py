@@ -14,8 +14,11 @@ from ._events import (
     TileStarted,
     WindowsDone,
 )
-from ._runner import Runner, SerialRunner, Unit
-from ._store import WorkStore, locked
+from ._log import TileLog
+from ._progress import Progress
+from ._runner import Runner, SerialRunner, Task, Unit
+from ._store import WorkStore, discard, finished, locked
+from ._stored import Stored, stored
 from ._sweep import Decision, ScoreCoding
 from ._tally import Tally
 from ._task import TileTask
@@ -27,15 +30,19 @@ __all__ = [
     "Event",
     "Footprint",
     "OnEvent",
+    "Progress",
     "Receipt",
     "RunStopped",
     "Runner",
     "ScoreCoding",
     "SerialRunner",
+    "Stored",
     "Tally",
+    "Task",
     "ThreadRunner",
     "TileDone",
     "TileKept",
+    "TileLog",
     "TileLost",
     "TileStarted",
     "TileTask",
@@ -45,6 +52,9 @@ __all__ = [
     "assemble",
     "calibrate",
     "call_seconds",
+    "discard",
+    "finished",
     "locked",
     "machine",
+    "stored",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import BudgetExceeded, ConfigError
+from ..errors import BudgetExceeded, ConfigError, TiledsegError
 from ..models import Model
 from ..tiling import TilePlan
 from . import _kernels as kernels
@@ -41,17 +41,23 @@ def calibrate(model: Model, plan: TilePlan) -> Footprint:
     """Call the model once on zeros, so that it allocates what it will hold.
 
     Raises:
-        ConfigError: The output does not have the shape that the card says.
+        ConfigError: The call fails, or its output does not have the shape that the card says.
         BudgetExceeded: There is not even memory for one call.
     """
     try:
         return _measured(model, plan)
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        raise BudgetExceeded(
-            f"{plan.microbatch} windows of {plan.window} a call: memory ran out in the first one; "
-            "lower runtime.microbatch or tiling.window"
+    except TiledsegError:
+        raise
+    except Exception as error:  # the libraries' errors share no base but Exception
+        if out_of_memory(error):
+            raise BudgetExceeded(
+                f"{plan.microbatch} windows of {plan.window} a call: memory ran out in the first "
+                "one; lower runtime.microbatch or tiling.window"
+            ) from error
+        raise ConfigError(
+            f"model {model.card.name!r} cannot run on a window of {plan.window} in {model.runtime} "
+            f"({' '.join(str(error).split())[:200]}): correct the window, the channels or the "
+            f"multiple ({model.card.multiple}) of its card"
         ) from error
 
 
@@ -88,6 +94,6 @@ def call_seconds(model: Model, plan: TilePlan) -> float:
     if found != wanted:
         raise ConfigError(
             f"model {model.card.name!r} gave {found} for an input of {shape}, expected {wanted}: "
-            "its card does not fit its weights"
+            f"its card does not fit its weights, or its multiple ({model.card.multiple}) is wrong"
         )
     return seconds

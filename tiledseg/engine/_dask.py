@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -37,6 +38,8 @@ _SETTINGS = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
 }
+#: A nanny starts its worker again, be it ever so slow; Dask would give the nanny up meanwhile.
+_PATIENT = {"distributed.deploy.lost-worker-timeout": "365 days"}
 _one_at_a_time = threading.Lock()
 
 
@@ -104,7 +107,7 @@ class _DaskPool:
             allow_other_workers=bool(others),
         )
         self._futures[copy] = future
-        future.add_done_callback(lambda done: self._inbox.put((copy, done)))
+        self._listen(copy, future)
 
     def take(self, seconds: float) -> Message | None:
         """Return the next message."""
@@ -123,25 +126,28 @@ class _DaskPool:
         if running and self._client.status == "running":
             self._client.cancel(running)
 
-    def _outcome(self, copy: Copy, future: Future) -> Message:
-        if future.status == "finished":
+    def _outcome(self, copy: Copy, future: Future) -> Message | None:
+        """Return how a copy ended; None where its result died with its worker: it is made anew."""
+        if future.status in ("pending", "lost"):
+            self._listen(copy, future)
+            return None
+        try:
             return Ended(copy, future.result())
-        if future.status != "error":
-            raise ClusterFailed(_lost(self._client))
-        error = future.exception()
-        if isinstance(error, KilledWorker):
+        except KilledWorker as error:
             self._futures.pop(copy, None)
             return Died(copy, f"last on {error.last_worker.address}")
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:_REASON]
-        return Ended(
-            copy,
-            RunStopped(
-                ClusterFailed(
-                    f"a worker could not compute a tile: {said}; workers need the same tiledseg, "
-                    "image, model and work store as the driver"
-                )
-            ),
-        )
+        except CancelledError:
+            raise ClusterFailed(_lost(self._client)) from None
+        except Exception as error:  # the task could not be sent, or not be understood there
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:_REASON]
+            sentence = (
+                f"a worker could not compute a tile: {said}; workers need the same tiledseg, "
+                "image, model and work store as the driver"
+            )
+            return Ended(copy, RunStopped(ClusterFailed(sentence)))
+
+    def _listen(self, copy: Copy, future: Future) -> None:
+        future.add_done_callback(lambda done: self._inbox.put((copy, done)))
 
     def _hear(self, message: tuple[float, Any]) -> None:
         kind, copy, tile, what = message[1]
@@ -215,10 +221,11 @@ def local_workers(count: int, gpus: int, say: Callable[[str], None]) -> Iterator
     for i in range(count):
         env = {"CUDA_VISIBLE_DEVICES": str(i % gpus)} if gpus else {}
         only = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False}
-        workers[i] = {"cls": Nanny, "options": {**only, "env": env}}
-    with dask.config.set(_SETTINGS), ExitStack() as stack:
+        quiet = {"silence_logs": logging.CRITICAL}
+        workers[i] = {"cls": Nanny, "options": {**only, **quiet, "env": env}}
+    with dask.config.set(_SETTINGS | _PATIENT), ExitStack() as stack:
         scheduler = {"cls": Scheduler, "options": home}
-        cluster = SpecCluster(workers, scheduler, silence_logs=logging.ERROR)
+        cluster = SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL)
         stack.enter_context(cluster)
         if board:
             say(f"dashboard at {cluster.dashboard_link}")

@@ -23,6 +23,7 @@ class Receipt:
         samples: Samples of every class, by ascending label.
         amounts: Their area or volume, in the unit of `tiledseg.vector.row_measures`.
         worker: Host and process that computed it.
+        score_checksum: CRC-32 of the tile's stored scores, see `Checksum`; None: it has none.
     """
 
     tile: int
@@ -34,6 +35,7 @@ class Receipt:
     samples: tuple[int, ...]
     amounts: tuple[float, ...]
     worker: str
+    score_checksum: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -41,9 +43,23 @@ class Receipt:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Receipt:
-        """Return the receipt `to_dict` described."""
+        """Return the receipt `to_dict` described.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: The values are not a receipt.
+        """
         lists = {key: tuple(values[key]) for key in ("samples", "amounts")}
-        return cls(**{**values, **lists})
+        receipt = cls(**{**values, **lists})
+        counts = (receipt.tile, receipt.evaluated, receipt.skipped, *receipt.samples)
+        figures = (receipt.seconds, *receipt.amounts, *receipt.waited.values())
+        if not (
+            all(isinstance(n, int) and n >= 0 for n in counts)
+            and all(isinstance(x, int | float) for x in figures)
+            and len(receipt.samples) == len(receipt.amounts)
+            and isinstance(receipt.worker, str)
+        ):
+            raise ValueError("these are not the values of a receipt")
+        return receipt
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,26 @@
-"""The work store: unfinished results beside the output, and a receipt for every finished tile.
+"""The work store: unfinished results, and a receipt for every finished tile.
 
-    landcover.tif.work/
-      plan.json            the plan, and the identity of input, model and settings
+    landcover.tif.work/    a folder on a disk, or a prefix of an object store
+      plan.json            the plan, the identity of input, model and settings, and the config
       labels.zarr          class map; chunks never cross a core, so each has one writer
       scores.zarr          where scores were asked for
-      receipts/17.json     tile 17 is whole on disk
+      receipts/17.json     tile 17 is whole in the store
+      progress/            how every process at work on it is getting on
 
-Receipts on disk are the truth: a tile without one, or whose class map no longer has the receipt's
-checksum, is computed again.
+``plan.json`` is what makes a store: of several processes that begin at once, the one that creates
+it has made the store, and whoever opens it makes what else is missing, which follows from it.
+
+Receipts are the truth: a tile without one, or whose class map or scores no longer have the
+receipt's checksums, is computed again.
 """
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import json
-import os
-import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,117 +29,122 @@ from numpy.typing import NDArray
 
 from ..box import Box
 from ..budget import chunk_shape
-from ..errors import PlanChanged
-from ..io import create_array, open_array, writing
+from ..errors import DamagedInput, OutputFailed, PlanChanged, TiledsegError
+from ..io import Folder, create_array, open_array, open_folder
 from ..tiling import Tile, TilePlan
+from ._checksum import Checksum
 from ._events import Receipt
+from ._stored import PLAN, Stored, stored, unreadable
 from ._sweep import ScoreCoding, Slab
 
-_VERSION = 2
+#: What reading stored chunks raises where they are damaged.
+_DAMAGE = (ValueError, TypeError, RuntimeError, OSError, KeyError, EOFError, zlib.error)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a second run from the same work store for as long as the context lasts.
+def locked(where: str | Path | Folder, shared: bool = False) -> Iterator[Folder]:
+    """Keep other runs from a work store for as long as the context lasts.
+
+    Args:
+        where: The store; it need not be there yet.
+        shared: Let those in that share it too, for jobs that compute some of the tiles.
 
     Raises:
         PlanChanged: Another process holds it.
     """
-    path = folder.with_name(f".{folder.name}.lock")
-    with writing(path), path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PlanChanged(
-                f"another run is writing {folder}; wait for it, or choose another output"
-            ) from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    folder = open_folder(where)
+    with folder.lock(shared):
+        yield folder
+
+
+def discard(folder: Folder) -> None:
+    """Delete a work store, whatever state it is in; files that are not its own stay."""
+    folder.remove("receipts", "progress", "labels.zarr", "scores.zarr", "zarr.json", PLAN)
 
 
 class WorkStore:
-    """Results of a plan's tiles on disk. Make one with `create` or `resume`."""
+    """Results of a plan's tiles. Make one with `create` or `open`."""
 
-    def __init__(self, folder: Path, plan: TilePlan) -> None:
-        self.folder, self.plan = folder, plan
-        self._chunk_rows = chunk_shape(plan)[0]
-        self._labels = open_array(folder / "labels.zarr", writable=True)
-        scores = folder / "scores.zarr"
-        self._scores = open_array(scores, writable=True) if scores.exists() else None
+    def __init__(self, folder: Folder, made_for: Stored) -> None:
+        self.folder, self.plan, self.config = folder, made_for.plan, made_for.config
+        self.identity = made_for.identity
+        self.digest = hashlib.sha256(made_for.to_json()).hexdigest()
+        shape, chunks = self.plan.grid.shape, chunk_shape(self.plan)
+        self._chunk_rows = chunks[0]
+        self._labels = self._array("labels.zarr", shape, chunks, *made_for.labels)
+        self._scores = None
+        if made_for.scores is not None:
+            coding, channels = made_for.scores
+            sizes = (channels, *shape), (1, *chunks)
+            self._scores = self._array("scores.zarr", *sizes, coding.dtype, coding.nodata)
 
     # ----------------------------------------------------------------- life
 
     @classmethod
     def create(
         cls,
-        folder: Path,
+        where: str | Path | Folder,
         plan: TilePlan,
         identity: dict[str, Any],
+        config: dict[str, Any],
         labels: tuple[np.dtype[Any], int],
         scores: tuple[ScoreCoding, int] | None,
     ) -> WorkStore:
-        """Start an empty store.
+        """Start an empty store; one that is there, or that another process made first, is opened.
 
         Args:
-            folder: Where; an older store there is removed.
-            plan: The plan.
+            where: A folder, or a URL like ``s3://bucket/prefix``.
+            plan: The plan; compare it with that of the store returned.
             identity: JSON values of everything else the bytes depend on.
+            config: The settings of the run, as JSON values.
             labels: dtype and nodata value of the class map.
             scores: How scores are stored and the number of channels, or None.
         """
-        shape, chunks = plan.grid.shape, chunk_shape(plan)
-        with writing(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            (folder / "receipts").mkdir(parents=True)
-            create_array(
-                folder / "labels.zarr",
-                shape=shape,
-                chunks=chunks,
-                dtype=labels[0],
-                fill_value=labels[1],
-            )
-            if scores is not None:
-                coding, channels = scores
-                create_array(
-                    folder / "scores.zarr",
-                    shape=(channels, *shape),
-                    chunks=(1, *chunks),
-                    dtype=coding.dtype,
-                    fill_value=coding.nodata,
-                )
-            _write_json(
-                folder / "plan.json",
-                {"version": _VERSION, "plan": plan.to_dict(), "identity": identity},
-            )
-        return cls(folder, plan)
+        folder = open_folder(where)
+        folder.create(PLAN, Stored(plan, identity, config, labels, scores).to_json())
+        return cls.open(folder)
 
     @classmethod
-    def stored_plan(cls, folder: Path) -> tuple[TilePlan, dict[str, Any]] | None:
-        """Return plan and identity of the store in ``folder``, or None where there is none.
+    def open(cls, where: str | Path | Folder) -> WorkStore:
+        """Open a store.
 
         Raises:
-            PlanChanged: There is a store, but it cannot be understood.
+            PlanChanged: There is none, or it cannot be understood.
         """
-        try:
-            values = json.loads((folder / "plan.json").read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise PlanChanged(
-                f"unfinished work in {folder} cannot be read ({error}); discard it with --fresh"
-            ) from error
-        if values.get("version") != _VERSION:
-            raise PlanChanged(
-                f"unfinished work in {folder} was made by another version of tiledseg; "
-                "finish it there or discard it with --fresh"
-            )
-        return TilePlan.from_dict(values["plan"]), values["identity"]
+        folder = open_folder(where)
+        made_for = stored(folder)
+        if made_for is None:
+            raise PlanChanged(f"there is no unfinished work in {folder.uri}")
+        return cls(folder, made_for)
+
+    def _array(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        chunks: tuple[int, ...],
+        dtype: np.dtype[Any],
+        fill_value: float,
+    ) -> Any:
+        """Open an array of the store, making it where it is missing."""
+        place = self.folder.array(name)
+        with self.folder.reading():
+            try:
+                try:
+                    array = open_array(place, writable=True)
+                except FileNotFoundError:
+                    with self.folder.writing():
+                        _create(place, shape, chunks, dtype, fill_value)
+                    array = open_array(place, writable=True)
+            except DamagedInput as error:
+                raise unreadable(self.folder, error) from error
+        same = np.array_equal([array.fill_value], [fill_value], equal_nan=True)
+        if (array.shape, array.chunks, array.dtype) != (shape, chunks, dtype) or not same:
+            raise unreadable(self.folder, f"{name} is not the array that the plan asks for")
+        return array
 
     def remove(self) -> None:
         """Delete the store."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        discard(self.folder)
 
     # ----------------------------------------------------------------- tiles
 
@@ -147,27 +154,45 @@ class WorkStore:
 
     def keep(self, receipt: Receipt) -> None:
         """Store the receipt of a tile whose data are written."""
-        with writing(self.folder):
-            _write_json(self.folder / "receipts" / f"{receipt.tile}.json", receipt.to_dict())
+        self.folder.check()
+        self.folder.write(_receipt(receipt.tile), json.dumps(receipt.to_dict()).encode())
 
-    def receipts(self) -> Iterator[Receipt]:
-        """Yield the receipts of tiles whose class map on disk still has their checksum."""
-        for path in (self.folder / "receipts").glob("*.json"):
-            try:
-                receipt = Receipt.from_dict(json.loads(path.read_text()))
-                tile = self.plan[receipt.tile]
-                whole = self.checksum(tile.core) == receipt.checksum
-            except (ValueError, TypeError, IndexError, OSError, RuntimeError):
-                continue  # torn by a crash: the tile is simply computed again
-            if whole:
-                yield receipt
+    def finished(self) -> list[int]:
+        """Return the ascending numbers of tiles that have a receipt, whole or not."""
+        return finished(self.folder)
 
-    def checksum(self, core: Box) -> int:
-        """Return the CRC-32 of the class map of ``core``, row-major."""
-        checksum = 0
+    def receipts(self, tiles: range | None = None) -> Iterator[Receipt]:
+        """Yield the receipts of tiles whose stored data still have their checksums.
+
+        Args:
+            tiles: Look at these only.
+        """
+        for number in self.finished():
+            if number < len(self.plan) and (tiles is None or number in tiles):
+                receipt = self.receipt(number)
+                if receipt is not None:
+                    yield receipt
+
+    def receipt(self, number: int) -> Receipt | None:
+        """Return the receipt of a tile; None where its stored data do not have its checksums."""
+        try:
+            receipt = Receipt.from_dict(json.loads(self.folder.read(_receipt(number))))
+            found = self.checksum(self.plan[number].core)
+        except OutputFailed:  # the place cannot be reached: that says nothing of the tile
+            raise
+        except (*_DAMAGE, AttributeError, IndexError):
+            return None  # none, or torn by a crash: the tile is simply computed
+        sums = (number, found.labels, found.scores)
+        whole = sums == (receipt.tile, receipt.checksum, receipt.score_checksum)
+        return receipt if whole else None
+
+    def checksum(self, core: Box) -> Checksum:
+        """Return the checksum of what is stored of ``core``."""
+        checksum = Checksum()
         for row in range(core.start[0], core.stop[0], self._chunk_rows):
             rows = core.along(0, row, min(row + self._chunk_rows, core.stop[0]))
-            checksum = zlib.crc32(self.labels(rows).tobytes(), checksum)
+            scores = None if self._scores is None else self.scores(rows)
+            checksum.add(self.labels(rows), scores)
         return checksum
 
     # ----------------------------------------------------------------- data
@@ -179,24 +204,36 @@ class WorkStore:
 
     def labels(self, box: Box) -> NDArray[Any]:
         """Return the class map of ``box``; nodata where no tile is done."""
-        return np.asarray(self._labels[box.slices])
+        return self._read(self._labels, box.slices)
 
     def scores(self, box: Box) -> NDArray[Any]:
         """Return the stored scores of ``box``, (k, *box.shape)."""
         if self._scores is None:
-            raise PlanChanged(f"the work store {self.folder} holds no scores")
-        return np.asarray(self._scores[(slice(None), *box.slices)])
+            raise PlanChanged(f"the work store {self.folder.uri} holds no scores")
+        return self._read(self._scores, (slice(None), *box.slices))
+
+    def _read(self, array: Any, at: tuple[slice, ...]) -> NDArray[Any]:
+        try:
+            with self.folder.reading():
+                return np.asarray(array[at])
+        except TiledsegError:
+            raise
+        except _DAMAGE as error:
+            raise DamagedInput(
+                f"unfinished work in {self.folder.uri} is damaged ({error}); run the same command "
+                "again to compute it anew"
+            ) from error
 
     def clear(self, box: Box) -> None:
         """Make ``box``, whole cores, nodata again."""
-        with writing(self.folder):
+        with self.folder.writing():
             self._labels[box.slices] = self._labels.fill_value
             if self._scores is not None:
                 self._scores[(slice(None), *box.slices)] = self._scores.fill_value
 
     def put(self, slab: Slab) -> None:
         """Write finished rows of whole chunks."""
-        with writing(self.folder):
+        with self.folder.writing():
             self._labels[slab.box.slices] = slab.labels
             if self._scores is not None and slab.scores is not None:
                 self._scores[(slice(None), *slab.box.slices)] = slab.scores
@@ -209,11 +246,13 @@ class TileWriter:
         self._store = store
         self._row = tile.core.start[0]
         self._slabs: list[Slab] = []
+        self.checksum = Checksum()
 
     def write(self, slab: Slab) -> None:
         """Take the next slab; write what completes a row of chunks."""
         if not slab.box.size:
             return
+        self.checksum.add(slab.labels, slab.scores)
         self._slabs.append(slab)
         stop = slab.box.stop[0]
         whole = stop - stop % self._store.chunk_rows
@@ -243,11 +282,24 @@ def _rows(scores: NDArray[Any] | None, rows: slice) -> NDArray[Any] | None:
     return None if scores is None else scores[:, rows]
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
-        json.dump(values, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def finished(folder: Folder) -> list[int]:
+    """Return the ascending numbers of tiles that have a receipt in a store, whole or not."""
+    names = (name.removeprefix("receipts/") for name in folder.names("receipts"))
+    numbers = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def _receipt(tile: int) -> str:
+    return f"receipts/{tile}.json"
+
+
+def _create(
+    place: Any,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: np.dtype[Any],
+    fill_value: float,
+) -> None:
+    """Make an array; that another process is faster is no error: it makes the same."""
+    with suppress(FileExistsError):
+        create_array(place, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill_value)

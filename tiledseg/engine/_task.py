@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from ..tiling import Tile, TilePlan
 from . import _machine as machine
 from ._events import Receipt
 from ._lane import Lane, open_lane, out_of_memory
+from ._retry import patiently
 from ._rings import Strip
 from ._store import WorkStore
 from ._sweep import Decision, Slab, Sweep
@@ -59,7 +59,8 @@ class TileTask:
     def __call__(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
         """Compute one tile, write its core and its receipt."""
         began = time.perf_counter()
-        receipt = self._compute(tile, on_windows)
+        windows = _Once(on_windows)
+        receipt = patiently(lambda: self._compute(tile, windows.again()))
         receipt = replace(receipt, seconds=time.perf_counter() - began)
         self.store.keep(receipt)
         return receipt
@@ -78,28 +79,29 @@ class TileTask:
             if halves is None or not out_of_memory(error):
                 raise
         parts = [self._compute(half, on_windows) for half in halves]
+        checksum = self.store.checksum(tile.core)
         return Receipt(
             tile.index,
             sum(part.evaluated for part in parts),
             sum(part.skipped for part in parts),
-            self.store.checksum(tile.core),
+            checksum.labels,
             0.0,
             {key: sum(part.waited[key] for part in parts) for key in parts[0].waited},
             tuple(map(sum, zip(*(part.samples for part in parts), strict=True))),
             tuple(map(sum, zip(*(part.amounts for part in parts), strict=True))),
             machine.worker(),
+            checksum.scores,
         )
 
     def _sweep(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
         depth = strip_rows(self.plan, self.source.blocks[0])
         waited = {"reading": 0.0, "writing": 0.0}
-        checksum, count = 0, ClassCount(np.unique(self.decision.labels), self.sizes)
+        count = ClassCount(np.unique(self.decision.labels), self.sizes)
         sweep = Sweep(self.model, self.plan, tile, self.decision)
         writer = self.store.writer(tile)
         with Ahead(self._strips(tile, depth)) as strips, Behind(waited) as later:
             timed = _timed(strips, waited)
             for slab in sweep.run(timed, depth, on_windows):
-                checksum = zlib.crc32(slab.labels.data, checksum)
                 count.add(slab)
                 later.do(_bind(writer.write, slab))
             later.do(writer.finish)
@@ -107,12 +109,13 @@ class TileTask:
             tile.index,
             sweep.evaluated,
             sweep.skipped,
-            checksum,
+            writer.checksum.labels,
             0.0,
             waited,
             tuple(count.samples.tolist()),
             tuple(count.amounts.tolist()),
             machine.worker(),
+            writer.checksum.scores,
         )
 
     def _strips(self, tile: Tile, depth: int) -> Iterator[Strip]:
@@ -129,6 +132,25 @@ class TileTask:
                 busy = wanted & (values >= self.skip_below).any(axis=0)
             yield Strip(row, self._lane(values, valid), wanted, busy)
             row = end
+
+
+class _Once:
+    """Tells of windows; those that another attempt computes again are not told of again."""
+
+    def __init__(self, then: Callable[[int], None]) -> None:
+        self._then = then
+        self._told = self._done = 0
+
+    def again(self) -> Callable[[int], None]:
+        """Begin an attempt."""
+        self._done = 0
+        return self
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        if self._done > self._told:
+            new, self._told = self._done - self._told, self._done
+            self._then(new)
 
 
 class Ahead(Iterator[T]):

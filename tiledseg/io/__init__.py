@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import ConfigError, OutputFailed, UnknownFormat
+from ..errors import ConfigError, UnknownFormat
 from ..labels import ClassSchema
 from ._base import Padding, Sink, SinkSpec, Source, centred_picks, read_padded
-from ._files import settle, temporary_beside, write_text, writing
+from ._files import require_place, settle, temporary_beside, write_text, writing
+from ._folder import Folder, open_folder
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._orient import OrientedSink, OrientedSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
@@ -20,6 +21,7 @@ from ._stack import StackedSource
 
 __all__ = [
     "BoxRoi",
+    "Folder",
     "MaskRoi",
     "MemorySink",
     "MemorySource",
@@ -39,11 +41,13 @@ __all__ = [
     "find_series",
     "is_zarr",
     "open_array",
+    "open_folder",
     "open_source",
     "polygonize",
     "read_padded",
     "read_schema",
     "reproject",
+    "require_place",
     "settle",
     "temporary_beside",
     "write_text",
@@ -91,6 +95,11 @@ def open_source(
         DamagedInput: The image is not what it claims to be.
         GridMismatch: Stacked images do not share a grid.
     """
+    if series is not None and not (isinstance(image, list | tuple) or _is_folder(image)):
+        told = image if isinstance(image, str | Path) else type(image).__name__
+        raise ConfigError(
+            f"series {series!r:.80}: {told} is no folder of DICOM series; leave it out"
+        )
     if isinstance(image, Source):
         if channels is not None:
             raise ConfigError(
@@ -133,7 +142,7 @@ def _open_path(
         from ._zarr import open_zarr
 
         return open_zarr(uri, dims, channels)
-    if lower.endswith(_VOLUMES) or (Path(uri).is_dir() and "://" not in uri):
+    if lower.endswith(_VOLUMES) or (os.path.isdir(uri) and "://" not in uri):
         from ._simpleitk import open_volume
 
         return open_volume(uri, series=series, channels=channels)
@@ -142,15 +151,26 @@ def _open_path(
     return open_raster(uri, channels)
 
 
+def _is_folder(image: Any) -> bool:
+    return isinstance(image, str | Path) and os.path.isdir(image) and not is_zarr(str(image))
+
+
 def is_zarr(uri: str) -> bool:
     """Whether a name is that of a Zarr store, or of something in one."""
     if any(part.endswith(".zarr") for part in uri.lower().split("/")):
         return True
-    return any(Path(uri, name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
+    return any(
+        os.path.isfile(os.path.join(uri, name)) for name in ("zarr.json", ".zarray", ".zgroup")
+    )
 
 
 def _open_array(image: Any, channels: tuple[int | str, ...] | None, dims: Literal[2, 3]) -> Source:
     """Open an object by what it can do; none of these libraries is imported to ask."""
+    if hasattr(image, "data_vars"):
+        raise ConfigError(
+            f"{type(image).__name__} is not one image: give one of its variables "
+            f"({', '.join(map(str, image.data_vars)):.80})"
+        )
     if hasattr(image, "dims") and hasattr(image, "coords"):
         parts = xarray_parts(image, dims)
         if hasattr(parts["array"], "dask"):
@@ -167,8 +187,23 @@ def _open_array(image: Any, channels: tuple[int | str, ...] | None, dims: Litera
 
         return open_zarr(image, dims, channels)
     if hasattr(image, "__array__"):
-        return MemorySource(channels_first(np.asarray(image), dims, "array"), wanted=channels)
+        return MemorySource(channels_first(_as_numpy(image), dims, "array"), wanted=channels)
     raise ConfigError(f"{type(image).__name__} is not an image: give a path, a list or an array")
+
+
+def _as_numpy(image: Any) -> Any:
+    """Return an array as numpy's; a masked array stays one.
+
+    Raises:
+        ConfigError: Its library refuses.
+    """
+    try:
+        return image if isinstance(image, np.ma.MaskedArray) else np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"{type(image).__name__} cannot be read as a numpy array: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from None
 
 
 def create_sink(path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "cog") -> Sink:
@@ -194,12 +229,7 @@ def create_sink(path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "c
         raise ConfigError(
             f"cannot write a {spec.grid.ndim}-D image to {path}; take {better} or .zarr"
         )
-    if not path.parent.is_dir():
-        raise OutputFailed(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    if path.is_dir() and not name.endswith(".zarr"):
-        raise OutputFailed(f"cannot write {path}: there is a folder of that name")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputFailed(f"cannot write {path}: no permission to write into {path.parent}")
+    require_place(path)
     if name.endswith(_RASTER_SINKS):
         from ._rasterio import RasterSink
 

@@ -59,6 +59,10 @@ class Source(ABC):
     def fingerprint(self) -> dict[str, Any]:
         """Return JSON values that change when the content does (size, time, hash)."""
 
+    def files(self) -> list[Path]:
+        """Return the local files, or folders of an array, that the samples come from."""
+        return []
+
     def close(self) -> None:  # noqa: B027 - most sources hold nothing open
         """Give back files and scratch space; the source is not used afterwards."""
 

@@ -60,10 +60,11 @@ class DaskSource(Source):
         return np.array(part.compute(scheduler="synchronous"), dtype=self.dtype)
 
     def valid(self, box: Box) -> NDArray[np.bool_]:
-        """Return where any channel differs from the declared nodata value."""
-        if self.nodata is None:
+        """Return where any channel is not masked and differs from the declared nodata value."""
+        if self.nodata is None and not isinstance(self._array._meta, np.ma.MaskedArray):
             return np.ones(box.shape, dtype=np.bool_)
-        return differs_from(self.read(box), self.nodata)
+        part = self._array[(slice(None), *box.slices)]
+        return differs_from(part.compute(scheduler="synchronous"), self.nodata)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return dask's own name for the computation."""

@@ -4,28 +4,82 @@ from __future__ import annotations
 
 import hashlib
 import os
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import OutputFailed, TiledsegError
 
 _HASH_UP_TO = 64 * 2**20
 
 
+class ArrayPlace(NamedTuple):
+    """Where `create_array` and `open_array` find an array: a path or object store, and a name."""
+
+    store: Any
+    name: str
+
+
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(
+    path: Path | str, errors: tuple[type[Exception], ...] = (OSError, RuntimeError)
+) -> Iterator[None]:
     """Turn the errors of writing to ``path`` into `OutputFailed` with one sentence."""
     try:
         yield
     except TiledsegError:
         raise
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    except errors as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise OutputFailed(
             f"cannot write {path}: {reason}; mend that and run the same command again to go on"
         ) from error
+
+
+def one_line(error: object) -> str:
+    """Return an error's text on one line; some libraries tell pages."""
+    return textwrap.shorten(str(error).partition("\n\nDebug source")[0], 300)
+
+
+def require_place(path: Path) -> None:
+    """Refuse a name under which no file can be made; an array of Zarr may replace a folder.
+
+    Raises:
+        OutputFailed: There is no such folder, it cannot be written, or the name is taken.
+    """
+    if not path.parent.is_dir():
+        raise OutputFailed(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        raise OutputFailed(f"cannot write {path}: there is a folder of that name")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputFailed(f"cannot write {path}: no permission to write into {path.parent}")
+
+
+def require_own(path: Path, opening: str) -> None:
+    """Refuse to replace a file that was not written by tiledseg.
+
+    Args:
+        path: The file; there may be none.
+        opening: How those of tiledseg begin.
+
+    Raises:
+        OutputFailed: It begins otherwise.
+    """
+    expected = opening.encode()
+    try:
+        with path.open("rb") as file:
+            own = file.read(len(expected)) == expected
+    except FileNotFoundError:
+        return
+    except OSError:
+        own = False
+    if not own:
+        raise OutputFailed(
+            f"{path} would be replaced, and was not written by tiledseg; move it, or choose "
+            "another output"
+        )
 
 
 def temporary_beside(path: Path) -> Path:

@@ -26,7 +26,7 @@ class MemorySource(Source):
     """An array that is already in memory.
 
     Args:
-        array: Channels first, (c, *spatial).
+        array: Channels first, (c, *spatial); a masked array was not measured where it is masked.
         grid: Where its samples lie; None means nowhere in particular.
         channels: Names; None numbers them.
         nodata: Value that means "not measured", or None.
@@ -58,25 +58,29 @@ class MemorySource(Source):
         return np.array(self._array[(slice(None), *box.slices)], dtype=self.dtype)
 
     def valid(self, box: Box) -> NDArray[np.bool_]:
-        """Return where any channel differs from the declared nodata value."""
-        return differs_from(self.read(box), self.nodata)
+        """Return where any channel is not masked and differs from the declared nodata value."""
+        return differs_from(self._array[(slice(None), *box.slices)], self.nodata)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the hash of the samples."""
         whole = np.ascontiguousarray(self._array)
-        digest = hashlib.sha256(whole.data).hexdigest()
-        return {"sha256": digest, "shape": list(whole.shape), "dtype": whole.dtype.str}
+        digest = hashlib.sha256(whole.data)
+        if isinstance(self._array, np.ma.MaskedArray):
+            digest.update(np.ma.getmaskarray(self._array).tobytes())
+        return {"sha256": digest.hexdigest(), "shape": list(whole.shape), "dtype": whole.dtype.str}
 
 
 def differs_from(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    """Return where any channel of (c, *s) values is not ``nodata`` (NaN included)."""
-    if nodata is None:
+    """Return where any channel of (c, *s) values is neither masked nor ``nodata`` (or NaN)."""
+    masked = isinstance(values, np.ma.MaskedArray)
+    if nodata is None and not masked:
         return np.ones(values.shape[1:], dtype=np.bool_)
-    if np.isnan(nodata):
-        missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
-    else:
-        missing = values == nodata
-    return np.asarray(~missing.all(axis=0))
+    missing, plain = np.ma.getmaskarray(values) if masked else False, np.ma.getdata(values)
+    if nodata is not None and np.isnan(nodata):
+        missing = missing | (plain != plain)  # NaN; integers have no isnan
+    elif nodata is not None:
+        missing = missing | (plain == nodata)
+    return np.asarray(~np.all(missing, axis=0))
 
 
 def numeric_dtype(dtype: Any, uri: str) -> np.dtype[Any]:
@@ -138,8 +142,23 @@ def xarray_parts(data: Any, dims: Dims) -> dict[str, Any]:
         "array": array,
         "grid": _xarray_grid(ordered, [str(s) for s in spatial]),
         "channels": channels,
-        "nodata": None if nodata is None else float(nodata),
+        "nodata": None if nodata is None else _number(nodata),
     }
+
+
+def _number(nodata: Any) -> float:
+    """Return what a DataArray declares as nodata.
+
+    Raises:
+        ConfigError: It is no number.
+    """
+    try:
+        return float(nodata)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(
+            f"DataArray declares nodata {nodata!r:.60}, which is not a number: correct its "
+            "_FillValue or nodata attribute"
+        ) from None
 
 
 def _xarray_grid(data: Any, spatial: list[str]) -> Grid:

@@ -45,6 +45,10 @@ class OrientedSource(Source):
         """Return the identity of the volume; the plan's grid holds the orientation."""
         return self.inner.fingerprint()
 
+    def files(self) -> list[Path]:
+        """Return the files of the volume."""
+        return self.inner.files()
+
     def close(self) -> None:
         """Close the volume."""
         self.inner.close()

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ _VERTEX_BYTES = 160
 _PARTS = 2.0**20
 #: Samples from the image's first beyond which polygons are cut: GDAL counts in 32 bits.
 _FAR = 2.0**30
+#: Beyond every place in the world; still a number when it is squared.
+_END = 1e100
 
 
 class Roi(ABC):
@@ -60,6 +63,10 @@ class Roi(ABC):
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
         """Return JSON values that change when the roi does."""
+
+    def files(self) -> list[Path]:
+        """Return the local files of a mask."""
+        return []
 
     def close(self) -> None:  # noqa: B027 - only an image is held open
         """Give back files; the roi is not used afterwards."""
@@ -253,6 +260,10 @@ class MaskRoi(Roi):
         """Return the identity of the mask."""
         return {"roi": "mask", "nodata": repr(self._source.nodata), **self._source.fingerprint()}
 
+    def files(self) -> list[Path]:
+        """Return the files of the mask."""
+        return self._source.files()
+
     def close(self) -> None:
         """Close the mask."""
         self._source.close()
@@ -297,7 +308,8 @@ def _on_grid(polygons: NDArray[Any], grid: Grid) -> NDArray[Any]:
     """
 
     def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return grid.world_to_index(points)[:, ::-1]
+        placed = grid.world_to_index(points.clip(-_END, _END))[:, ::-1]
+        return placed.clip(-(_FAR**2), _FAR**2)  # further out only the side matters
 
     def rounded(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.round(points * _PARTS) / _PARTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,10 @@ class StackedSource(Source):
     def fingerprint(self) -> dict[str, Any]:
         """Return the identities of all images."""
         return {"stack": [s.fingerprint() for s in self._sources]}
+
+    def files(self) -> list[Path]:
+        """Return the files of all images."""
+        return [file for source in self._sources for file in source.files()]
 
     def close(self) -> None:
         """Close all images."""

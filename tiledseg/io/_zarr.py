@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import os
 import shutil
 import struct
 import zlib
@@ -14,14 +16,16 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.errors import ContainsArrayError
+from zarr.storage import ObjectStore, StorePath
 
 from ..box import Box
-from ..errors import ConfigError, DamagedInput
+from ..errors import ConfigError, DamagedInput, OutputFailed
 from ..grid import Grid
 from ..labels import ClassSchema
-from ._base import Sink, Source
+from ._base import Sink, SinkSpec, Source
 from ._channels import choose_channels
-from ._files import temporary_beside, to_disk, writing
+from ._files import ArrayPlace, temporary_beside, to_disk, writing
 from ._memory import Dims, differs_from, numeric_dtype
 
 _GRID, _CLASSES, _NODATA = "tiledseg_grid", "tiledseg_classes", "nodata"
@@ -118,15 +122,20 @@ class ZarrSource(Source):
     def fingerprint(self) -> dict[str, Any]:
         """Return names, sizes and times of the stored files; the shape where there are none."""
         shape = {"shape": list(self._array.shape), "dtype": str(self.dtype)}
-        root = getattr(self._array.store, "root", None)
-        if root is None:
+        folders = self.files()
+        if not folders:
             return {"uri": self.uri, **shape}
         digest = hashlib.sha256()
-        for file in sorted(Path(root, self._array.path).rglob("*")):
+        for file in sorted(folders[0].rglob("*")):
             if file.is_file():
                 status = file.stat()
                 digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
         return {"files": digest.hexdigest(), **shape}
+
+    def files(self) -> list[Path]:
+        """Return the folder of the array, where it lies in one."""
+        root = getattr(self._array.store, "root", None)
+        return [] if root is None else [Path(root, self._array.path)]
 
 
 def _described_grid(attributes: dict[str, Any], uri: str) -> Grid | None:
@@ -160,7 +169,19 @@ def _number(value: Any) -> float:
 
 
 class ZarrSink(Sink):
-    """A Zarr v3 array at the root of a folder, with grid, classes and nodata as attributes."""
+    """A Zarr v3 array at the root of a folder, with grid, classes and nodata as attributes.
+
+    Raises:
+        OutputFailed: There is something under that name that no sink made.
+    """
+
+    def __init__(self, path: Path, spec: SinkSpec) -> None:
+        super().__init__(path, spec)
+        if os.path.lexists(path) and not _is_own(path):
+            raise OutputFailed(
+                f"{path} would be replaced, and is no array that tiledseg wrote; move it, or "
+                "choose another output"
+            )
 
     def prepare(self) -> None:
         """Create the array under a temporary name."""
@@ -212,6 +233,17 @@ class ZarrSink(Sink):
         return values
 
 
+def _is_own(path: Path) -> bool:
+    """Return whether a sink made the array at ``path``, or there is only an empty folder."""
+    if path.is_dir() and not any(path.iterdir()):
+        return True
+    try:
+        described = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+        return described["node_type"] == "array" and _GRID in described["attributes"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def read_schema(path: Path) -> ClassSchema | None:
     """Return the classes a class map was written with, or None."""
     described = dict(_open(str(path)).attrs).get(_CLASSES)
@@ -219,29 +251,53 @@ def read_schema(path: Path) -> ClassSchema | None:
 
 
 def create_array(
-    path: Path,
+    place: Path | ArrayPlace,
     *,
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     dtype: np.dtype[Any],
     fill_value: float | None,
 ) -> Any:
-    """Create a Zarr v3 array on disk; fails where one is already.
+    """Create a Zarr v3 array on a disk or an object store; fails where one is already.
 
-    Chunks are written to a temporary file and renamed by zarr itself, so a killed process leaves
-    whole chunks only.
+    Chunks are written to a temporary file and renamed by zarr itself, or put, so a killed process
+    leaves whole chunks only.
+
+    Raises:
+        FileExistsError: There is one already.
     """
-    return zarr.create_array(
-        store=str(path),
-        shape=shape,
-        chunks=chunks,
-        dtype=dtype,
-        fill_value=fill_value,
-        compressors=ZstdCodec(level=1),
-        zarr_format=3,
-    )
+    try:
+        return zarr.create_array(
+            store=_place(place),
+            shape=shape,
+            chunks=chunks,
+            dtype=dtype,
+            fill_value=fill_value,
+            compressors=ZstdCodec(level=1),
+            zarr_format=3,
+        )
+    except ContainsArrayError as error:
+        raise FileExistsError(str(error)) from error
 
 
-def open_array(path: Path, *, writable: bool) -> Any:
-    """Open an array that `create_array` made."""
-    return zarr.open_array(str(path), mode="r+" if writable else "r")
+def open_array(place: Path | ArrayPlace, *, writable: bool) -> Any:
+    """Open an array that `create_array` made.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamagedInput: Its description cannot be understood.
+    """
+    try:
+        return zarr.open_array(_place(place), mode="r+" if writable else "r")
+    except FileNotFoundError:
+        raise
+    except (*_UNREADABLE, TypeError, AttributeError) as error:
+        raise DamagedInput(f"the array at {place} cannot be opened: {error}") from error
+
+
+def _place(place: Path | ArrayPlace) -> Any:
+    if isinstance(place, Path):
+        return str(place)
+    if isinstance(place.store, Path):
+        return str(place.store / place.name)
+    return StorePath(ObjectStore(place.store), place.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def load_model(
         MissingBackend: The library that runs this kind of weights is not installed.
     """
     card, weights = _find(Path(path))
-    if not weights.is_file():
+    if not os.path.isfile(weights):
         raise ConfigError(f"card {card.name!r}: there are no weights at {weights}")
     card = _identified(card, weights)
     probe = find_probe(path, card.sha256 or "") if probed else None
@@ -136,12 +137,12 @@ def find_card(path: str | Path) -> ModelCard:
         DamagedInput: The weights are not those the card was written for.
     """
     card, weights = _find(Path(path))
-    return _identified(card, weights) if weights.is_file() else card
+    return _identified(card, weights) if os.path.isfile(weights) else card
 
 
 def _identified(card: ModelCard, weights: Path) -> ModelCard:
     digest = known_sha256(weights)
-    if card.sha256 is not None and card.sha256 != digest:
+    if card.sha256 is not None and card.sha256.lower() != digest:
         raise DamagedInput(
             f"weights {weights} have sha256 {digest[:12]}..., the card says {card.sha256[:12]}...: "
             "they are damaged or another version"
@@ -162,7 +163,7 @@ def _graph_model(card: ModelCard, graph: Graph, threads: int, runtime: Runtime) 
 
 def _find(place: Path) -> tuple[ModelCard, Path]:
     """Return the card and the place of its weights."""
-    if not place.exists():
+    if not os.path.exists(place):  # which takes names of any length
         raise ConfigError(f"there is no model at {place}")
     if place.suffix == ".safetensors":
         from ._torch import read_embedded_card

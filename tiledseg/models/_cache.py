@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+
+from ..errors import OutputFailed, TiledsegError
 
 
 def cache_folder() -> Path:
@@ -15,6 +19,24 @@ def cache_folder() -> Path:
     if named:
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tiledseg"
+
+
+@contextmanager
+def writing_cache(folder: Path) -> Iterator[None]:
+    """Turn the errors of writing to a folder of the cache into one sentence.
+
+    Raises:
+        OutputFailed: It cannot be written.
+    """
+    try:
+        yield
+    except TiledsegError:
+        raise
+    except OSError as error:
+        raise OutputFailed(
+            f"the cache {error.filename or folder} cannot be written ({error.strerror}): point "
+            "TILEDSEG_CACHE at a folder that can, or use --runtime torch"
+        ) from None
 
 
 def write_whole(path: Path, text: str) -> Path:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import fields
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..document import brief, read_values
 from ..errors import ConfigError
 from ..labels import ClassSchema
-from ..normalize import Normalization, SceneStep, Step
+from ..normalize import Clip, Normalization, SceneRange, SceneStep, Step
 from ._base import Activation, Locality, ModelCard
 
 CARD_NAME = "model.yaml"
+#: Samples along an axis beyond which a number is a slip.
+_LARGEST = 2**31
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
 _Byte = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -44,15 +47,15 @@ class CardDocument(BaseModel):
     channels: list[str] = Field(min_length=1)
     classes: list[_ClassEntry] = Field(min_length=2)
     background: int | None = None
-    window: list[int]
+    window: list[Annotated[int, Field(le=_LARGEST)]]
     architecture: dict[str, Any] = Field(default_factory=dict)
-    multiple: int = Field(1, ge=1)
+    multiple: int = Field(1, ge=1, le=_LARGEST)
     any_size: bool = True
     activation: Activation = "softmax"
     single_output: bool = False
     normalization: list[dict[str, Any]] = Field(default_factory=list)
     locality: Locality = "unknown"
-    margin: int = Field(0, ge=0)
+    margin: int = Field(0, ge=0, le=_LARGEST)
     spacing: list[float] | None = None
     orientation: str | None = None
     licence: str = ""
@@ -67,12 +70,12 @@ def read_card(path: Path) -> ModelCard:
     """
     file = path / CARD_NAME if path.is_dir() else path
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"there is no model card {file}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"card {file} cannot be read: {' '.join(str(error).split())}") from None
-    return card_from_dict(values, str(file))
+    return card_from_dict(read_values(text, f"card {file}"), str(file))
 
 
 def card_from_dict(values: Any, name: str) -> ModelCard:
@@ -86,7 +89,7 @@ def card_from_dict(values: Any, name: str) -> ModelCard:
         ConfigError: A key is missing, unknown or wrong.
     """
     if not isinstance(values, dict):
-        raise ConfigError(f"card {name}: expected keys and values, found {values!r:.60}")
+        raise ConfigError(f"card {name}: expected keys and values, found {brief(values)}")
     try:
         document = CardDocument.model_validate(values)
     except ValidationError as error:
@@ -122,9 +125,9 @@ def _told(error: ValidationError) -> Iterator[str]:
         elif problem["type"] == "missing":
             yield f"{key}: is missing"
         elif problem["type"] == "model_type":
-            yield f"{key}: expected keys and values, found {problem['input']!r:.60}"
+            yield f"{key}: expected keys and values, found {brief(problem['input'])}"
         else:
-            yield f"{key}: {problem['msg'].lower()}, found {problem['input']!r:.60}"
+            yield f"{key}: {problem['msg'].lower()}, found {brief(problem['input'])}"
 
 
 def _problem(card: ModelCard) -> str | None:
@@ -155,11 +158,24 @@ def _step_problem(step: Step | SceneStep, card: ModelCard) -> str | None:
         per_channel, listed = isinstance(field.default, tuple), isinstance(value, tuple)
         numbers = value if listed else (value,)
         sizes = sorted({1, len(card.channels)}) if per_channel else [1]
-        plain = all(type(v) in (int, float) and isfinite(v) for v in numbers)
+        plain = all(type(v) in (int, float) and abs(v) <= _LARGEST_FLOAT for v in numbers)
         if not plain or len(numbers) not in sizes or (listed and not per_channel):
             wanted = " or ".join(map(str, sizes)) + " numbers" if per_channel else "a number"
             key = f"normalization.{step.kind}.{field.name}"
             return f"{key}: expected {wanted}, found {list(value) if listed else value!r}"
+    return _limits_problem(step)
+
+
+def _limits_problem(step: Step | SceneStep) -> str | None:
+    """Return what is wrong with the limits of a step that has some, or None."""
+    if not isinstance(step, Clip | SceneRange):
+        return None
+    low, high = np.broadcast_arrays(step.low, step.high)
+    told = f"found low {brief(step.low)} and high {brief(step.high)}"
+    if isinstance(step, SceneRange) and (low.min() < 0 or high.max() > 100):
+        return f"normalization.{step.kind}: expected percentiles of 0 to 100, {told}"
+    if (low >= high).any():
+        return f"normalization.{step.kind}: expected low below high, {told}"
     return None
 
 

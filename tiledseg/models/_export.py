@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..errors import ConfigError, MissingBackend, OutputFailed, TiledsegError
+from ..errors import ConfigError, MissingBackend
 from ._base import ModelCard
-from ._cache import cache_folder, file_sha256
+from ._cache import cache_folder, file_sha256, writing_cache
 from ._runtime import library_versions
 
 
@@ -42,7 +42,7 @@ def exported(network: Callable[[], nn.Module], card: ModelCard, shape: tuple[int
     known = [card.sha256, card.architecture, shape, versions["torch"], versions.get("monai")]
     key = json.dumps(known, sort_keys=True)
     folder, prefix = cache_folder() / "onnx", hashlib.sha256(key.encode()).hexdigest()[:32]
-    try:
+    with writing_cache(folder):
         for path in folder.glob(f"{prefix}-*.onnx"):
             with contextlib.suppress(FileNotFoundError):  # another process found it damaged too
                 if path.name == _name(prefix, path):
@@ -53,13 +53,6 @@ def exported(network: Callable[[], nn.Module], card: ModelCard, shape: tuple[int
             graph = Path(made, "graph.onnx")
             _export(network(), card, shape, graph)
             return graph.replace(folder / _name(prefix, graph))
-    except TiledsegError:
-        raise
-    except OSError as error:
-        raise OutputFailed(
-            f"the cache {folder} cannot be written ({error.strerror}): point TILEDSEG_CACHE "
-            "at a folder that can, or use --runtime torch"
-        ) from None
 
 
 def _name(prefix: str, path: Path) -> str:

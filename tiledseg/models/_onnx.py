@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..errors import ConfigError, DamagedInput, MissingBackend
+from ..errors import DamagedInput, MissingBackend
 from ._base import ModelCard, Runtime
-from ._exported import Call, ExportedModel, Graph, recent
+from ._exported import Call, ExportedModel, Graph, Port, check_graph, recent
 
 try:
     import onnxruntime as ort
@@ -47,14 +48,19 @@ def load_onnx(card: ModelCard, graph: Graph, threads: int) -> OnnxModel:
     """Return the model of an ONNX file, checked against its card at once.
 
     Raises:
-        ConfigError: Its input is not what the card says.
+        ConfigError: Its input or output is not what the card says.
         DamagedInput: It is no ONNX file.
     """
     model = OnnxModel(card, graph, threads)
     if card.format == "onnx":
         path = graph((1, len(card.channels), *card.window))
-        _check(card, path, model.session(path))
+        session = model.session(path)
+        check_graph(card, path, _ports(session.get_inputs()), _ports(session.get_outputs()))
     return model
+
+
+def _ports(arguments: list[Any]) -> list[Port]:
+    return [Port(a.name, a.shape or (), a.type) for a in arguments]
 
 
 def _session(path: Path, threads: int) -> ort.InferenceSession:
@@ -71,17 +77,3 @@ def _session(path: Path, threads: int) -> ort.InferenceSession:
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
         first = " ".join(str(error).split())[:200]
         raise DamagedInput(f"{path} is not a usable ONNX file: {first}") from None
-
-
-def _check(card: ModelCard, weights: Path, session: ort.InferenceSession) -> None:
-    """Compare the input the file states with the card; a fixed extent is a number there."""
-    inputs = session.get_inputs()
-    said = ["n", len(card.channels), *(("any",) * card.dims if card.any_size else card.window)]
-    shape = list(inputs[0].shape)
-    fits = len(inputs) == 1 and len(shape) == len(said) and inputs[0].type == "tensor(float)"
-    fixed = [(n, wanted) for n, wanted in zip(shape, said, strict=False) if isinstance(n, int)]
-    if not fits or any(n != wanted and (n, wanted) != (1, "n") for n, wanted in fixed):
-        raise ConfigError(
-            f"{weights} takes {[(i.name, i.shape, i.type) for i in inputs]}, the card says one "
-            f"float input {said}: correct its channels, dims, window or any_size"
-        )

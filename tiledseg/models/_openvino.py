@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import DamagedInput, MissingBackend
-from ._exported import Call, ExportedModel
+from ..errors import DamagedInput, MissingBackend, TiledsegError
+from ._exported import Call, ExportedModel, Port, check_graph
 
 try:
     import openvino as ov
@@ -50,6 +50,8 @@ class OpenVinoModel(ExportedModel):
         core = ov.Core()
         try:
             graph = core.read_model(str(path))
+            if self.card.format == "onnx":
+                check_graph(self.card, path, _ports(graph.inputs), _ports(graph.outputs))
             graph.reshape({0: [1, *shape[1:]]})
             return core.compile_model(
                 graph,
@@ -61,6 +63,8 @@ class OpenVinoModel(ExportedModel):
                     properties.num_streams(): min(shape[0], self.threads or 1),
                 },
             )
+        except TiledsegError:
+            raise
         except Exception as error:  # OpenVINO's errors share no base but Exception
             first = " ".join(str(error).split())[:200]
             if "bad_alloc" in first:
@@ -69,6 +73,16 @@ class OpenVinoModel(ExportedModel):
                 f"OpenVINO cannot run {path} on an input {[1, *shape[1:]]}: {first}; the file is "
                 "damaged, or its card is wrong"
             ) from None
+
+
+def _ports(arguments: list[Any]) -> list[Port]:
+    found = []
+    for a in arguments:
+        rank = a.partial_shape.rank
+        shape = a.partial_shape if rank.is_static else ()
+        extents = [n.get_length() if n.is_static else None for n in shape]
+        found.append(Port(next(iter(a.names), "?"), extents, a.element_type.get_type_name()))
+    return found
 
 
 def _ended(request: Any) -> Exception | None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from ..errors import OutputFailed
 from ._base import ModelCard
@@ -79,6 +82,8 @@ class Probe:
 
         A window is taken over for local models only, whose result does not depend on it.
         """
+        if len(self.window) != card.dims:
+            return card
         if card.multiple == 1:
             step = self.reach.multiple
             whole = tuple(-(-n // step) * step for n in card.window)
@@ -87,8 +92,15 @@ class Probe:
             card = replace(card, locality=self.reach.locality)
         if card.locality != "local":
             return card
-        window = self.best_window if card.any_size else card.window
+        window = card.window
+        if card.any_size:
+            window = tuple(-(-n // card.multiple) * card.multiple for n in self.best_window)
         return replace(card, margin=card.margin or self.reach.radius, window=window)
+
+
+_TYPES = TypeAdapter(Probe)
+#: Samples along an axis beyond which a window is a fault of the file.
+_LONGEST = 2**16
 
 
 def save_probe(probe: Probe, model: str | Path) -> Path:
@@ -120,7 +132,7 @@ def find_probe(model: str | Path, sha256: str) -> Probe | None:
     """Return the latest probe of a model with these weights, or None."""
     found: list[tuple[float, Probe]] = []
     for place in _places(Path(model), sha256):
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             probe = Probe.from_dict(json.loads(place.read_text(encoding="utf-8")))
             if probe.sha256 == sha256:
                 found.append((place.stat().st_mtime, probe))
@@ -128,13 +140,22 @@ def find_probe(model: str | Path, sha256: str) -> Probe | None:
 
 
 def _checked(probe: Probe) -> Probe:
-    """Return a probe whose numbers a plan can use."""
-    reach = probe.reach
-    numbers = (reach.multiple, *probe.best_window, *probe.best_stride)
+    """Return a probe of the types it states, whose numbers a plan can use.
+
+    Raises:
+        ValueError: It is none.
+    """
+    _TYPES.validate_json(json.dumps(probe.to_dict()), strict=True)
+    reach, dims = probe.reach, len(probe.window)
+    sizes = (probe.window, probe.best_window, probe.best_stride)
+    numbers = (reach.multiple, *sum(sizes, ()))
     right = (
-        all(isinstance(n, int) and n > 0 for n in numbers)
-        and all(isinstance(n, int) and n >= 0 for n in (reach.radius, probe.best_margin))
-        and reach.locality in ("local", "global")
+        dims in (2, 3)
+        and all(len(size) == dims for size in sizes)
+        and all(0 < n <= _LONGEST for n in numbers)
+        and all(0 <= n <= _LONGEST for n in (reach.radius, probe.best_margin))
+        and all(t.microbatch > 0 and not isnan(t.seconds or 0.0) for t in probe.trials)
+        and all(0 <= t.agreement <= 1 for t in probe.trials if t.agreement is not None)
     )
     if not right:
         raise ValueError("a probe with numbers that make no sense")

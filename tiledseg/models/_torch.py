@@ -17,9 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ..document import read_values
 from ..errors import ConfigError, DamagedInput
 from ._base import Model, ModelCard, Runtime
-from ._cache import cache_folder
+from ._cache import cache_folder, writing_cache
 from ._card import CARD_NAME, card_from_dict, card_to_dict
 from ._monai import create_network
 
@@ -114,16 +115,24 @@ def _layout(network: nn.Module, dims: int, device: torch.device) -> torch.memory
 
 
 def _compiled(network: nn.Module) -> Callable[[torch.Tensor], Any]:
-    """Return the network compiled by torch for the shapes it will see; the first call is slow."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+    """Return the network compiled by torch for the shapes it will see; the first call is slow.
+
+    Raises:
+        OutputFailed: The cache cannot be written.
+    """
+    kept = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder() / "inductor")
+    with writing_cache(kept):
+        kept.mkdir(parents=True, exist_ok=True)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(kept)
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes of its own
-    # Past its limits, which count all networks of a class, torch goes on uncompiled: other bits.
-    limits = torch._dynamo.config
-    limits.recompile_limit = max(_RECOMPILED, limits.recompile_limit)
-    limits.accumulated_recompile_limit = max(_RECOMPILED, limits.accumulated_recompile_limit)
     compiled = torch.compile(network, dynamic=False)
 
     def run(x: torch.Tensor) -> Any:
+        # Past its limits, which count all networks of a class, torch goes on uncompiled: other
+        # bits. What is set holds for the thread that sets it.
+        limits = torch._dynamo.config
+        limits.recompile_limit = max(_RECOMPILED, limits.recompile_limit)
+        limits.accumulated_recompile_limit = max(_RECOMPILED, limits.accumulated_recompile_limit)
         try:
             return compiled(x)
         except torch._dynamo.exc.TorchDynamoException as error:
@@ -164,10 +173,7 @@ def read_embedded_card(weights: Path) -> ModelCard:
         raise DamagedInput(f"{weights} is not a safetensors file: {error}") from None
     if text is None:
         raise ConfigError(f"{weights} has no card inside; give the folder or card it belongs to")
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"the card inside {weights} is not JSON: {error}") from None
+    values = read_values(text, f"the card inside {weights}", json.loads)
     return replace(card_from_dict(values, f"inside {weights}"), weights=weights.name)
 
 

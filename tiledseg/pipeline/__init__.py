@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import RunConfig
+from ..config import RunConfig, check_threads
 from ..engine import Event, OnEvent, machine
 from ..errors import ConfigError
 from ..models import Model, ModelCard, Precision, Runtime, RuntimeName, find_card, reference
@@ -23,9 +23,12 @@ from ._batch_result import BatchResult, InputEnded, InputPlanned, OnBatchEvent
 from ._describe import describe
 from ._inputs import NAME, collect_inputs, refuse_many
 from ._job import Job, prepare
+from ._names import check_outputs, outputs_of, work_folder
 from ._probe import probe
 from ._result import Result
-from ._run import execute, work_folder
+from ._run import execute, execute_shard
+from ._shard import Shard, prepare_shard
+from ._status import status
 from ._vectorize import vectorize
 
 __all__ = [
@@ -37,13 +40,16 @@ __all__ = [
     "OnBatchEvent",
     "Predictor",
     "Result",
+    "Shard",
     "describe",
     "execute",
+    "execute_shard",
     "load_model",
     "plan",
     "probe",
     "segment",
     "segment_many",
+    "status",
     "vectorize",
 ]
 
@@ -136,13 +142,16 @@ def plan(
     out: str | Path | None = None,
     *,
     fresh: bool = False,
+    shard: Shard | None = None,
     **settings: Any,
 ) -> Job:
     """Decide how an image would be segmented, without doing it.
 
-    Args and errors are those of `segment`. The caller closes the job.
+    Args and errors are those of `segment`. The caller closes the job. For a ``shard`` the work
+    store is made, so that all shards have one plan.
     """
     refuse_many(image, out)
+    models = _models(model)
     config = RunConfig.parse(
         {
             "image": _named(image),
@@ -151,9 +160,13 @@ def plan(
             **settings,
         }
     )
-    _spare_inputs(config)
-    folder = None if out is None or fresh else work_folder(Path(out))
-    return prepare(config, image, _models(model), folder)
+    check_outputs(outputs_of(config))
+    if out is None:
+        return prepare(config, image, models, None)
+    where = work_folder(Path(out), config.output.work)
+    if shard is not None:
+        return prepare_shard(config, image, models, where)
+    return prepare(config, image, models, None if fresh else where)
 
 
 class Predictor:
@@ -204,23 +217,9 @@ def load_model(
         DamagedInput: The weights are not what the card says.
         MissingBackend: The library that runs this kind of weights is not installed.
     """
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads {threads}: at least 1")
+    check_threads(threads, "threads")
     chosen = Runtime(runtime or reference(find_card(path)).name, precision)
     return Predictor(_load(path, device, threads or machine.cores(), chosen), str(path))
-
-
-def _spare_inputs(config: RunConfig) -> None:
-    """Refuse to write a result over an image.
-
-    Raises:
-        ConfigError: An output is one of the inputs.
-    """
-    images = [config.image] if isinstance(config.image, str) else config.image
-    inputs = {Path(image).resolve() for image in images}
-    for out in (config.out, config.output.scores, config.output.polygons):
-        if out is not None and Path(out).resolve() in inputs:
-            raise ConfigError(f"{out} is the image itself; choose another name for the output")
 
 
 def _named(image: Any) -> str | list[str]:
@@ -234,7 +233,7 @@ def _named(image: Any) -> str | list[str]:
 def _models(model: Predictor | str | Path | Sequence[str | Path]) -> Model | list[str | Path]:
     if isinstance(model, Predictor):
         return model.model
-    paths = [model] if isinstance(model, str | Path) else list(model)
+    paths: list[Any] = list(model) if isinstance(model, list | tuple) else [model]
     if not paths or not all(isinstance(path, str | Path) for path in paths):
         raise ConfigError(
             f"model {[type(path).__name__ for path in paths]}: give one model, loaded or by its "
@@ -246,7 +245,7 @@ def _models(model: Predictor | str | Path | Sequence[str | Path]) -> Model | lis
 def _model_name(model: Predictor | str | Path | Sequence[str | Path]) -> str | list[str]:
     if isinstance(model, Predictor):
         return model.uri
-    return str(model) if isinstance(model, str | Path) else [str(part) for part in model]
+    return [str(part) for part in model] if isinstance(model, list | tuple) else str(model)
 
 
 def _ignore(event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ def describe(path: str | Path, series: str | None = None) -> dict[str, Any]:
         DamagedInput: It is not what it claims to be.
     """
     place = Path(path)
-    if place.suffix in (*_CARDS, *_WEIGHTS) or (place / "model.yaml").is_file():
+    if place.suffix in (*_CARDS, *_WEIGHTS) or os.path.isfile(place / "model.yaml"):
         return _model(place)
-    if place.name == "report.json" or (place / "report.json").is_file():
+    if place.name == "report.json" or os.path.isfile(place / "report.json"):
         return {"kind": "report", **_report(place)}
     with open_source(path, series=series) as source:
         return _image(path, source)

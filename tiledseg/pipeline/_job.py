@@ -24,20 +24,22 @@ from ..budget import (
     format_bytes,
     total_bytes,
 )
-from ..config import RunConfig
-from ..engine import Decision, Footprint, ScoreCoding, WorkStore, machine
+from ..config import RunConfig, RuntimeSpec
+from ..engine import Decision, Footprint, ScoreCoding, Stored, machine, stored
 from ..errors import ConfigError, PlanChanged
 from ..grid import AxisMap, Grid, SpaceKind
-from ..io import Roi, Source
+from ..io import Folder, Roi, Source, open_folder
 from ..models import Model, ModelCard, versions_behind
 from ..normalize import Normalization
 from ..tiling import ModelShape, TilePlan, make_plan
 from ._choose import Choice, Chosen, Question, begun, choose, follow
 from ._image import View, open_view
-from ._memory import device_budget, host_budget, run_cost
+from ._memory import device_budget, run_cost
+from ._names import inputs_of, outputs_of, spare_inputs
 from ._network import Networks
 from ._origin import made_from
 from ._roi import open_roi
+from ._runners import memory_of, threads_of
 
 _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
 #: Relative difference of sample spacing from the model's from which on the user is told.
@@ -52,13 +54,20 @@ class Shared:
 
     Args:
         model: The network.
+        threads: Threads of its calls.
         chosen: How it is run; None: that is still to be chosen.
         held: Bytes that inputs still in progress hold besides their tiles.
     """
 
     model: Model
+    threads: int
     chosen: Chosen | None = None
     held: int = 0
+
+    @classmethod
+    def of(cls, networks: Networks, held: int = 0) -> Shared:
+        """Open the model in the first runtime that the settings leave open."""
+        return cls(networks.open(networks.candidates[0]), networks.threads, held=held)
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,8 @@ class Job:
     @property
     def shared(self) -> Shared:
         """What the next inputs of a batch may take over."""
-        return Shared(self.model, Chosen(self.model, self.choice, self.plan, self.footprint))
+        chosen = Chosen(self.model, self.choice, self.plan, self.footprint)
+        return Shared(self.model, self.plan.threads, chosen)
 
     @property
     def card(self) -> ModelCard:
@@ -112,18 +122,12 @@ class Job:
     @property
     def coding(self) -> ScoreCoding | None:
         """How scores are stored, or None where none are wanted."""
-        if self.config.output.scores is None:
-            return None
-        kind = np.dtype(self.config.output.score_type)
-        nodata = float("nan") if kind.kind == "f" else float(np.iinfo(kind).max)
-        return ScoreCoding(kind, _SCORE_SCALES.get(self.config.output.score_type), nodata)
+        return coding_of(self.config)
 
     @property
     def decision(self) -> Decision:
         """What becomes of scores."""
-        schema = self.card.schema
-        air = 0 if schema.background is None else schema.ids.tolist().index(schema.background)
-        return Decision(schema.ids, schema.nodata, air, self.coding)
+        return decision_of(self.config, self.card)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -168,22 +172,27 @@ class Job:
         return {**figures, **self.choice.describe()}
 
 
-def open_model(config: RunConfig, models: Model | Sequence[str | Path]) -> Model:
-    """Return the model in the first runtime that the settings leave open.
+def coding_of(config: RunConfig) -> ScoreCoding | None:
+    """Return how scores are stored, or None where none are wanted."""
+    if config.output.scores is None:
+        return None
+    kind = np.dtype(config.output.score_type)
+    nodata = float("nan") if kind.kind == "f" else float(np.iinfo(kind).max)
+    return ScoreCoding(kind, _SCORE_SCALES.get(config.output.score_type), nodata)
 
-    Raises:
-        ConfigError: There is no such model, or it is not what the settings ask for.
-        DamagedInput: The weights are not what the card says.
-    """
-    networks = Networks(config, models, threads_of(config))
-    return networks.open(networks.candidates[0])
+
+def decision_of(config: RunConfig, card: ModelCard) -> Decision:
+    """Return what becomes of scores."""
+    schema = card.schema
+    air = 0 if schema.background is None else schema.ids.tolist().index(schema.background)
+    return Decision(schema.ids, schema.nodata, air, coding_of(config))
 
 
 def prepare(
     config: RunConfig,
     image: Any,
     models: Model | Sequence[str | Path],
-    folder: Path | None,
+    where: str | Path | None,
     shared: Shared | None = None,
 ) -> Job:
     """Decide everything, reading no more than the header, a decimated image and some windows.
@@ -192,7 +201,8 @@ def prepare(
         config: The settings.
         image: What to segment.
         models: A loaded model, or where it is, or where the members of an ensemble are.
-        folder: Where unfinished work of this run may lie; its core and runtime are taken over.
+        where: Where unfinished work of this run may lie; its core, runtime, microbatch and threads
+            are taken over.
         shared: What other inputs of the same batch have left to take over.
 
     Raises:
@@ -200,8 +210,15 @@ def prepare(
         BudgetExceeded: It cannot be done within the budget.
     """
     machine.use_few_arenas()
-    if shared is None:
-        shared = Shared(open_model(config, models))
+    unfinished = None if where is None else stored(where)
+    if unfinished is not None and config.runtime.threads is None:
+        threads = unfinished.plan.threads
+    else:
+        threads = threads_of(config)
+    _check_travel(config, image)
+    networks = Networks(config, models, threads)
+    if shared is None or shared.threads != networks.threads:
+        shared = Shared.of(networks, 0 if shared is None else shared.held)
     card = shared.model.card
     _check_vectors(config, card.dims)
     _check_air(config, card)
@@ -211,8 +228,8 @@ def prepare(
         roi = None if config.input.roi is None else open_roi(config.input.roi, view.source)
         if roi is not None:
             on_error.callback(roi.close)
-        networks = Networks(config, models, threads_of(config))
-        job = _decide(config, view, roi, networks, shared, folder)
+        spare_inputs(outputs_of(config), inputs_of(config, view.source, roi))
+        job = _decide(config, view, roi, networks, shared, unfinished)
         on_error.pop_all()
     return job
 
@@ -223,21 +240,21 @@ def _decide(
     roi: Roi | None,
     networks: Networks,
     shared: Shared,
-    folder: Path | None,
+    unfinished: Stored | None,
 ) -> Job:
     """Decide how to segment an open image."""
     first = shared.model
     source, normalization = view.source, view.normalization
     plan = draft_plan(config, source.grid, first.card, networks.threads)
-    stored = None if folder is None else WorkStore.stored_plan(folder)
-    before = None if stored is None else begun(stored[0])
+    former = None if unfinished is None else unfinished.plan
+    before = None if former is None else begun(former)
     count = config.runtime.microbatch
-    room = host_budget(config)
+    room = memory_of(config)
     question = Question(networks, first, plan, count, view, before, room)
     chosen = choose(question) if shared.chosen is None else follow(question, shared.chosen)
     plan, fit = chosen.plan, fit_core if config.tiling.core is None else check_core
-    if stored is not None and config.tiling.core is None and stored[0].grid == plan.grid:
-        plan, fit = replace(plan, core=stored[0].core), check_core
+    if former is not None and config.tiling.core is None and former.grid == plan.grid:
+        plan, fit = replace(plan, core=former.core), check_core
     budget = Budget(room, device_budget(config, chosen.footprint))
     cost = run_cost(config, source, first.card, chosen.footprint, roi)
     plan = fit(plan, replace(cost, fixed=cost.fixed + shared.held), budget)
@@ -254,7 +271,7 @@ def _decide(
         roi=roi,
         choice=chosen.choice,
         overview=view.overview,
-        warnings=(*_warnings(view.grid, plan, first.card), *_crowd(plan, config.runtime.workers)),
+        warnings=(*_warnings(view.grid, plan, first.card), *_crowd(plan, config.runtime)),
         footprint=chosen.footprint,
         made_from=made_from(config, first.card, source, roi),
     )
@@ -268,22 +285,22 @@ def draft_plan(config: RunConfig, grid: Grid, card: ModelCard, threads: int) -> 
     return make_plan(grid, config.tiling, shape, 1, threads)
 
 
-def require_same(job: Job, folder: Path) -> None:
+def require_same(job: Job, where: str | Path | Folder) -> None:
     """Refuse unfinished work that was made under another plan, input or model.
 
     Raises:
         PlanChanged: The sentence says what differs.
     """
-    stored = WorkStore.stored_plan(folder)
-    if stored is None:
+    found = stored(where)
+    if found is None:
         return
-    before = {**stored[0].to_dict(), **stored[1]}
+    before = json.loads(json.dumps({**found.plan.to_dict(), **found.identity}))
     now = json.loads(json.dumps({**job.plan.to_dict(), **job.identity}))
     changed = [key for key in now if before.get(key) != now[key]]
     if changed:
         told = "; ".join(f"{k} was {_short(before.get(k))}, is {_short(now[k])}" for k in changed)
         raise PlanChanged(
-            f"unfinished work in {folder} belongs to another run: {told}; "
+            f"unfinished work in {open_folder(where).uri} belongs to another run: {told}; "
             "run it with the former settings, or discard it with --fresh"
         )
 
@@ -324,14 +341,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def threads_of(config: RunConfig) -> int:
-    """Return the threads of one model call: what was asked for, else a worker's share."""
-    return config.runtime.threads or max(1, machine.cores() // config.runtime.workers)
+def _check_travel(config: RunConfig, image: Any) -> None:
+    """Refuse to send workers what only this process has.
+
+    Raises:
+        ConfigError: The image is an array.
+    """
+    images = image if isinstance(image, list | tuple) else [image]
+    if config.runtime.distributed and not all(isinstance(one, str | Path) for one in images):
+        raise ConfigError(
+            f"workers open the image by its name, got {type(images[0]).__name__}: give a path"
+        )
 
 
-def _crowd(plan: TilePlan, workers: int) -> list[str]:
-    cores = machine.cores()
-    if plan.threads * workers <= cores:
+def _crowd(plan: TilePlan, spec: RuntimeSpec) -> list[str]:
+    cores, workers = machine.cores(), spec.workers
+    if plan.threads * workers <= cores or spec.scheduler or spec.cluster:
         return []
     return [
         f"{workers} workers with {plan.threads} threads each share {cores} cores and wait for one "

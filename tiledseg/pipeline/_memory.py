@@ -9,16 +9,9 @@ import numpy as np
 from .. import vector
 from ..budget import Cost, parse_bytes
 from ..config import RunConfig
-from ..engine import Footprint, machine
+from ..engine import Footprint
 from ..io import Roi, Source
 from ..models import ModelCard
-
-
-def host_budget(config: RunConfig) -> int:
-    """Return the bytes the process may hold: what was asked for, else half of what is free."""
-    if config.budget.memory is not None:
-        return parse_bytes(config.budget.memory)
-    return machine.resident() + machine.available() // 2
 
 
 def device_budget(config: RunConfig, footprint: Footprint) -> int | None:
@@ -34,6 +27,7 @@ def run_cost(
     config: RunConfig, source: Source, card: ModelCard, footprint: Footprint, roi: Roi | None
 ) -> Cost:
     """Return what tiles cost, and what readers, writers and vectors hold besides."""
+    workers = 1 if config.runtime.distributed else config.runtime.workers  # tiles in a process
     labels = card.schema.dtype.itemsize
     samples = prod(source.grid.shape)
     after = 0
@@ -59,9 +53,8 @@ def run_cost(
         outputs=card.outputs,
         label_bytes=labels,
         score_bytes=scores,
-        workers=config.runtime.workers,
+        workers=workers,
         block_rows=source.blocks[0],
-        fixed=source.working_bytes
-        + (0 if roi is None else roi.working_bytes * config.runtime.workers),
+        fixed=source.working_bytes + (0 if roi is None else roi.working_bytes * workers),
         after=after,
     )

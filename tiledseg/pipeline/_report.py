@@ -15,6 +15,7 @@ from ..config import CombineSpec, RunConfig
 from ..engine import Tally, machine
 from ..models import library_versions
 from ._job import Job
+from ._names import report_folder
 
 #: Libraries that pixels pass through besides those that run the model.
 _PACKAGES = ("numpy", "rasterio", "SimpleITK", "zarr")
@@ -52,6 +53,16 @@ class Ran:
     waited: dict[str, float]
     peak_memory: int
     runtime: str
+
+    def losses(self) -> tuple[str, ...]:
+        """Return a sentence on the tiles that failed, with the first reason, where some did."""
+        if not self.lost:
+            return ()
+        tile, reason = next(iter(self.lost.items()))
+        return (
+            f"{len(self.lost)} of {self.tiles} tiles failed and are nodata; tile {tile}: {reason}. "
+            "Run the same command again to compute only those",
+        )
 
     @classmethod
     def of(cls, job: Job, tally: Tally, seam: float | None, seconds: tuple[float, float]) -> Ran:
@@ -121,7 +132,7 @@ def write_report(
         ran=_told(job, ran),
         config=resolved(job).to_yaml(),
         versions=versions(),
-        warnings=(*warnings(job, ran), *_losses(ran)),
+        warnings=(*warnings(job, ran), *ran.losses()),
         outputs=outputs,
         made_from=job.made_from,
     )
@@ -131,11 +142,6 @@ def write_report(
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that pixels pass through."""
     return library_versions(_PACKAGES)
-
-
-def report_folder(out: Path) -> Path:
-    """Return the folder of the report for ``out``."""
-    return out.with_name(Path(out.name.removesuffix(".gz")).stem + ".report")
 
 
 def _told(job: Job, ran: Ran) -> dict[str, Any]:
@@ -190,13 +196,3 @@ def warnings(job: Job, ran: Ran) -> tuple[str, ...]:
         return job.warnings
     where = "" if job.roi is None else " inside the region of interest"
     return (*job.warnings, f"nothing was segmented: {job.source.uri} has no valid sample{where}")
-
-
-def _losses(ran: Ran) -> list[str]:
-    if not ran.lost:
-        return []
-    first = next(iter(ran.lost.items()))
-    return [
-        f"{len(ran.lost)} tiles failed and are nodata; tile {first[0]}: {first[1]}. Run the same "
-        "command again to compute only those"
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,9 +54,9 @@ def _numbers(roi: str | Path | Sequence[float]) -> tuple[float, ...] | None:
 
 def _require_there(path: str) -> None:
     remote = ":" in path or path.startswith("/vsi")
-    if not path.strip() or (not remote and not Path(path).exists()):
+    if not path.strip() or (not remote and not os.path.exists(path)):
         raise ConfigError(
-            f"roi {path!r} must be bounds like 100,200,300,400 or a file, found no such file; "
+            f"roi {path!r:.80} must be bounds like 100,200,300,400 or a file, found no such file; "
             "give one that is there"
         )
 
@@ -79,7 +80,7 @@ def _polygons(path: Path, source: Source) -> Roi:
     polygons, crs = vector.read_polygons(path)
     wanted = source.grid.space.crs
     if crs is not None and wanted is not None:
-        polygons = reproject(polygons, crs, wanted)
+        polygons = reproject(polygons, crs, wanted, source.grid.bounds)
     return PolygonRoi(source.grid, polygons, str(path))
 
 

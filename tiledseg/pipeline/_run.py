@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,28 +12,27 @@ from numpy.typing import NDArray
 
 from .. import report
 from ..engine import (
+    Event,
     OnEvent,
-    SerialRunner,
+    Progress,
     Tally,
-    ThreadRunner,
+    Task,
     TileKept,
+    TileLog,
     TileTask,
     Unit,
-    WorkStore,
     assemble,
-    locked,
 )
 from ..io import MemorySink, OrientedSink, Sink
 from ..vector import row_measures
-from ._job import Job, require_same
+from ._job import Job
 from ._outputs import label_sink, score_sink, whole_map, write_vectors
+from ._remote import RemoteTask
 from ._report import Ran, warnings, write_report
 from ._result import Result
-
-
-def work_folder(out: Path) -> Path:
-    """Return where unfinished work for ``out`` lies."""
-    return out.with_name(out.name + ".work")
+from ._runners import Say, open_runner
+from ._shard import Shard, ShardResult
+from ._store import open_store
 
 
 class Run(AbstractContextManager["Run"]):
@@ -45,28 +43,63 @@ class Run(AbstractContextManager["Run"]):
         out: The class map to write; None keeps it in memory.
         fresh: Discard unfinished work.
         on_event: Told of windows and tiles.
+        shard: The part of the tiles to compute, beside other processes; None: all, alone.
     """
 
-    def __init__(self, job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> None:
+    def __init__(
+        self, job: Job, out: Path | None, fresh: bool, on_event: OnEvent, shard: Shard | None = None
+    ) -> None:
         self._began = time.perf_counter()
-        self.job, self.out, self._fresh = job, out, fresh
+        self.job, self.out, self._fresh, self._shard = job, out, fresh, shard
+        self.tiles = range(len(job.plan)) if shard is None else shard.tiles(job.plan)
         self.tally = Tally(len(job.plan), len(job.card.schema.unique), on_event)
         self._labels, self._scores = label_sink(job, out), score_sink(job)
         self._sizes, self._unit = row_measures(job.plan.grid)
-        self._stack = ExitStack()
+        self._progress: Progress | None = None
 
     def __enter__(self) -> Self:
-        self._store = self._stack.enter_context(_store(self.job, self.out, self._fresh))
-        for receipt in self._store.receipts():
-            self.tally(TileKept(receipt))
+        with ExitStack() as stack:
+            shared = self._shard is not None
+            opened = open_store(self.job, self.out, self._fresh, shared)
+            self._store = stack.enter_context(opened)
+            self._listen(stack)
+            for receipt in self._store.receipts(self.tiles):
+                if len(receipt.samples) == self.tally.classes:
+                    self.tally(TileKept(receipt))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stack.close()
+        self._stack.__exit__(*exc)  # type: ignore[arg-type]  # as it was handed over
+
+    def _listen(self, stack: ExitStack) -> None:
+        """Have progress and log told of everything, too."""
+        listeners = [self.tally.then]
+        log = self.job.config.output.log
+        if log is not None:
+            listeners.append(stack.enter_context(TileLog(Path(log))))
+        if self.out is not None:
+            role = "all tiles" if self._shard is None else f"shard {self._shard}"
+            self._progress = Progress(self._store.folder, role, len(self.tiles))
+            listeners.append(stack.enter_context(self._progress))
+
+        def tell(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
+        self.tally.then = tell
 
     def units(self) -> Iterator[Unit]:
-        """Yield the tiles that have no receipt."""
-        task = TileTask(
+        """Yield the tiles, all or those of the shard, that have no receipt."""
+        task = self._task()
+        for index in self.tiles:
+            if not self.tally.done[index]:
+                yield Unit(task, self.job.plan[index], self.tally)
+
+    def _task(self) -> Task:
+        if self.job.config.runtime.distributed:
+            return RemoteTask.of(self._store)
+        return TileTask(
             self.job.plan,
             self.job.source,
             self.job.normalization,
@@ -77,9 +110,6 @@ class Run(AbstractContextManager["Run"]):
             self.job.roi,
             self.job.config.input.skip_below,
         )
-        for tile in self.job.plan:
-            if not self.tally.done[tile.index]:
-                yield Unit(task, tile, self.tally)
 
     def finish(self) -> Result:
         """Write the outputs, and remove the work store.
@@ -102,37 +132,35 @@ class Run(AbstractContextManager["Run"]):
         if self.out is not None and job.config.output.report:
             outputs += write_report(job, self.out, ran, measures, assembled.picks, tuple(outputs))
         if not tally.lost:
+            if self._progress is not None:
+                self._progress.stop()
             store.remove()
         return Result(tuple(outputs), measures, ran, warnings(job, ran), _array(self._labels))
 
 
-def execute(job: Job, out: Path | None, fresh: bool, on_event: OnEvent) -> Result:
-    """Compute the missing tiles and write the outputs."""
-    workers = job.config.runtime.workers
-    runner = SerialRunner() if workers == 1 else ThreadRunner(workers)
-    with Run(job, out, fresh, on_event) as run:
+def execute(
+    job: Job, out: Path | None, fresh: bool, on_event: OnEvent, say: Say | None = None
+) -> Result:
+    """Compute the missing tiles and write the outputs.
+
+    Args:
+        job: What was decided.
+        out: The class map to write; None keeps it in memory.
+        fresh: Discard unfinished work.
+        on_event: Told of windows and tiles.
+        say: Told what a person wants to know besides: where a dashboard is.
+    """
+    with Run(job, out, fresh, on_event) as run, open_runner(job.config, say) as runner:
         runner.run(run.units())
         return run.finish()
 
 
-@contextmanager
-def _store(job: Job, out: Path | None, fresh: bool) -> Iterator[WorkStore]:
-    """Open the work store beside the output, or a passing one for an in-memory run."""
-    schema, coding = job.card.schema, job.coding
-    with tempfile.TemporaryDirectory(prefix="tiledseg-") as scratch, ExitStack() as stack:
-        folder = work_folder(Path(scratch) / "array" if out is None else out)
-        stack.enter_context(locked(folder))
-        if not fresh and WorkStore.stored_plan(folder) is not None:
-            require_same(job, folder)
-            yield WorkStore(folder, job.plan)
-            return
-        yield WorkStore.create(
-            folder,
-            job.plan,
-            job.identity,
-            (schema.dtype, schema.nodata),
-            None if coding is None else (coding, job.card.outputs),
-        )
+def execute_shard(job: Job, out: Path, shard: Shard, on_event: OnEvent) -> ShardResult:
+    """Compute the missing tiles of a shard and leave them in the work store."""
+    began = time.perf_counter()
+    with Run(job, out, False, on_event, shard) as run, open_runner(job.config, None) as runner:
+        runner.run(run.units())
+        return ShardResult.of(shard, run.tally, len(run.tiles), time.perf_counter() - began)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from ..engine import machine
 from ..errors import BudgetExceeded, ConfigError
 from ..io import Source, open_source, read_schema
 from ..labels import ClassSchema
+from ._names import Output, check_outputs, output_path, spare_inputs
 
 
 def vectorize(
@@ -38,8 +39,11 @@ def vectorize(
         ConfigError: The image is not a class map.
         BudgetExceeded: The class map and its vectors do not fit into memory.
     """
-    target = Path(out)
+    target = output_path("out", str(out))
     with open_source(class_map) as source:
+        outputs = [Output("out", target, "folder" if source.grid.ndim == 3 else "file")]
+        check_outputs(outputs)
+        spare_inputs(outputs, source.files())
         if len(source.channels) != 1 or source.dtype.kind not in "iu":
             raise ConfigError(
                 f"{class_map} is not a class map: it has {len(source.channels)} channels of "

@@ -111,6 +111,11 @@ def _first_polygons(path: Path) -> tuple[list[shapely.Geometry], str | None]:
         kinds = sorted({g.geom_type for g in shapes})
         if "Polygon" in kinds or "MultiPolygon" in kinds:
             _require_polygons(path, layer, kinds)
+            if not np.isfinite(shapely.get_coordinates(shapes)).all():
+                raise ConfigError(
+                    f"layer {layer!r} of {path} has vertices that are no finite numbers; mend or "
+                    "delete those polygons"
+                )
             return [g for g in shapes if not g.is_empty], meta["crs"]
         found += kinds or ["nothing"]
     if not found:  # a FlatGeobuf cut within its header

@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.features import geometry_mask, shapes
 from rasterio.transform import Affine
-from rasterio.warp import transform_geom
+from rasterio.warp import transform_bounds, transform_geom
 
 from ...errors import ConfigError
 from ._source import reason
 
 #: rasterio silences a warning while it burns, which several threads at once undo for each other.
 _ONE_AT_A_TIME = threading.Lock()
+#: Beyond every CRS; GEOS cannot reckon with numbers whose squares are none.
+_END = 1e12
+#: Parts of the image's extent that edges of cut polygons are split into.
+_PARTS = 64
+_POLYGON = shapely.GeometryType.POLYGON
 
 
 def polygonize(
@@ -59,16 +64,20 @@ def burn(
     return np.asarray(mask, dtype=np.bool_)
 
 
-def reproject(geometries: Sequence[Any], source: str, target: str) -> list[Any]:
-    """Return polygons in another CRS.
+def reproject(
+    geometries: Sequence[Any], source: str, target: str, bounds: Sequence[tuple[float, float]]
+) -> list[Any]:
+    """Return polygons, as far as they lie about an image, in the image's CRS.
 
     Vertices are moved, edges between them stay straight: a long edge of few vertices can run
-    off the line it was in the source CRS. A polygon across the antimeridian is cut there.
+    off the line it was in the source CRS. Polygons that reach far beyond the image are cut first,
+    and their edges get more vertices. A polygon across the antimeridian is cut there.
 
     Args:
         geometries: shapely polygons and multipolygons, (x, y) or (longitude, latitude).
         source: Their CRS, as WKT or ``EPSG:4326``.
         target: The CRS wanted.
+        bounds: The image's (low, high) along x and y of that CRS.
 
     Raises:
         ConfigError: There is no way from one CRS to the other, or not for all vertices.
@@ -77,7 +86,8 @@ def reproject(geometries: Sequence[Any], source: str, target: str) -> list[Any]:
         before, after = CRS.from_user_input(source), CRS.from_user_input(target)
         if before == after:
             return list(geometries)
-        plain = [shapely.geometry.mapping(g) for g in geometries]
+        near = _cut(np.array(list(geometries), dtype=object), before, after, bounds)
+        plain = [shapely.geometry.mapping(g) for g in near]
         moved = [shapely.geometry.shape(g) for g in transform_geom(before, after, plain)]
     except Exception as error:  # GDAL's own errors have no public base class in rasterio
         raise ConfigError(
@@ -90,6 +100,28 @@ def reproject(geometries: Sequence[Any], source: str, target: str) -> list[Any]:
             "to the surroundings of the image"
         )
     return moved
+
+
+def _cut(
+    geometries: NDArray[Any], crs: CRS, image_crs: CRS, bounds: Sequence[tuple[float, float]]
+) -> NDArray[Any]:
+    """Cut polygons to the surroundings of an image: its extent in their CRS, three times as large.
+
+    Nothing is cut about an image across the antimeridian, whose extent is no rectangle there.
+    """
+    (low, high), (bottom, top) = bounds
+    west, south, east, north = transform_bounds(image_crs, crs, low, bottom, high, top)
+    if not (np.isfinite([west, south, east, north]).all() and west < east and south < north):
+        return geometries
+    width, height = east - west, north - south
+    rectangle = (west - width, south - height, east + width, north + height)
+    far = ~shapely.covered_by(geometries, shapely.box(*rectangle))
+    whole = shapely.transform(geometries[far], lambda points: np.clip(points, -_END, _END))
+    cut = shapely.clip_by_rect(whole, *rectangle)
+    parts = shapely.get_parts(shapely.segmentize(cut, max(width, height) / _PARTS))
+    parts = parts[(shapely.get_type_id(parts) == _POLYGON) & ~shapely.is_empty(parts)]
+    near = np.concatenate([geometries[~far], parts])
+    return near if len(near) else geometries  # all outside, as will be told
 
 
 def _transform(affine: NDArray[np.float64]) -> Affine:

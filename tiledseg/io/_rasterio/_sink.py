@@ -25,8 +25,8 @@ from ...errors import OutputFailed, TiledsegError
 from ...grid import SpaceKind
 from ...labels import ClassSchema
 from .._base import Sink, SinkSpec
-from .._files import settle, temporary_beside
-from .._qml import write_qml
+from .._files import require_own, settle, temporary_beside
+from .._qml import OPENING, qml_path, write_qml
 from ._source import keep_cache_small, reason
 
 _TAG = "TILEDSEG_CLASSES"
@@ -42,10 +42,15 @@ class RasterSink(Sink):
         path: Final name.
         spec: What comes.
         layout: ``cog`` adds overviews (by mode for class maps) and puts them in reading order.
+
+    Raises:
+        OutputFailed: The style beside it was not written by tiledseg.
     """
 
     def __init__(self, path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"]) -> None:
         super().__init__(path, spec)
+        if spec.schema is not None:
+            require_own(qml_path(path), OPENING)
         self._layout = layout
         self._tiled = temporary_beside(path.with_name(f"tiled.{path.name}"))
         self._ready = temporary_beside(path)

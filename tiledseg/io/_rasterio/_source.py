@@ -130,10 +130,14 @@ class RasterSource(Source):
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the identity of every file the raster is made of."""
-        files = [Path(f) for f in self._file.files if Path(f).is_file()]
+        files = self.files()
         if not files:
             return {"uri": self.uri, "shape": list(self.grid.shape)}
         return {"files": [file_identity(f) for f in sorted(files)]}
+
+    def files(self) -> list[Path]:
+        """Return the local files of the dataset, those that a VRT reads included."""
+        return [Path(f) for f in self._file.files if os.path.isfile(f)]
 
     def close(self) -> None:
         """Close the file."""
@@ -160,7 +164,7 @@ def keep_cache_small() -> None:
 def _open(uri: str) -> rasterio.DatasetReader:
     keep_cache_small()
     if "://" not in uri and not uri.startswith("/vsi") and ":" not in uri:
-        if not Path(uri).exists():
+        if not os.path.exists(uri):  # which takes names of any length
             raise ConfigError(f"there is no file {uri}")
         if Path(uri).is_file() and Path(uri).stat().st_size == 0:
             raise DamagedInput(f"{uri} is empty (0 bytes)")

@@ -16,12 +16,14 @@ from ...box import Box
 from ...errors import ConfigError, OutputFailed
 from ...labels import ClassSchema
 from .._base import Sink, SinkSpec
-from .._files import settle, temporary_beside, write_text, writing
+from .._files import require_own, settle, temporary_beside, write_text, writing
 from ._itk import reason
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 #: Byte at which ITK writes the samples of a NIfTI file.
 _NIFTI_1_OFFSET = 352
+#: How the colour table and the class names begin.
+_OPENINGS = ("# Color table, ", '{\n  "classes": [')
 #: Cosine of two axes above which they do not count as perpendicular.
 _SLANT = 1e-4
 
@@ -31,11 +33,17 @@ class VolumeSink(Sink):
 
     Label maps also get a colour table for 3D Slicer (``labels.ctbl``) and their class names as
     JSON (``labels.json``).
+
+    Raises:
+        OutputFailed: One of these was not written by tiledseg.
     """
 
     def __init__(self, path: Path, spec: SinkSpec) -> None:
         super().__init__(path, spec)
         self._array: NDArray[Any] | None = None
+        if spec.schema is not None:
+            for sidecar, opening in zip(self._sidecar_paths(), _OPENINGS, strict=True):
+                require_own(sidecar, opening)
 
     def prepare(self) -> None:
         """Make room in memory, and see that the file can be made and can hold the geometry.

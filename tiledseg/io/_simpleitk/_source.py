@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import tempfile
 import threading
@@ -46,7 +47,7 @@ def open_volume(
         DamagedInput: It is not what it claims to be.
     """
     path = Path(uri)
-    if not path.exists():
+    if not os.path.exists(path):  # which takes names of any length
         raise ConfigError(f"there is no file {uri}")
     if path.is_dir():
         return VolumeSource(uri, _DicomFiles(open_dicom(path, series)), channels)
@@ -96,6 +97,10 @@ class _File:
         identity = file_identity(self.path)
         apart = [file_identity(path) for path in self._data_files()]
         return {**identity, "data": apart} if apart else identity
+
+    def files(self) -> list[Path]:
+        """Return the file, and those its samples lie in."""
+        return [self.path, *self._data_files()]
 
     def unpack(self, scratch: Path) -> None:
         """Make reading by box possible; done once.
@@ -186,6 +191,10 @@ class _DicomFiles:
         """Return what changes with the content."""
         return {"slices": [file_identity(path) for path in self._series.files]}
 
+    def files(self) -> list[Path]:
+        """Return every slice."""
+        return list(self._series.files)
+
     def unpack(self, scratch: Path) -> None:
         """Decode every slice; done once."""
         target = scratch / "volume.raw"
@@ -237,6 +246,10 @@ class VolumeSource(Source):
     def fingerprint(self) -> dict[str, Any]:
         """Return the identity of the file, or of every slice."""
         return self._stored.identity()
+
+    def files(self) -> list[Path]:
+        """Return the file, or every slice."""
+        return self._stored.files()
 
     def close(self) -> None:
         """Remove the scratch space."""

@@ -1,0 +1,102 @@
+"""Real worker processes: they are killed, stall, and raise; nothing else is lost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tiledseg.engine import Event, Runner, RunStopped, TileDone, TileLost, WindowsDone
+from tiledseg.errors import ClusterFailed, ConfigError, DamagedInput
+
+pytest.importorskip("distributed")
+
+from tests.engine.tasks import Faulty, Poisoned, Slow, Trivial, units
+from tiledseg.engine._dask import local_workers, running_cluster
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """Two workers, which find this module's tasks where pytest was started."""
+    with local_workers(2, 0, lambda line: None) as runner:
+        yield runner
+
+
+def run(runner: Runner, task: Trivial, count: int) -> list[Event]:
+    events: list[Event] = []
+    runner.run(units(task, count, events.append))
+    return events
+
+
+def done(events: list[Event]) -> list[int]:
+    return sorted(e.receipt.tile for e in events if isinstance(e, TileDone))
+
+
+def test_every_tile_is_done_by_other_processes(runner: Runner) -> None:
+    events = run(runner, Trivial(), 60)
+    assert done(events) == list(range(60))
+    workers = {e.receipt.worker for e in events if isinstance(e, TileDone)}
+    assert len(workers) == 2
+    assert sum(e.windows for e in events if isinstance(e, WindowsDone)) == 120
+
+
+def test_a_poisoned_tile_among_300_loses_no_other(runner: Runner, tmp_path: Path) -> None:
+    events = run(runner, Poisoned(str(tmp_path), tiles=(150,)), 300)
+    assert done(events) == [i for i in range(300) if i != 150]
+    (lost,) = [e for e in events if isinstance(e, TileLost)]
+    assert lost.tile == 150
+    assert "died" in lost.reason
+
+
+def test_tiles_whose_workers_die_by_chance_are_done_after_all(
+    runner: Runner, tmp_path: Path
+) -> None:
+    events = run(runner, Poisoned(str(tmp_path), tiles=tuple(range(0, 60, 10)), times=1), 60)
+    assert done(events) == list(range(60))
+
+
+def test_a_straggler_does_not_hold_up_the_run(runner: Runner, tmp_path: Path) -> None:
+    events = run(runner, Slow(str(tmp_path), tile=3), 30)
+    assert done(events) == list(range(30))
+    assert (tmp_path / "3-1").exists()  # a second copy
+
+
+def test_a_tiles_own_error_loses_only_it(runner: Runner) -> None:
+    events = run(runner, Faulty(tile=4), 20)
+    assert done(events) == [i for i in range(20) if i != 4]
+    (lost,) = [e for e in events if isinstance(e, TileLost)]
+    assert lost == TileLost(4, "ValueError: cosmic ray")
+
+
+def test_an_error_of_the_run_comes_home_as_it_is(runner: Runner) -> None:
+    events = run(runner, Faulty(tile=4, run=True), 20)
+    (stopped,) = [e for e in events if isinstance(e, RunStopped)]
+    assert isinstance(stopped.error, DamagedInput)
+    assert str(stopped.error) == "the scene is cut short"
+
+
+def test_workers_without_the_task_say_what_they_need(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unknown(Trivial):
+        pass
+
+    Unknown.__module__, Unknown.__qualname__ = "only_here", "Unknown"
+    module = type(sys)("only_here")
+    module.Unknown = Unknown  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    events = run(runner, Unknown(), 1)
+    (stopped,) = [e for e in events if isinstance(e, RunStopped)]
+    assert isinstance(stopped.error, ClusterFailed)
+    assert "only_here" in str(stopped.error)
+
+
+def test_a_scheduler_that_is_not_there_is_one_sentence() -> None:
+    for address in ("tcp://127.0.0.1:9", "nonsense://x"):
+        with (
+            pytest.raises(ConfigError, match="cannot be reached"),
+            running_cluster(address, lambda line: None),
+        ):
+            pass

@@ -1,0 +1,62 @@
+"""Carrying out a run, or a shard of one, with progress on the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ..errors import ConfigError
+
+_FAILED_TILES = 3
+
+
+def execute(
+    values: dict[str, Any], fresh: bool, part: str | None, quiet: bool, as_json: bool
+) -> int:
+    """Run, print what was made, and return the exit status.
+
+    Args:
+        values: What `pipeline.plan` takes.
+        fresh: Discard unfinished work.
+        part: Which shard, like ``2/4``, or None: all of it.
+        quiet: Print nothing.
+        as_json: Print JSON.
+    """
+    from .. import pipeline
+    from ._progress import Bar
+
+    if pipeline.NAME in str(values["out"]):
+        if part is not None:
+            raise ConfigError(
+                f"--shard {part} is of one image, but out {values['out']} is for many: give every "
+                "shard images of its own instead"
+            )
+        from ._batch import execute_many
+
+        return execute_many(values, fresh, quiet, as_json)
+    out = Path(values["out"])
+    if part is None:
+        job = pipeline.plan(fresh=fresh, **values)
+        with job, Bar(job.plan.planned, quiet) as bar:
+            result = pipeline.execute(job, out, fresh, bar)
+        return _told(result, result.ran.lost, quiet, as_json)
+    shard = pipeline.Shard.parse(part)
+    if fresh:
+        raise ConfigError(
+            f"--shard {part} with --fresh would discard what other shards have done; leave out one"
+        )
+    job = pipeline.plan(shard=shard, **values)
+    with job, Bar(job.plan.planned_of(shard.tiles(job.plan)), quiet) as bar:
+        done = pipeline.execute_shard(job, out, shard, bar)
+    return _told(done, done.lost, quiet, as_json)
+
+
+def _told(result: Any, lost: dict[int, str], quiet: bool, as_json: bool) -> int:
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+    elif not quiet:
+        typer.echo(result.summary())
+    return _FAILED_TILES if lost else 0

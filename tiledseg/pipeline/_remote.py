@@ -1,0 +1,95 @@
+"""A tile in another process: everything it needs is opened from the work store, once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..config import CombineSpec, RunConfig
+from ..engine import Receipt, TileTask, WorkStore, machine
+from ..errors import ConfigError, PlanChanged
+from ..models import Model, Runtime
+from ..normalize import Normalization
+from ..tiling import Tile
+from ..vector import row_measures
+from ._image import open_image
+from ._job import decision_of
+from ._network import Networks
+from ._roi import open_roi
+
+
+@dataclass(frozen=True)
+class RemoteTask:
+    """Computes tiles wherever it is called; small enough to travel with every tile.
+
+    Args:
+        work: Where the work store is.
+        made_for: Digest of what the store was made for, so that a process that still has the
+            store of an earlier run under that name opens it anew.
+    """
+
+    work: str
+    made_for: str
+
+    @classmethod
+    def of(cls, store: WorkStore) -> RemoteTask:
+        """Return the task of a store."""
+        return cls(store.folder.uri, store.digest)
+
+    def __call__(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
+        """Compute one tile, write its core and its receipt.
+
+        Raises:
+            ConfigError: Image or model cannot be opened here.
+            PlanChanged: They are not those that the run was planned with.
+        """
+        task = _opened(self)
+        # Done by a worker that died before it could say so: never computed again.
+        kept = task.store.receipt(tile.index)
+        return task(tile, on_windows) if kept is None else kept
+
+
+@lru_cache(maxsize=2)  # tiles of two images are in flight at the seam between them
+def _opened(task: RemoteTask) -> TileTask:
+    machine.use_few_arenas()
+    store = WorkStore.open(task.work)
+    config, plan, identity = RunConfig.parse(store.config), store.plan, store.identity
+    paths = (config.model,) if isinstance(config.model, str) else tuple(config.model)
+    runtime = Runtime(plan.runtime, plan.precision)  # type: ignore[arg-type]  # as it was stored
+    try:
+        model = _model(paths, config.runtime.device, config.combine, runtime, plan.threads)
+        _, source, _ = open_image(config, config.image, model.card)
+    except ConfigError as error:
+        raise ConfigError(f"worker {machine.worker()}: {error}") from None
+    for name, found, planned in (
+        ("model", model.card.sha256, identity["model"]),
+        ("image", json.loads(json.dumps(source.fingerprint())), identity["input"]),
+    ):
+        if found != planned:
+            raise PlanChanged(
+                f"worker {machine.worker()} sees another {name} than the run was planned with: "
+                f"{getattr(config, name)}"
+            )
+    return TileTask(
+        plan,
+        source,
+        Normalization.from_list(identity["normalization"]),
+        model,
+        decision_of(config, model.card),
+        store,
+        row_measures(plan.grid)[0],
+        None if config.input.roi is None else open_roi(config.input.roi, source),
+        config.input.skip_below,
+    )
+
+
+@lru_cache(maxsize=1)  # once for all images
+def _model(
+    paths: tuple[str, ...], device: str | None, combine: CombineSpec, runtime: Runtime, threads: int
+) -> Model:
+    config = RunConfig.parse(
+        {"image": "", "model": list(paths), "runtime": {"device": device}, "combine": combine}
+    )
+    return Networks(config, paths, threads).open(runtime)

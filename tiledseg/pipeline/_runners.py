@@ -1,0 +1,125 @@
+"""Who computes the tiles of a run, and what each worker may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ..budget import parse_bytes
+from ..config import RunConfig
+from ..engine import Runner, SerialRunner, ThreadRunner, machine
+from ..errors import ConfigError
+
+Say = Callable[[str], None]
+#: Share of a job's memory that its processes use; the rest is for what runs beside them.
+_OF_A_JOB = 0.9
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """A batch system whose jobs are the workers.
+
+    Args:
+        kind: ``slurm``, ``pbs``, ``lsf`` ...
+        jobs: How many at a time.
+        settings: What dask-jobqueue takes.
+    """
+
+    kind: str
+    jobs: int
+    settings: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: str) -> ClusterSpec:
+        """Return the cluster that a YAML file describes.
+
+        Raises:
+            ConfigError: It cannot be read, or lacks something.
+        """
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"cluster {path} cannot be read: {reason}") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"cluster {path} must be a mapping of settings")
+        kind, jobs = values.pop("kind", None), values.pop("jobs", None)
+        for name, value in (("jobs", jobs), ("cores", values.get("cores"))):
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"cluster {path}: {name} must be a number from 1, got {value!r}")
+        if not isinstance(kind, str) or "memory" not in values:
+            raise ConfigError(f"cluster {path}: give kind (slurm, pbs ...) and memory, like 8GB")
+        return cls(kind, jobs, values)
+
+    @property
+    def processes(self) -> int:
+        """Worker processes in a job."""
+        return max(1, int(self.settings.get("processes") or 1))
+
+
+def threads_of(config: RunConfig) -> int:
+    """Return the threads of one model call: as asked for, else the cores of a worker.
+
+    Raises:
+        ConfigError: Nobody can know how many cores the workers have.
+    """
+    spec = config.runtime
+    if spec.threads is not None:
+        return spec.threads
+    if spec.scheduler is not None:
+        raise ConfigError(
+            f"the workers of {spec.scheduler} may have any number of cores, and the bytes of the "
+            "result depend on the threads of a model call: say how many with --threads"
+        )
+    if spec.cluster is not None:
+        cluster = ClusterSpec.read(spec.cluster)
+        return max(1, int(cluster.settings["cores"]) // cluster.processes)
+    return max(1, machine.cores() // spec.workers)
+
+
+def memory_of(config: RunConfig) -> int:
+    """Return the bytes a process may hold: as asked for, else its share of what is free."""
+    spec = config.runtime
+    if config.budget.memory is not None:
+        return parse_bytes(config.budget.memory)
+    if spec.cluster is not None:
+        cluster = ClusterSpec.read(spec.cluster)
+        return int(parse_bytes(str(cluster.settings["memory"])) * _OF_A_JOB) // cluster.processes
+    processes = spec.workers if spec.distributed else 1
+    return machine.resident() + machine.available() // 2 // processes
+
+
+def _nothing(line: str) -> None:
+    """Say nothing."""
+
+
+@contextmanager
+def open_runner(config: RunConfig, say: Say | None) -> Iterator[Runner]:
+    """Start, or connect to, what computes the tiles.
+
+    Args:
+        config: The settings.
+        say: Told what a person wants to know: where the dashboard is.
+    """
+    spec, say = config.runtime, say or _nothing
+    if not spec.distributed:
+        yield SerialRunner() if spec.workers == 1 else ThreadRunner(spec.workers)
+        return
+    from ..engine._dask import batch_system, local_workers, running_cluster
+
+    if spec.cluster is not None:
+        cluster = ClusterSpec.read(spec.cluster)
+        opened = batch_system(cluster.kind, cluster.jobs, cluster.settings, say)
+    elif spec.scheduler is not None:
+        opened = running_cluster(spec.scheduler, say)
+    else:
+        on_gpu = (spec.device or "cpu").startswith("cuda")
+        opened = local_workers(spec.workers, torch.cuda.device_count() if on_gpu else 0, say)
+    with opened as runner:
+        yield runner
