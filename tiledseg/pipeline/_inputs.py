@@ -227,11 +227,13 @@ def _refuse_clashes(inputs: list[Input], base: RunConfig) -> None:
     taken: dict[Path | str, Input] = {}
     for one in inputs:
         config = one.config(base)
+        written = [o.path for o in outputs_of(config) if o.setting != "output.log"]
         work = str(work_folder(one.out, config.output.work))
-        named = [
-            (o.path.resolve(), o.path) for o in outputs_of(config) if o.setting != "output.log"
+        keys: list[tuple[Path | str, Path | str]] = [
+            *((path.resolve(), path) for path in (one.out, *written)),
+            (work, work),
         ]
-        for place, told in ((one.out.resolve(), one.out), *named, (work, work)):
+        for place, told in keys:
             other = taken.setdefault(place, one)
             if other is not one:
                 raise ConfigError(
