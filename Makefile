@@ -6,13 +6,14 @@ STAMP := $(VENV)/.installed
 DATA := $(wildcard ../shared/data)
 export TILEDSEG_DATA ?= $(if $(DATA),$(abspath $(DATA)))
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench simulate clean
 
 help:
 	@echo "make demo    install, segment a scene and a volume, write demo-output/"
 	@echo "make test    run the tests (with the data folder if TILEDSEG_DATA names it)"
 	@echo "make check   formatting, types, import rules"
 	@echo "make bench   measure against peers and limits"
+	@echo "make simulate  a million tiles on simulated workers, thousands on real ones"
 	@echo "make clean   remove what the others made"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -35,6 +36,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+simulate: $(STAMP)
+	$(BIN)/python -m benchmarks.simulation
 
 clean:
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

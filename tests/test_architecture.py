@@ -16,7 +16,9 @@ DOORS = {
     "rasterio": "io/_rasterio/",
     "SimpleITK": "io/_simpleitk/",
     "zarr": "io/_zarr.py",
-    "dask": "io/_dask.py",
+    "dask": ("io/_dask.py", "engine/_dask.py"),
+    "distributed": "engine/_dask.py",
+    "dask_jobqueue": "engine/_dask.py",
     "obstore": "io/_obstore.py",
     "pyogrio": "vector/_features.py",
     "pyproj": "vector/_area.py",
@@ -29,7 +31,13 @@ DOORS = {
     "psutil": ("engine/_machine.py",),
     "PIL": "report/",
     "jinja2": "report/_html.py",
-    "torch": ("models/", "engine/", "pipeline/_image.py", "pipeline/_probe.py"),
+    "torch": (
+        "models/",
+        "engine/",
+        "pipeline/_image.py",
+        "pipeline/_probe.py",
+        "pipeline/_runners.py",
+    ),
 }
 CORE = ("errors", "box", "grid", "lattice", "taper", "tiling", "budget", "labels", "normalize")
 

@@ -130,6 +130,12 @@ class TilePlan(Sequence[Tile]):
         )
 
     @cached_property
+    def _limits(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
+        """`kept` as arrays of lower and upper limits: a plan may have a million tiles."""
+        arrays = (np.array(axis, dtype=np.int64).reshape(-1, 2) for axis in self.kept)
+        return tuple((pairs[:, 0].copy(), pairs[:, 1].copy()) for pairs in arrays)
+
+    @cached_property
     def tapers(self) -> tuple[list[NDArray[np.float32]], ...]:
         """Per axis and window, the normalised 1-D weights."""
         sizes = zip(self.starts, self.window, self.grid.shape, strict=True)
@@ -181,9 +187,7 @@ class TilePlan(Sequence[Tile]):
     def windows(self, core: Box) -> tuple[range, ...]:
         """Return per axis the indices of the windows that weigh on ``core``."""
         spans = []
-        for kept, a, b in zip(self.kept, core.start, core.stop, strict=True):
-            lows = np.array([low for low, _ in kept])
-            highs = np.array([high for _, high in kept])
+        for (lows, highs), a, b in zip(self._limits, core.start, core.stop, strict=True):
             first = int(np.searchsorted(highs, a, side="right"))
             stop = int(np.searchsorted(lows, b, side="left"))
             spans.append(range(first, stop))

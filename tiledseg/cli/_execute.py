@@ -29,19 +29,18 @@ def execute(
     from ._progress import Bar
 
     if pipeline.NAME in str(values["out"]):
-        if part is not None:
-            raise ConfigError(
-                f"--shard {part} is of one image, but out {values['out']} is for many: give every "
-                "shard images of its own instead"
-            )
         from ._batch import execute_many
 
+        if part is not None:
+            raise ConfigError(
+                f"--shard {part} is for one image; run every image of a list by itself"
+            )
         return execute_many(values, fresh, quiet, as_json)
     out = Path(values["out"])
     if part is None:
         job = pipeline.plan(fresh=fresh, **values)
         with job, Bar(job.plan.planned, quiet) as bar:
-            result = pipeline.execute(job, out, fresh, bar)
+            result = pipeline.execute(job, out, fresh, bar, None if quiet else bar.say)
         return _told(result, result.ran.lost, quiet, as_json)
     shard = pipeline.Shard.parse(part)
     if fresh:
@@ -59,4 +58,7 @@ def _told(result: Any, lost: dict[int, str], quiet: bool, as_json: bool) -> int:
         typer.echo(json.dumps(result.to_dict()))
     elif not quiet:
         typer.echo(result.summary())
+    elif lost:
+        tile, reason = next(iter(lost.items()))
+        typer.echo(f"tiledseg: {len(lost)} tiles failed; tile {tile}: {reason}", err=True)
     return _FAILED_TILES if lost else 0

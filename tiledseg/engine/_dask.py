@@ -269,7 +269,7 @@ def batch_system(
         import dask_jobqueue
     except ImportError:
         raise MissingBackend("dask_jobqueue", "hpc", "runtime.cluster") from None
-    made = {name.removesuffix("Cluster").lower(): name for name in dask_jobqueue.__all__}
+    made = {name.removesuffix("Cluster").lower(): name for name in vars(dask_jobqueue)}
     made = {name: whole for name, whole in made.items() if whole.endswith("Cluster")}
     if kind not in made:
         known = ", ".join(sorted(made))

@@ -17,12 +17,24 @@ from ._base import Model, ModelCard, Runtime
 Graph = Callable[[tuple[int, ...]], Path]
 #: Runs windows (n, c, *window) and returns raw outputs (n, k, *window).
 Call = Callable[[torch.Tensor], torch.Tensor]
-
-
 K = TypeVar("K")
 V = TypeVar("V")
 #: Shapes whose graphs are kept loaded: those of an input that ends and of one that begins.
 _SHAPES = 4
+
+
+def recent(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """Return what is kept under a key, made if it is not there; only the latest used are kept.
+
+    Small images of many extents, one after the other, would else fill the memory with graphs.
+    """
+    value = kept.pop(key) if key in kept else make()
+    kept[key] = value
+    if len(kept) > _SHAPES:
+        del kept[next(iter(kept))]
+    return value
+
+
 #: What ONNX Runtime and OpenVINO call float32.
 _FLOAT = ("tensor(float)", "f32")
 
@@ -65,18 +77,6 @@ def _fits(port: Port, said: list[Any]) -> bool:
         return False
     fixed = [(n, wanted) for n, wanted in zip(port.shape, said, strict=True) if isinstance(n, int)]
     return all(n == wanted or (n, wanted) == (1, "n") for n, wanted in fixed)
-
-
-def recent(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
-    """Return what is kept under a key, made if it is not there; only the latest used are kept.
-
-    Small images of many extents, one after the other, would else fill the memory with graphs.
-    """
-    value = kept.pop(key) if key in kept else make()
-    kept[key] = value
-    if len(kept) > _SHAPES:
-        del kept[next(iter(kept))]
-    return value
 
 
 class ExportedModel(Model):

@@ -34,7 +34,7 @@ from ._names import check_outputs, outputs_of, report_folder, work_folder
 from ._network import Networks
 from ._report import versions
 from ._run import Run
-from ._runners import open_runner, threads_of
+from ._runners import Say, open_runner, threads_of
 
 
 @dataclass
@@ -74,6 +74,7 @@ class Batch:
         inputs: What to segment.
         fresh: Discard unfinished and finished work of earlier runs.
         on_event: Told how every input goes, by one thread at a time.
+        say: Told what a person wants to know besides: where a dashboard is.
 
     Raises:
         ConfigError: There is no such model, or it is not what the settings ask for.
@@ -86,10 +87,11 @@ class Batch:
         inputs: Sequence[Input],
         fresh: bool,
         on_event: OnBatchEvent,
+        say: Say | None = None,
     ) -> None:
         self._began = time.perf_counter()
         self._base, self._models, self._inputs = base, models, inputs
-        self._fresh, self._on_event = fresh, on_event
+        self._fresh, self._on_event, self._say = fresh, on_event, say
         self._shared = Shared.of(Networks(base, models, threads_of(base)))
         self._waiting = deque(inputs)
         self._parts: list[_Part] = []
@@ -111,7 +113,7 @@ class Batch:
 
     def run(self) -> BatchResult:
         """Run every input that is not kept, and write the batch's report."""
-        with open_runner(self._base, None) as runner:
+        with open_runner(self._base, self._say) as runner:
             while self._waiting:  # once more for inputs that had no memory beside others
                 runner.run(self._units())
                 self._end_parts()

@@ -87,8 +87,9 @@ def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
         ConfigError: They do not fit together.
         DamagedInput: The image is not what it claims to be.
     """
-    opened, source, axes = open_image(config, image, card)
+    opened = open_image(config, image, card)
     try:
+        source, axes = orient(opened, card)
         normalization, overview = _look(source, card)
     except BaseException:
         opened.close()
@@ -96,24 +97,13 @@ def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
     return View(source, opened.grid, axes, normalization, overview)
 
 
-def open_image(
-    config: RunConfig, image: Any, card: ModelCard
-) -> tuple[Source, Source, AxisMap | None]:
+def open_image(config: RunConfig, image: Any, card: ModelCard) -> Source:
     """Open an image with the channels that a model wants.
 
-    Returns:
-        The image as it is, and in the model's orientation; from its axes to the model's, or None.
+    Raises:
+        ConfigError: They do not fit together.
+        DamagedInput: The image is not what it claims to be.
     """
-    opened = _open(config, image, card)
-    try:
-        return (opened, *_orient(opened, card))
-    except BaseException:
-        opened.close()
-        raise
-
-
-def _open(config: RunConfig, image: Any, card: ModelCard) -> Source:
-    """Open the image with the channels the model wants."""
     wanted, series = config.input.channels, config.input.series
     source = open_source(image, channels=wanted, series=series, dims=card.dims)
     named = isinstance(image, str | Path)
@@ -137,7 +127,8 @@ def _open(config: RunConfig, image: Any, card: ModelCard) -> Source:
     return source
 
 
-def _orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:
+def orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:
+    """Return an image along the axes that a model wants, and how it was turned, if it was."""
     codes = card.orientation
     if codes is None or source.grid.orientation in (None, codes):
         return source, None

@@ -9,7 +9,7 @@ from typing import Any
 from ..config import RunConfig
 from ..models import ModelCard
 from ..report import ClassMeasure, InputRow
-from ._image import open_image
+from ._image import open_image, orient
 from ._inputs import Input
 from ._names import report_folder
 from ._origin import made_from
@@ -28,8 +28,8 @@ def kept(one: Input, config: RunConfig, card: ModelCard) -> InputRow | None:
     made = [one.out, output.scores, output.polygons, output.surfaces]
     if stored is None or not all(Path(path).exists() for path in made if path is not None):
         return None
-    opened, source, _ = open_image(config, one.image, card)
-    with opened:
+    with open_image(config, one.image, card) as opened:
+        source, _ = orient(opened, card)
         roi = None if config.input.roi is None else open_roi(config.input.roi, source)
         try:
             if made_from(config, card, source, roi) != stored.get("made_from"):

@@ -14,7 +14,7 @@ from ..models import Model, Runtime
 from ..normalize import Normalization
 from ..tiling import Tile
 from ..vector import row_measures
-from ._image import open_image
+from ._image import open_image, orient
 from ._job import decision_of
 from ._network import Networks
 from ._roi import open_roi
@@ -60,7 +60,7 @@ def _opened(task: RemoteTask) -> TileTask:
     runtime = Runtime(plan.runtime, plan.precision)  # type: ignore[arg-type]  # as it was stored
     try:
         model = _model(paths, config.runtime.device, config.combine, runtime, plan.threads)
-        _, source, _ = open_image(config, config.image, model.card)
+        source, _ = orient(open_image(config, config.image, model.card), model.card)
     except ConfigError as error:
         raise ConfigError(f"worker {machine.worker()}: {error}") from None
     for name, found, planned in (
