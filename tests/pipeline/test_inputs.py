@@ -89,6 +89,15 @@ def test_every_output_needs_a_name(option: str) -> None:
         collect("a.tif", out="map.tif")
 
 
+def test_unfinished_work_in_one_folder_needs_names_too() -> None:
+    collect("a.tif", "b.tif", out="maps/{name}/map.tif")
+    with pytest.raises(tiledseg.ConfigError, match=r"both be written as .*map\.tif\.work"):
+        collect("a.tif", "b.tif", out="maps/{name}/map.tif", output=OutputSpec(work="s3://b/x"))
+    output = OutputSpec(work="s3://b/{name}", log="log.jsonl")
+    found = collect("a.tif", "b.tif", out="maps/{name}/map.tif", output=output)
+    assert names(found) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("images", "words"),
     [

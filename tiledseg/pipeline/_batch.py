@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,12 +28,13 @@ from ..models import Model
 from ..report import BatchFacts, InputRow, write_batch_report
 from ._batch_result import BatchResult, InputEnded, InputPlanned, OnBatchEvent, ended_row
 from ._inputs import Input, batch_folder
-from ._job import Job, Shared, open_model, prepare
+from ._job import Job, Shared, prepare
 from ._kept import kept
-from ._names import report_folder, work_folder
+from ._names import check_outputs, outputs_of, report_folder, work_folder
+from ._network import Networks
 from ._report import versions
 from ._run import Run
-from ._runners import Say, open_runner
+from ._runners import Say, open_runner, threads_of
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Batch:
         self._began = time.perf_counter()
         self._base, self._models, self._inputs = base, models, inputs
         self._fresh, self._on_event, self._say = fresh, on_event, say
-        self._shared = Shared(open_model(base, models))
+        self._shared = Shared.of(Networks(base, models, threads_of(base)))
         self._waiting = deque(inputs)
         self._parts: list[_Part] = []
         self._rows: dict[Path, InputRow] = {}
@@ -168,28 +169,34 @@ class Batch:
 
     def _plan(self, one: Input, config: RunConfig) -> Job:
         """Decide how to run an input beside those in progress."""
-        output = config.output
-        for path in (one.out, output.scores, output.polygons, output.surfaces):
-            if path is not None:
-                with writing(Path(path)):
-                    Path(path).parent.mkdir(parents=True, exist_ok=True)
-        shared = Shared(
-            self._shared.model, self._shared.chosen, sum(part.held for part in self._parts)
-        )
-        folder = None if self._fresh else work_folder(one.out, config.output.work)
-        job = prepare(config, one.image, self._models, folder, shared)
-        chosen = self._shared.chosen
+        for output in outputs_of(config):
+            if output.kind != "passing":
+                with writing(output.path):
+                    output.path.parent.mkdir(parents=True, exist_ok=True)
+        check_outputs(outputs_of(config))
+        # Processes of a cluster hold one tile each; what the driver holds is not theirs.
+        beside = [] if config.runtime.distributed else self._parts
+        shared = replace(self._shared, held=sum(part.held for part in beside))
+        where = None if self._fresh else work_folder(one.out, config.output.work)
+        job = prepare(config, one.image, self._models, where, shared)
         try:
-            for part in self._parts:  # its tiles may be larger than the new ones
+            for part in beside:  # its tiles may be larger than the new ones
                 _require_room(part.run.job, job)
         except BudgetExceeded:
             job.close()
             raise
+        self._learn(job)
+        return job
+
+    def _learn(self, job: Job) -> None:
+        """Have the next inputs take over how one is run; what was measured of larger calls."""
+        chosen = self._shared.chosen
+        if job.plan.threads != self._shared.threads:
+            return
         if chosen is None or (
             chosen.choice.runtime == job.choice.runtime and not chosen.covers(job.plan)
         ):
             self._shared = job.shared
-        return job
 
     def _listener(self, part: _Part, tile: int) -> Callable[[Event], None]:
         """Return what listens to a tile: an error ends the input, not the batch."""

@@ -14,7 +14,7 @@ from ..config import RunConfig
 from ..errors import ConfigError
 from ..io import find_series, is_zarr
 from ._lists import Entry, read_list
-from ._names import report_folder
+from ._names import outputs_of, work_folder
 from ._stac import read_items
 
 #: What stands for an input's name in the names of its outputs.
@@ -22,6 +22,8 @@ NAME = "{name}"
 _LISTS = (".csv", ".json")
 #: Outputs besides the class map that are named in the settings.
 _MORE = ("scores", "polygons", "surfaces")
+#: What may be one for all inputs, too.
+_COMMON = ("work", "log")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Input:
 
     def config(self, base: RunConfig) -> RunConfig:
         """Return the config of this run alone."""
-        named = {key: getattr(base.output, key) for key in _MORE}
+        named = {key: getattr(base.output, key) for key in (*_MORE, *_COMMON)}
         filled = {key: value and value.replace(NAME, self.name) for key, value in named.items()}
         changes = {
             "image": self.image,
@@ -222,20 +224,24 @@ def _lies_in(image: str, places: set[Path]) -> bool:
 def _refuse_clashes(inputs: list[Input], base: RunConfig) -> None:
     """Refuse two inputs of one name or output, and outputs that are images."""
     sources = {Path(p).resolve() for one in inputs for p in _images(one) if "://" not in p}
-    taken: dict[Path, Input] = {}
+    taken: dict[Path | str, Input] = {}
     for one in inputs:
         config = one.config(base)
-        more = [getattr(config.output, key) for key in _MORE]
-        for out in (one.out, report_folder(one.out), *filter(None, more)):
-            place = Path(out).resolve()
+        written = [o.path for o in outputs_of(config) if o.setting != "output.log"]
+        work = str(work_folder(one.out, config.output.work))
+        keys: list[tuple[Path | str, Path | str]] = [
+            *((path.resolve(), path) for path in (one.out, *written)),
+            (work, work),
+        ]
+        for place, told in keys:
             other = taken.setdefault(place, one)
             if other is not one:
                 raise ConfigError(
-                    f"{_told(other)} and {_told(one)} would both be written as {out}: give them "
+                    f"{_told(other)} and {_told(one)} would both be written as {told}: give them "
                     "names of their own in a list (.csv with the columns image and name)"
                 )
             if place in sources:
-                raise ConfigError(f"{out} is one of the images; choose another name for outputs")
+                raise ConfigError(f"{told} is one of the images; choose another name for outputs")
     own = batch_folder(base.out or "").resolve()
     if own in taken:
         raise ConfigError(

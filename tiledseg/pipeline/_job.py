@@ -49,13 +49,20 @@ class Shared:
 
     Args:
         model: The network.
+        threads: Threads of its calls.
         chosen: How it is run; None: that is still to be chosen.
         held: Bytes that inputs still in progress hold besides their tiles.
     """
 
     model: Model
+    threads: int
     chosen: Chosen | None = None
     held: int = 0
+
+    @classmethod
+    def of(cls, networks: Networks, held: int = 0) -> Shared:
+        """Open the model in the first runtime that the settings leave open."""
+        return cls(networks.open(networks.candidates[0]), networks.threads, held=held)
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,8 @@ class Job:
     @property
     def shared(self) -> Shared:
         """What the next inputs of a batch may take over."""
-        return Shared(self.model, Chosen(self.model, self.choice, self.plan, self.footprint))
+        chosen = Chosen(self.model, self.choice, self.plan, self.footprint)
+        return Shared(self.model, self.plan.threads, chosen)
 
     @property
     def card(self) -> ModelCard:
@@ -175,17 +183,6 @@ def decision_of(config: RunConfig, card: ModelCard) -> Decision:
     return Decision(schema.ids, schema.nodata, air, coding_of(config))
 
 
-def open_model(config: RunConfig, models: Model | Sequence[str | Path]) -> Model:
-    """Return the model in the first runtime that the settings leave open.
-
-    Raises:
-        ConfigError: There is no such model, or it is not what the settings ask for.
-        DamagedInput: The weights are not what the card says.
-    """
-    networks = Networks(config, models, threads_of(config))
-    return networks.open(networks.candidates[0])
-
-
 def prepare(
     config: RunConfig,
     image: Any,
@@ -215,8 +212,8 @@ def prepare(
         threads = threads_of(config)
     check_travel(config, image)
     networks = Networks(config, models, threads)
-    if shared is None:
-        shared = Shared(networks.open(networks.candidates[0]))
+    if shared is None or shared.threads != networks.threads:
+        shared = Shared.of(networks, 0 if shared is None else shared.held)
     card = shared.model.card
     check_vectors(config, card.dims)
     check_air(config, card)
