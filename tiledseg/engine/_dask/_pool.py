@@ -1,45 +1,35 @@
-"""Tiles on the workers of a Dask cluster; the only door to dask.distributed and dask-jobqueue."""
+"""The pool of a driver whose workers are those of a Dask cluster."""
 
 from __future__ import annotations
 
-import logging
+import pickle
 import queue
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
+from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
-import dask
-from distributed import Client, Future, Nanny, Scheduler, SpecCluster, get_worker
+from distributed import Client, Future, get_worker
 from distributed.scheduler import KilledWorker
 
-from ..errors import ClusterFailed, ConfigError, MissingBackend
-from ..tiling import Tile
-from ._driver import Copy, Died, Driver, Ended, Message, Told
-from ._events import Event, RunStopped, TileLost, TileStarted, WindowsDone
-from ._runner import Runner, Task, Unit, compute
+from ...errors import ClusterFailed
+from .._driver import Copy, Died, Driver, Ended, Message, Told
+from .._events import Event, RunStopped, TileLost, TileStarted, WindowsDone
+from .._runner import Runner, Unit, compute
 
+Say = Callable[[str], None]
 #: First part of every key: Dask gathers its figures by it.
 _PREFIX = "tiledseg"
 #: Seconds for which the list of workers is believed, and between two words of a tile's progress.
 _FRESH, _WORD_EVERY = 1.0, 2.0
+#: Seconds without a worker after which that is told.
+_ALONE = 20.0
 #: Characters of a reason that travel home.
 _REASON = 500
-_SETTINGS = {
-    # A unit whose worker died is tried once more among the others, then in isolation.
-    "distributed.scheduler.allowed-failures": 1,
-    # tiledseg keeps within its own budget; Dask would pause and kill at a share of the machine.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": False,
-}
-#: A nanny starts its worker again, be it ever so slow; Dask would give the nanny up meanwhile.
-_PATIENT = {"distributed.deploy.lost-worker-timeout": "365 days"}
 _one_at_a_time = threading.Lock()
 
 
@@ -50,10 +40,11 @@ class DaskRunner(Runner):
 
     Args:
         client: Connected to the cluster.
+        say: Told when there is no worker.
     """
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, say: Say) -> None:
+        self._client, self._say = client, say
 
     def run(self, units: Iterable[Unit]) -> None:
         """Compute ``units``.
@@ -61,20 +52,33 @@ class DaskRunner(Runner):
         Raises:
             ClusterFailed: The cluster was lost, or its workers cannot compute tiles.
         """
-        with _pool(self._client) as pool:
+        _require_tiledseg(self._client)
+        with _pool(self._client, self._say) as pool:
             Driver(pool, units).run()
+
+
+def _require_tiledseg(client: Client) -> None:
+    """Refuse workers that would not understand a tile: Dask drops them without a word."""
+    mine = version("tiledseg")
+    for address, found in client.run(version, "tiledseg", on_error="return").items():
+        if found != mine:
+            told = f"tiledseg {found}" if isinstance(found, str) else f"no tiledseg ({found})"
+            raise ClusterFailed(
+                f"worker {address} has {told}, the driver has {mine}: install the same on all"
+            )
 
 
 class _DaskPool:
     """A cluster as the driver's pool."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, say: Say) -> None:
+        self._client, self._say = client, say
         self._topic = f"{_PREFIX}-{uuid.uuid4().hex[:12]}"
         self._inbox: queue.SimpleQueue[tuple[Copy, Future | Event]] = queue.SimpleQueue()
         self._futures: dict[Copy, Future] = {}
         self._workers: dict[str, str] = {}
         self._asked = float("-inf")
+        self._alone_since: float | None = None
         client.subscribe_topic(self._topic, self._hear)
 
     def close(self) -> None:
@@ -89,7 +93,18 @@ class _DaskPool:
                 raise ClusterFailed(_lost(self._client))
             self._workers = dict.fromkeys(self._client.nthreads(), "")
             self._asked = self.now()
+            self._tell_of_none()
         return len(self._workers)
+
+    def _tell_of_none(self) -> None:
+        """Say once that nobody works; workers of a batch system may wait in a queue for hours."""
+        if self._workers:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = self.now()
+        elif self.now() - self._alone_since > _ALONE:
+            self._say("no worker is there: waiting for one")
+            self._alone_since = float("inf")
 
     def now(self) -> float:
         """Return seconds."""
@@ -100,7 +115,7 @@ class _DaskPool:
         others = [address for address in self._workers if avoid is not None and address != avoid]
         future = self._client.submit(
             _work,
-            *(self._topic, copy, unit.task, unit.tile),
+            *(self._topic, copy, pickle.dumps((unit.task, unit.tile))),
             key=(self._topic, *copy),
             pure=False,
             workers=others or None,
@@ -156,8 +171,8 @@ class _DaskPool:
 
 
 @contextmanager
-def _pool(client: Client) -> Iterator[_DaskPool]:
-    pool = _DaskPool(client)
+def _pool(client: Client, say: Say) -> Iterator[_DaskPool]:
+    pool = _DaskPool(client, say)
     try:
         yield pool
     finally:
@@ -174,8 +189,12 @@ def _lost(client: Client) -> str:
 # --------------------------------------------------------------------- on a worker
 
 
-def _work(topic: str, copy: Copy, task: Task, tile: Tile) -> Event:
-    """Compute a tile in a worker's process and return how it ended."""
+def _work(topic: str, copy: Copy, unit: bytes) -> Event:
+    """Compute a tile in a worker's process and return how it ended.
+
+    Task and tile come pickled: Dask drops a worker that cannot understand what it is sent.
+    """
+    task, tile = pickle.loads(unit)  # noqa: S301  # what Dask does itself, with the same trust
     with _one_at_a_time:  # a worker with several threads still holds one tile's memory
         event = compute(task, tile, _Home(topic, copy))
     if isinstance(event, TileLost):
@@ -201,84 +220,3 @@ class _Home:
 
     def _say(self, kind: str, tile: int, what: str | int) -> None:
         self._worker.log_event(self._topic, (kind, tuple(self._copy), tile, what))
-
-
-# --------------------------------------------------------------------- clusters
-
-
-@contextmanager
-def local_workers(count: int, gpus: int, say: Callable[[str], None]) -> Iterator[DaskRunner]:
-    """Start worker processes on this machine, which listen on 127.0.0.1 only.
-
-    Args:
-        count: How many.
-        gpus: GPUs to share among them, one each; 0 where they compute on the CPU.
-        say: Told where the dashboard is.
-    """
-    board = find_spec("bokeh") is not None
-    home = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "dashboard": board}
-    workers = {}
-    for i in range(count):
-        env = {"CUDA_VISIBLE_DEVICES": str(i % gpus)} if gpus else {}
-        only = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False}
-        quiet = {"silence_logs": logging.CRITICAL}
-        workers[i] = {"cls": Nanny, "options": {**only, **quiet, "env": env}}
-    with dask.config.set(_SETTINGS | _PATIENT), ExitStack() as stack:
-        scheduler = {"cls": Scheduler, "options": home}
-        cluster = SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL)
-        stack.enter_context(cluster)
-        if board:
-            say(f"dashboard at {cluster.dashboard_link}")
-        yield DaskRunner(stack.enter_context(Client(cluster)))
-
-
-@contextmanager
-def running_cluster(address: str, say: Callable[[str], None]) -> Iterator[DaskRunner]:
-    """Connect to a scheduler that runs somewhere.
-
-    Raises:
-        ConfigError: It cannot be reached.
-    """
-    try:
-        client = Client(address, timeout=10)
-    except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"the scheduler at {address} cannot be reached: {reason}") from None
-    with client:
-        say(f"dashboard at {client.dashboard_link}")
-        yield DaskRunner(client)
-
-
-@contextmanager
-def batch_system(
-    kind: str, jobs: int, settings: dict[str, Any], say: Callable[[str], None]
-) -> Iterator[DaskRunner]:
-    """Start workers as jobs of a batch system, and new ones where jobs end.
-
-    Args:
-        kind: ``slurm``, ``pbs``, ``lsf``, ``sge``, ``oar``, ``moab`` or ``htcondor``.
-        jobs: How many at a time.
-        settings: What dask-jobqueue's class for it takes: cores, memory, walltime, queue ...
-        say: Told where the dashboard is.
-
-    Raises:
-        MissingBackend: dask-jobqueue is not installed.
-        ConfigError: A setting it does not know, or no such batch system.
-    """
-    try:
-        import dask_jobqueue
-    except ImportError:
-        raise MissingBackend("dask_jobqueue", "hpc", "runtime.cluster") from None
-    made = {name.removesuffix("Cluster").lower(): name for name in vars(dask_jobqueue)}
-    made = {name: whole for name, whole in made.items() if whole.endswith("Cluster")}
-    if kind not in made:
-        known = ", ".join(sorted(made))
-        raise ConfigError(f"cluster kind {kind!r} is not known: choose from {known}")
-    with dask.config.set(_SETTINGS), ExitStack() as stack:
-        try:
-            cluster = stack.enter_context(getattr(dask_jobqueue, made[kind])(**settings))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"cluster settings of {kind}: {error}") from None
-        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # scale() does not replace lost ones
-        say(f"dashboard at {cluster.dashboard_link}")
-        yield DaskRunner(stack.enter_context(Client(cluster)))

@@ -1,0 +1,103 @@
+"""Workers: processes of this machine, a cluster that runs somewhere, jobs of a batch system."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import dask
+from distributed import Client, Nanny, Scheduler, SpecCluster
+
+from ...errors import ConfigError, MissingBackend
+from ._pool import DaskRunner, Say
+
+_SETTINGS = {
+    # A unit whose worker died is tried once more among the others, then in isolation.
+    "distributed.scheduler.allowed-failures": 1,
+    # tiledseg keeps within its own budget; Dask would pause and kill at a share of the machine.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+}
+#: A nanny starts its worker again, be it ever so slow; Dask would give the nanny up meanwhile.
+_PATIENT = {"distributed.deploy.lost-worker-timeout": "365 days"}
+
+
+@contextmanager
+def local_workers(count: int, gpus: int, say: Say) -> Iterator[DaskRunner]:
+    """Start worker processes on this machine, which listen on 127.0.0.1 only.
+
+    Args:
+        count: How many.
+        gpus: GPUs to share among them, one each; 0 where they compute on the CPU.
+        say: Told where the dashboard is.
+    """
+    board = find_spec("bokeh") is not None
+    home = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "dashboard": board}
+    workers = {}
+    for i in range(count):
+        env = {"CUDA_VISIBLE_DEVICES": str(i % gpus)} if gpus else {}
+        only = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False}
+        quiet = {"silence_logs": logging.CRITICAL}
+        workers[i] = {"cls": Nanny, "options": {**only, **quiet, "env": env}}
+    with dask.config.set(_SETTINGS | _PATIENT), ExitStack() as stack:
+        scheduler = {"cls": Scheduler, "options": home}
+        cluster = SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL)
+        stack.enter_context(cluster)
+        if board:
+            say(f"dashboard at {cluster.dashboard_link}")
+        yield DaskRunner(stack.enter_context(Client(cluster)), say)
+
+
+@contextmanager
+def running_cluster(address: str, say: Say) -> Iterator[DaskRunner]:
+    """Connect to a scheduler that runs somewhere.
+
+    Raises:
+        ConfigError: It cannot be reached.
+    """
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the scheduler at {address} cannot be reached: {reason}") from None
+    with client:
+        say(f"dashboard at {client.dashboard_link}")
+        yield DaskRunner(client, say)
+
+
+@contextmanager
+def batch_system(kind: str, jobs: int, settings: dict[str, Any], say: Say) -> Iterator[DaskRunner]:
+    """Start workers as jobs of a batch system, and new ones where jobs end.
+
+    Args:
+        kind: ``slurm``, ``pbs``, ``lsf``, ``sge``, ``oar``, ``moab`` or ``htcondor``.
+        jobs: How many at a time.
+        settings: What dask-jobqueue's class for it takes: cores, memory, walltime, queue ...
+        say: Told where the dashboard is.
+
+    Raises:
+        MissingBackend: dask-jobqueue is not installed.
+        ConfigError: A setting it does not know, or no such batch system.
+    """
+    try:
+        import dask_jobqueue
+    except ImportError:
+        raise MissingBackend("dask_jobqueue", "hpc", "runtime.cluster") from None
+    made = {name.removesuffix("Cluster").lower(): name for name in vars(dask_jobqueue)}
+    made = {name: whole for name, whole in made.items() if whole.endswith("Cluster")}
+    if kind not in made:
+        known = ", ".join(sorted(made))
+        raise ConfigError(f"cluster kind {kind!r} is not known: choose from {known}")
+    with dask.config.set(_SETTINGS), ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(getattr(dask_jobqueue, made[kind])(**settings))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"cluster settings of {kind}: {error}") from None
+        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # scale() does not replace lost ones
+        say(f"dashboard at {cluster.dashboard_link}")
+        yield DaskRunner(stack.enter_context(Client(cluster)), say)
