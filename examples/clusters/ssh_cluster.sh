@@ -27,4 +27,4 @@ for host in "$@"; do
   started+=($!)
 done
 
-tiledseg run "$config" --scheduler "$scheduler" --set runtime.threads="$threads"
+tiledseg run "$config" --set runtime.scheduler="$scheduler" --set runtime.threads="$threads"
