@@ -9,4 +9,4 @@
 #SBATCH --output=%x-%j.log
 set -euo pipefail
 
-exec tiledseg run "$1" --set runtime.cluster="$2"
+exec tiledseg run "$1" --cluster "$2"
