@@ -13,5 +13,5 @@ set -euo pipefail
 # exec: tiledseg itself gets the signal that SLURM sends before the walltime ends.
 exec tiledseg run "$1" \
   --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" \
-  --set runtime.threads="$SLURM_CPUS_PER_TASK" \
+  --threads "$SLURM_CPUS_PER_TASK" \
   --set budget.memory="$((SLURM_MEM_PER_NODE * 8 / 10))MB"

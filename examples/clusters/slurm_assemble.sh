@@ -10,5 +10,5 @@
 set -euo pipefail
 
 exec tiledseg run "$1" \
-  --set runtime.threads="$SLURM_CPUS_PER_TASK" \
+  --threads "$SLURM_CPUS_PER_TASK" \
   --set budget.memory="$((SLURM_MEM_PER_NODE * 8 / 10))MB"

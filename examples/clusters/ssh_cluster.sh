@@ -13,18 +13,14 @@ shift 2
 address=${ADDRESS:-$(hostname -f)}
 bin=${TILEDSEG_BIN:-$(dirname "$(command -v dask)")}
 scheduler="tcp://$address:${PORT:=8786}"
-started=()
-# The workers leave when their scheduler does.
-trap 'kill "${started[@]}" 2>/dev/null; wait' EXIT
-
-export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=1
+export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=1 DASK_LOGGING__DISTRIBUTED=warning
 dask scheduler --host "$address" --port "$PORT" --no-dashboard &
-started+=($!)
-printf -v worker 'cd %q && exec %q worker %q' "$PWD" "$bin/dask" "$scheduler"
+scheduler_job=$!
+trap 'kill "$scheduler_job"; wait' EXIT # the workers leave when their scheduler does
+printf -v worker 'cd %q && DASK_LOGGING__DISTRIBUTED=warning exec %q worker %q' "$PWD" "$bin/dask" "$scheduler"
 for host in "$@"; do
   ssh -n -o BatchMode=yes "$host" \
     "$worker --nthreads 1 --memory-limit 0 --no-dashboard --death-timeout 60" &
-  started+=($!)
 done
 
-tiledseg run "$config" --scheduler "$scheduler" --set runtime.threads="$threads"
+tiledseg run "$config" --scheduler "$scheduler" --threads "$threads"

@@ -7,13 +7,19 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+
+from tiledseg.grid import Grid
+from tiledseg.io import SinkSpec, create_sink
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 
@@ -41,6 +47,51 @@ def slurm() -> Iterator[Path]:
         _wait(lambda: asked("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 2, folder)
         stack.callback(_end_jobs, folder)
         yield folder
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder to work in, with this Python's programs first in the path."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def make_configs(place: Path, make_model: Callable[..., Path]) -> Callable[..., list[Path]]:
+    """Return a function that writes a scene, and configs that differ in the output's name."""
+
+    def make(size: int, *names: str) -> list[Path]:
+        _write_scene(place / "scene.tif", size)
+        return [_write_config(place, name, make_model(), 128) for name in names]
+
+    return make
+
+
+def _write_scene(path: Path, size: int) -> None:
+    """Write three bands of blocky noise with a nodata corner."""
+    pixels = np.random.default_rng(0).integers(1, 250, (3, size // 4, size // 4), np.uint8)
+    pixels = pixels.repeat(4, 1).repeat(4, 2)
+    pixels[:, :60, :70] = 0
+    spec = SinkSpec(Grid.local((size, size)), np.dtype(np.uint8), ("c0", "c1", "c2"), 0)
+    sink = create_sink(path, spec)
+    sink.prepare()
+    sink.write(spec.grid.box, pixels)
+    sink.commit()
+
+
+def _write_config(folder: Path, name: str, model: Path, core: int) -> Path:
+    """Write a config whose output is called ``name``."""
+    path = folder / f"{name}.yaml"
+    values = {
+        "image": str(folder / "scene.tif"),
+        "model": str(model),
+        "out": str(folder / f"{name}.tif"),
+        "tiling": {"core": [core, core]},
+        "runtime": {"runtime": "torch", "threads": 1},
+    }
+    path.write_text(yaml.safe_dump(values))
+    return path
 
 
 def asked(*command: str) -> str:

@@ -126,6 +126,11 @@ def segment(
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="YAML file; see `tiledseg config --schema`.")],
+    workers: Workers = None,
+    runner: Runner = None,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
+    threads: Threads = None,
     work: Work = None,
     log: Log = None,
     shard: ShardPart = None,
@@ -135,7 +140,16 @@ def run(
     as_json: Json = False,
 ) -> int:
     """Run a config file."""
-    parsed = RunConfig.read(config, changed(changes, Options(work=work, log=log)))
+    options = Options(
+        workers=workers,
+        runner=runner,
+        scheduler=scheduler,
+        cluster=cluster,
+        threads=threads,
+        work=work,
+        log=log,
+    )
+    parsed = RunConfig.read(config, changed(changes, options))
     if parsed.out is None:
         raise ConfigError(f"config {config} names no output: add out, or --set out=landcover.tif")
     return execute(given(parsed), fresh, shard, quiet, as_json)
