@@ -399,6 +399,7 @@ def test_the_log_has_a_line_for_every_tile(
     assert lines == [0, 1, 2, 3]  # the listener hears of a tile before the log does
     result = tiledseg.segment(scene, make_model(), out, **settings)
     records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {record["image"] for record in records} == {str(scene)}
     states = [record["state"] for record in records]
     assert states[-30:].count("kept") == 4
     assert states[-30:].count("done") == 26

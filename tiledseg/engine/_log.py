@@ -16,13 +16,14 @@ class TileLog:
 
     Args:
         path: The file; made where it is not there.
+        image: What is segmented: runs may share a file.
 
     Raises:
         OutputFailed: It cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, image: str) -> None:
+        self._path, self._image = path, image
         with writing(path):
             self._file = path.open("ab", buffering=0)
 
@@ -48,7 +49,9 @@ class TileLog:
     def _write(self, values: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with writing(self._path):
-            self._file.write(json.dumps({"time": now, **values}).encode() + b"\n")
+            self._file.write(
+                json.dumps({"time": now, "image": self._image, **values}).encode() + b"\n"
+            )
 
     def __enter__(self) -> Self:
         return self

@@ -77,7 +77,7 @@ class Run(AbstractContextManager["Run"]):
         listeners = [self.tally.then]
         log = self.job.config.output.log
         if log is not None:
-            listeners.append(stack.enter_context(TileLog(Path(log))))
+            listeners.append(stack.enter_context(TileLog(Path(log), self.job.source.uri)))
         if self.out is not None:
             role = "all tiles" if self._shard is None else f"shard {self._shard}"
             self._progress = Progress(self._store.folder, role, len(self.tiles))
