@@ -100,3 +100,12 @@ def test_a_scheduler_that_is_not_there_is_one_sentence() -> None:
             running_cluster(address, lambda line: None),
         ):
             pass
+
+
+def test_the_users_own_dask_is_left_alone(runner: Runner) -> None:
+    """Arrays that are computed beside a run do not go to its workers."""
+    import dask
+    import dask.array
+
+    assert dask.config.get("scheduler", None) is None
+    assert int(dask.array.ones(5).sum().compute()) == 5

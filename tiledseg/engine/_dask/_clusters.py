@@ -50,7 +50,7 @@ def local_workers(count: int, gpus: int, say: Say) -> Iterator[DaskRunner]:
         stack.enter_context(cluster)
         if board:
             say(f"dashboard at {cluster.dashboard_link}")
-        yield DaskRunner(stack.enter_context(Client(cluster)), say)
+        yield DaskRunner(stack.enter_context(Client(cluster, set_as_default=False)), say)
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def running_cluster(address: str, say: Say) -> Iterator[DaskRunner]:
         ConfigError: It cannot be reached.
     """
     try:
-        client = Client(address, timeout=10)
+        client = Client(address, timeout=10, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"the scheduler at {address} cannot be reached: {reason}") from None
@@ -100,4 +100,4 @@ def batch_system(kind: str, jobs: int, settings: dict[str, Any], say: Say) -> It
             raise ConfigError(f"cluster settings of {kind}: {error}") from None
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # scale() does not replace lost ones
         say(f"dashboard at {cluster.dashboard_link}")
-        yield DaskRunner(stack.enter_context(Client(cluster)), say)
+        yield DaskRunner(stack.enter_context(Client(cluster, set_as_default=False)), say)
