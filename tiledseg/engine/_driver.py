@@ -6,7 +6,8 @@ It knows nothing of Dask: a `Pool` takes copies of units and sends messages home
                   |                       |
                   a worker died           three times the median, nothing left to give out
                   |                       |
-                  isolation: alone        a second copy elsewhere; the first to end counts
+                  isolation: last, alone  a second copy elsewhere; the first to end counts
+                  on a worker
                   |
                   died again: quarantine (`TileLost`)
 """
@@ -145,8 +146,10 @@ class Driver:
                 self._exhausted = True
             else:
                 self._give(unit)
-        if self._exhausted and not self._open and self._isolated:
-            self._give(self._isolated.popleft(), alone=True)
+        # Isolation: on half of the workers, so that a copy whose worker died finds an idle one.
+        if self._exhausted and self._isolated and all(one.alone for one in self._open.values()):
+            while self._isolated and self._flying < max(1, self._pool.size() // 2):
+                self._give(self._isolated.popleft(), alone=True)
         return bool(self._open) or not self._exhausted
 
     def _give(self, unit: Unit, alone: bool = False) -> None:
