@@ -93,6 +93,9 @@ def batch_system(kind: str, jobs: int, settings: dict[str, Any], say: Say) -> It
     if kind not in made:
         known = ", ".join(sorted(made))
         raise ConfigError(f"cluster kind {kind!r} is not known: choose from {known}")
+    # Workers elsewhere do not know the settings above; this one switches Dask's limits off there.
+    unlimited = [*settings.get("worker_extra_args", []), "--memory-limit", "0"]
+    settings = {**settings, "worker_extra_args": unlimited}
     with dask.config.set(_SETTINGS), ExitStack() as stack:
         try:
             cluster = stack.enter_context(getattr(dask_jobqueue, made[kind])(**settings))
