@@ -28,6 +28,7 @@ from tiledseg.engine import (
     stored,
 )
 from tiledseg.engine._checksum import Checksum
+from tiledseg.engine._sweep import Slab
 from tiledseg.grid import Grid
 from tiledseg.io import MemorySource, create_array
 from tiledseg.models import load_model
@@ -291,3 +292,31 @@ def test_of_several_makers_one_makes_the_store(
         made = list(pool.map(make, plans))
     assert len({store.plan.core for store in made}) == 1
     assert made[0].plan in plans
+
+
+def test_a_late_worker_of_a_discarded_run_writes_nothing(
+    finished: tuple[WorkStore, TileTask],
+) -> None:
+    """It cannot be stopped; another run may have made its store in the same place by then."""
+    old, task = finished
+    (receipt, *_) = old.receipts()
+    place, plan = Path(old.folder.uri), task.plan
+    slab = Slab(plan[0].core, old.labels(plan[0].core), None)
+    old.remove()
+    for act in (lambda: old.keep(receipt), lambda: old.put(slab)):
+        with pytest.raises(tiledseg.PlanChanged, match="discarded meanwhile"):
+            act()
+    assert not place.exists()
+    new = WorkStore.create(place, plan, {"model": "another"}, {}, (np.dtype("u1"), 255), None)
+    for act in (lambda: old.keep(receipt), lambda: old.put(slab)):
+        with pytest.raises(tiledseg.PlanChanged, match="discarded meanwhile"):
+            act()
+    assert (new.labels(plan.grid.box) == 255).all()
+
+
+def test_a_receipt_of_another_run_is_none(finished: tuple[WorkStore, TileTask]) -> None:
+    store, _ = finished
+    path = Path(store.folder.uri) / "receipts" / "1.json"
+    assert store.receipt(1) is not None
+    path.write_text(json.dumps({**json.loads(path.read_text()), "made_for": "0" * 64}))
+    assert store.receipt(1) is None

@@ -51,6 +51,7 @@ class Subject(NamedTuple):
             "tiling": {"core": core, "window": (128, 128) if len(core) == 2 else (32, 32, 32)},
             "runtime": {"threads": 1, "runtime": "torch", **runtime},
             "output": {"scores": str(scores)},
+            "budget": {"memory": "4GB"},
         }
 
     def run(self, folder: Path, core: tuple[int, ...], **runtime: Any) -> tuple[str, str]:
@@ -198,7 +199,17 @@ def command(subject: Subject, folder: Path, *more: str) -> list[str]:
     return [
         *(sys.executable, "-m", "tiledseg", "segment", str(subject.image)),
         *("-m", str(subject.model), "-o", str(out), "--scores", str(scores), "--threads", "1"),
-        *("--runtime", "torch", "--window", window, "--set", f"tiling.core={list(core)}", "-q"),
+        *(
+            "--memory",
+            "4GB",
+            "--runtime",
+            "torch",
+            "--window",
+            window,
+            "--set",
+            f"tiling.core={list(core)}",
+            "-q",
+        ),
         *more,
     ]
 
@@ -260,14 +271,49 @@ def test_workers_that_see_another_image_or_model_say_so(
         assert "worker " in str(raised.value)
 
 
+def test_relative_names_hold_in_another_folder(
+    scene: Subject, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers were started elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    names = {"dubai.tif": scene.image, "model": scene.model}
+    for name, there in names.items():
+        (tmp_path / name).symlink_to(there)
+    here = scene._replace(image=Path("dubai.tif"), model=Path("model"))
+    assert here.run(Path(), CORES["scene"][2], scheduler=address) == scene.expected
+
+
+def test_a_model_that_was_replaced_is_loaded_anew(
+    scene: Subject, address: str, tmp_path: Path, make_model: MakeModel
+) -> None:
+    """Workers live on, and keep what they loaded."""
+    for n, made in enumerate((scene.model, make_model(2, classes=5))):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        (tmp_path / "model").unlink(missing_ok=True)
+        (tmp_path / "model").symlink_to(made)
+        there = scene._replace(model=tmp_path / "model")
+        alone = there.run(folder, CORES["scene"][2])
+        assert there.run(folder, CORES["scene"][2], scheduler=address) == alone
+
+
 def test_an_array_does_not_travel(make_model: MakeModel) -> None:
     with pytest.raises(ConfigError, match="give a path"):
         tiledseg.segment(np.zeros((3, 64, 64), np.uint8), make_model(), runtime={"runner": "dask"})
 
 
-def test_threads_of_unknown_workers_are_asked_for(scene: Subject, tmp_path: Path) -> None:
+def test_threads_and_memory_of_unknown_workers_are_asked_for(scene: Subject) -> None:
+    runtime = {"scheduler": "tcp://127.0.0.1:1"}
     with pytest.raises(ConfigError, match="--threads"):
-        tiledseg.plan(scene.image, scene.model, runtime={"scheduler": "tcp://127.0.0.1:1"})
+        tiledseg.plan(scene.image, scene.model, runtime=runtime)
+    with pytest.raises(ConfigError, match="--memory"):
+        tiledseg.plan(scene.image, scene.model, runtime={**runtime, "threads": 1})
+
+
+def test_a_gpu_for_every_worker_or_none(scene: Subject) -> None:
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(ConfigError, match=r"a GPU of its own|cannot be used"):
+            tiledseg.segment(scene.image, scene.model, runtime={"runner": "dask", "device": device})
 
 
 def test_a_run_whose_settings_contradict_is_refused() -> None:

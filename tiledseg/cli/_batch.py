@@ -33,7 +33,15 @@ def execute_many(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool
             elif not quiet:
                 bar.say(_line(event))
 
-        result = segment_many(images, model, out, fresh=fresh, on_event=listen, **settings)
+        result = segment_many(
+            images,
+            model,
+            out,
+            fresh=fresh,
+            on_event=listen,
+            say=None if quiet else bar.say,
+            **settings,
+        )
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     elif not quiet:

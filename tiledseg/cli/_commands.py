@@ -191,31 +191,31 @@ def plan(
     """Print tiles, windows, extra work and memory, and refuse early."""
     from .. import pipeline
 
-    if not model:
-        values = given(RunConfig.read(image[0], changed(changes, Options(work=work))))
-    else:
-        options = Options(
-            channels=channels,
-            series=series,
-            window=window,
-            stride=stride,
-            margin=margin,
-            memory=memory,
-            workers=workers,
-            runner=runner,
-            scheduler=scheduler,
-            cluster=cluster,
-            threads=threads,
-            device=device,
-            device_memory=device_memory,
-            runtime=runtime,
-            precision=precision,
-            roi=roi,
-            skip_below=skip_below,
-            tta=tta,
-            work=work,
-        )
+    options = Options(
+        channels=channels,
+        series=series,
+        window=window,
+        stride=stride,
+        margin=margin,
+        memory=memory,
+        workers=workers,
+        runner=runner,
+        scheduler=scheduler,
+        cluster=cluster,
+        threads=threads,
+        device=device,
+        device_memory=device_memory,
+        runtime=runtime,
+        precision=precision,
+        roi=roi,
+        skip_below=skip_below,
+        tta=tta,
+        work=work,
+    )
+    if model:
         values = {**values_of(image, model, options, changes), "out": out}
+    else:
+        values = given(RunConfig.read(image[0], changed(changes, options)))
     job = pipeline.plan(**values)
     with job:
         _print({**job.describe(), "warnings": list(job.warnings)}, as_json)

@@ -49,7 +49,7 @@ def execute(
         )
     job = pipeline.plan(shard=shard, **values)
     with job, Bar(job.plan.planned_of(shard.tiles(job.plan)), quiet) as bar:
-        done = pipeline.execute_shard(job, out, shard, bar)
+        done = pipeline.execute_shard(job, out, shard, bar, None if quiet else bar.say)
     return _told(done, done.losses(), quiet, as_json)
 
 

@@ -16,6 +16,7 @@ from ._events import (
 )
 from ._log import TileLog
 from ._progress import Progress
+from ._retry import patiently
 from ._runner import Runner, SerialRunner, Task, Unit
 from ._store import WorkStore, discard, finished, locked
 from ._stored import Stored, stored
@@ -56,5 +57,6 @@ __all__ = [
     "finished",
     "locked",
     "machine",
+    "patiently",
     "stored",
 ]

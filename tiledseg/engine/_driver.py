@@ -121,7 +121,7 @@ class Driver:
         self._pool, self._units = pool, iter(units)
         self._exhausted = False
         self._open: dict[int, _Open] = {}
-        self._isolated: deque[Unit] = deque()
+        self._isolated: deque[_Open] = deque()
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
         self._number = self._ended = self._flying = 0
         self._looked = pool.now()
@@ -145,16 +145,17 @@ class Driver:
             if unit is None:
                 self._exhausted = True
             else:
-                self._give(unit)
+                self._give(_Open(unit, self._pool.now()))
         # Isolation: on half of the workers, so that a copy whose worker died finds an idle one.
         if self._exhausted and self._isolated and all(one.alone for one in self._open.values()):
             while self._isolated and self._flying < max(1, self._pool.size() // 2):
-                self._give(self._isolated.popleft(), alone=True)
+                one = self._isolated.popleft()
+                self._give(_Open(one.unit, self._pool.now(), alone=True, told=one.told))
         return bool(self._open) or not self._exhausted
 
-    def _give(self, unit: Unit, alone: bool = False) -> None:
+    def _give(self, one: _Open) -> None:
         self._number += 1
-        self._open[self._number] = _Open(unit, self._pool.now(), alone)
+        self._open[self._number] = one
         self._copy(self._number)
 
     def _copy(self, number: int) -> None:
@@ -187,6 +188,7 @@ class Driver:
             self._tell_windows(one, one.windows[message.copy.attempt])
         elif isinstance(event, TileStarted):
             one.since, one.begun, one.worker = self._pool.now(), True, event.worker
+            one.windows[message.copy.attempt] = 0  # a copy whose worker died begins anew
             one.unit.on_event(event)
 
     def _died(self, one: _Open, message: Died) -> None:
@@ -196,7 +198,7 @@ class Driver:
             return
         del self._open[message.copy.unit]
         if not one.alone:
-            self._isolated.append(one.unit)
+            self._isolated.append(one)
             return
         self._ended += 1
         reason = f"the workers that computed it died, alone as well: {message.reason}"

@@ -154,8 +154,24 @@ class WorkStore:
 
     def keep(self, receipt: Receipt) -> None:
         """Store the receipt of a tile whose data are written."""
+        self._require_current()
+        values = {"made_for": self.digest, **receipt.to_dict()}
+        self.folder.write(_receipt(receipt.tile), json.dumps(values).encode())
+
+    def _require_current(self) -> None:
+        """Refuse to write into the store of another run.
+
+        A worker that nobody could stop may end its tile after its store was discarded, and another
+        one made in its place.
+
+        Raises:
+            PlanChanged: This store is not there any more.
+        """
         self.folder.check()
-        self.folder.write(_receipt(receipt.tile), json.dumps(receipt.to_dict()).encode())
+        with suppress(FileNotFoundError):
+            if hashlib.sha256(self.folder.read(PLAN)).hexdigest() == self.digest:
+                return
+        raise PlanChanged(f"the unfinished work in {self.folder.uri} was discarded meanwhile")
 
     def finished(self) -> list[int]:
         """Return the ascending numbers of tiles that have a receipt, whole or not."""
@@ -176,7 +192,10 @@ class WorkStore:
     def receipt(self, number: int) -> Receipt | None:
         """Return the receipt of a tile; None where its stored data do not have its checksums."""
         try:
-            receipt = Receipt.from_dict(json.loads(self.folder.read(_receipt(number))))
+            values = json.loads(self.folder.read(_receipt(number)))
+            if values.pop("made_for") != self.digest:
+                return None
+            receipt = Receipt.from_dict(values)
             found = self.checksum(self.plan[number].core)
         except OutputFailed:  # the place cannot be reached: that says nothing of the tile
             raise
@@ -233,6 +252,7 @@ class WorkStore:
 
     def put(self, slab: Slab) -> None:
         """Write finished rows of whole chunks."""
+        self._require_current()
         with self.folder.writing():
             self._labels[slab.box.slices] = slab.labels
             if self._scores is not None and slab.scores is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,9 @@ class TileTask:
         """Compute one tile, write its core and its receipt."""
         began = time.perf_counter()
         windows = _Once(on_windows)
-        receipt = patiently(lambda: self._compute(tile, windows.again()))
+        receipt = patiently(lambda: self._compute(tile, windows.rewound(0)))
         receipt = replace(receipt, seconds=time.perf_counter() - began)
-        self.store.keep(receipt)
+        patiently(lambda: self.store.keep(receipt))
         return receipt
 
     @cached_property
@@ -70,15 +70,17 @@ class TileTask:
         """One for all tiles: a GPU keeps memory for every stream it ever copied on."""
         return open_lane(self.normalization, self.model.device)
 
-    def _compute(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
+    def _compute(self, tile: Tile, windows: _Once) -> Receipt:
         """Compute a tile, in halves where memory runs out: the bytes are the same."""
+        begun = windows.done
         try:
-            return self._sweep(tile, on_windows)
+            return self._sweep(tile, windows)
         except Exception as error:
             halves = self.plan.halves(tile, chunk_shape(self.plan))
             if halves is None or not out_of_memory(error):
                 raise
-        parts = [self._compute(half, on_windows) for half in halves]
+        windows.rewound(begun)
+        parts = [self._compute(half, windows) for half in halves]
         checksum = self.store.checksum(tile.core)
         return Receipt(
             tile.index,
@@ -139,17 +141,17 @@ class _Once:
 
     def __init__(self, then: Callable[[int], None]) -> None:
         self._then = then
-        self._told = self._done = 0
+        self._told = self.done = 0
 
-    def again(self) -> Callable[[int], None]:
-        """Begin an attempt."""
-        self._done = 0
+    def rewound(self, done: int) -> Self:
+        """Go back to where so many windows were done."""
+        self.done = done
         return self
 
     def __call__(self, count: int) -> None:
-        self._done += count
-        if self._done > self._told:
-            new, self._told = self._done - self._told, self._done
+        self.done += count
+        if self.done > self._told:
+            new, self._told = self.done - self._told, self.done
             self._then(new)
 
 

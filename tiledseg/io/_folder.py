@@ -160,6 +160,10 @@ class LocalFolder(Folder):
                 (self.path / name).hardlink_to(temporary)
             except FileExistsError:
                 return False
+            except OSError:  # FAT and some shares know no links: of several creators at the very
+                if (self.path / name).exists():  # same moment, the last one's content stays there
+                    return False
+                temporary.replace(self.path / name)
         return True
 
     @contextmanager

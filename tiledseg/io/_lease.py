@@ -18,6 +18,7 @@ import threading
 import time
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from ._folder import busy
@@ -80,7 +81,7 @@ class Lease:
     @property
     def lost(self) -> bool:
         """Whether another process may have taken it over."""
-        return self._lost or time.monotonic() - self._beaten > STALE
+        return self._lost or _now() - self._beaten > STALE
 
     def __enter__(self) -> Self:
         self._take(self._name)
@@ -100,13 +101,13 @@ class Lease:
         self._stop.set()
         self._thread.join()
         # Nobody can have taken over a lease this young, so the object is ours to delete.
-        if not self._lost and time.monotonic() - self._beaten < STALE / 2:
+        if not self._lost and _now() - self._beaten < STALE / 2:
             with suppress(*self._objects.errors):
                 self._objects.delete(self._name)
 
     def _take(self, name: str) -> None:
         """Put this lease under a name, over a stale one if need be."""
-        self._beaten = time.monotonic()
+        self._beaten = _now()
         version = self._put(name, None)
         if version is None:
             found = self._objects.find(name)
@@ -144,7 +145,7 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(STALE / 4):
-            began = time.monotonic()
+            began = _now()
             try:
                 version = self._put(self._name, self._version)
             except self._objects.errors:
@@ -165,11 +166,17 @@ class Lease:
         return now is not None and (now.modified - found.modified).total_seconds() > STALE
 
 
+def _now() -> float:
+    """Return the seconds of a clock that also runs while the machine sleeps, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 def _host() -> str:
     """Return what processes share that can see one another."""
     space = ""
-    with suppress(OSError):  # Linux: containers number their processes apart
-        space = f" {os.stat('/proc/self/ns/pid').st_ino}"
+    with suppress(OSError):  # Linux: containers number their processes apart, names may be shared
+        space += f" {os.stat('/proc/self/ns/pid').st_ino}"
+        space += f" {Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
     return f"{platform.node()}{space}"
 
 

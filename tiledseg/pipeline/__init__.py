@@ -6,7 +6,7 @@ Nothing else in the package knows all the parts. `prepare` decides everything an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ def segment_many(
     *,
     fresh: bool = False,
     on_event: OnBatchEvent | None = None,
+    say: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> BatchResult:
     """Segment many images; their tiles form one pool, and one that fails does not stop the others.
@@ -112,6 +113,7 @@ def segment_many(
         fresh: Do everything anew; else finished outputs of the same image, model and settings are
             kept, and unfinished ones are finished.
         on_event: Told an input's name and what happened to it, from one thread at a time.
+        say: Told what a person wants to know besides: where a dashboard is.
         settings: As for `segment`.
 
     Returns:
@@ -132,7 +134,7 @@ def segment_many(
     models = _models(model)
     card = models.card if isinstance(models, Model) else find_card(models[0])
     inputs = collect_inputs(many, base, card.channels)
-    with Batch(base, models, inputs, fresh, on_event or _ignore_input) as batch:
+    with Batch(base, models, inputs, fresh, on_event or _ignore_input, say) as batch:
         return batch.run()
 
 

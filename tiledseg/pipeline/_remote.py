@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from ..config import CombineSpec, RunConfig
-from ..engine import Receipt, TileTask, WorkStore, machine
+from ..engine import Receipt, TileTask, WorkStore, machine, patiently
 from ..errors import ConfigError, PlanChanged
-from ..models import Model, Runtime
+from ..models import Model, Runtime, versions_behind
 from ..normalize import Normalization
 from ..tiling import Tile
 from ..vector import row_measures
@@ -36,7 +37,8 @@ class RemoteTask:
     @classmethod
     def of(cls, store: WorkStore) -> RemoteTask:
         """Return the task of a store."""
-        return cls(store.folder.uri, store.digest)
+        uri = store.folder.uri
+        return cls(uri if "://" in uri else str(Path(uri).absolute()), store.digest)
 
     def __call__(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
         """Compute one tile, write its core and its receipt.
@@ -45,9 +47,9 @@ class RemoteTask:
             ConfigError: Image or model cannot be opened here.
             PlanChanged: They are not those that the run was planned with.
         """
-        task = _opened(self)
+        task = patiently(lambda: _opened(self))
         # Done by a worker that died before it could say so: never computed again.
-        kept = task.store.receipt(tile.index)
+        kept = patiently(lambda: task.store.receipt(tile.index))
         return task(tile, on_windows) if kept is None else kept
 
 
@@ -59,18 +61,22 @@ def _opened(task: RemoteTask) -> TileTask:
     paths = (config.model,) if isinstance(config.model, str) else tuple(config.model)
     runtime = Runtime(plan.runtime, plan.precision)  # type: ignore[arg-type]  # as it was stored
     try:
-        model = _model(paths, config.runtime.device, config.combine, runtime, plan.threads)
+        wanted = (identity["model"], config.runtime.device, config.combine)
+        model = _model(paths, *wanted, runtime, plan.threads)
         source, _ = orient(open_image(config, config.image, model.card), model.card)
+        roi = None if config.input.roi is None else open_roi(config.input.roi, source)
     except ConfigError as error:
         raise ConfigError(f"worker {machine.worker()}: {error}") from None
     for name, found, planned in (
         ("model", model.card.sha256, identity["model"]),
-        ("image", json.loads(json.dumps(source.fingerprint())), identity["input"]),
+        ("image", source.fingerprint(), identity["input"]),
+        ("roi", None if roi is None else roi.fingerprint(), identity["roi"]),
+        ("set of library versions", versions_behind(runtime), identity["libraries"]),
     ):
-        if found != planned:
+        if json.loads(json.dumps(found)) != planned:
             raise PlanChanged(
-                f"worker {machine.worker()} sees another {name} than the run was planned with: "
-                f"{getattr(config, name)}"
+                f"worker {machine.worker()} has another {name} than the run was planned with: "
+                f"{str(found)[:200]}, expected {str(planned)[:200]}"
             )
     return TileTask(
         plan,
@@ -80,15 +86,21 @@ def _opened(task: RemoteTask) -> TileTask:
         decision_of(config, model.card),
         store,
         row_measures(plan.grid)[0],
-        None if config.input.roi is None else open_roi(config.input.roi, source),
+        roi,
         config.input.skip_below,
     )
 
 
 @lru_cache(maxsize=1)  # once for all images
 def _model(
-    paths: tuple[str, ...], device: str | None, combine: CombineSpec, runtime: Runtime, threads: int
+    paths: tuple[str, ...],
+    sha256: str | None,
+    device: str | None,
+    combine: CombineSpec,
+    runtime: Runtime,
+    threads: int,
 ) -> Model:
+    """Load a model; the checksum it should have makes a file that was replaced another one."""
     config = RunConfig.parse(
         {"image": "", "model": list(paths), "runtime": {"device": device}, "combine": combine}
     )

@@ -155,10 +155,12 @@ def execute(
         return run.finish()
 
 
-def execute_shard(job: Job, out: Path, shard: Shard, on_event: OnEvent) -> ShardResult:
+def execute_shard(
+    job: Job, out: Path, shard: Shard, on_event: OnEvent, say: Say | None = None
+) -> ShardResult:
     """Compute the missing tiles of a shard and leave them in the work store."""
     began = time.perf_counter()
-    with Run(job, out, False, on_event, shard) as run, open_runner(job.config, None) as runner:
+    with Run(job, out, False, on_event, shard) as run, open_runner(job.config, say) as runner:
         runner.run(run.units())
         return ShardResult.of(shard, run.tally, len(run.tiles), time.perf_counter() - began)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 import yaml
 
 from ..budget import parse_bytes
-from ..config import RunConfig
+from ..config import RunConfig, RuntimeSpec
 from ..engine import Runner, SerialRunner, ThreadRunner, machine
 from ..errors import ConfigError
 
@@ -88,6 +89,11 @@ def memory_of(config: RunConfig) -> int:
     spec = config.runtime
     if config.budget.memory is not None:
         return parse_bytes(config.budget.memory)
+    if spec.scheduler is not None:
+        raise ConfigError(
+            f"the workers of {spec.scheduler} may have any memory: say how much each may take with "
+            "--memory"
+        )
     if spec.cluster is not None:
         cluster = ClusterSpec.read(spec.cluster)
         return int(parse_bytes(str(cluster.settings["memory"])) * _OF_A_JOB) // cluster.processes
@@ -95,8 +101,21 @@ def memory_of(config: RunConfig) -> int:
     return machine.resident() + machine.available() // 2 // processes
 
 
-def _nothing(line: str) -> None:
-    """Say nothing."""
+def _gpus(spec: RuntimeSpec) -> int:
+    """Return the GPUs for the workers of this machine, 0 where they compute on the CPU.
+
+    Raises:
+        ConfigError: There are fewer than workers, or one of them was asked for.
+    """
+    if spec.device in (None, "cpu"):
+        return 0
+    gpus = torch.cuda.device_count()
+    if spec.device != "cuda" or spec.workers > gpus:
+        raise ConfigError(
+            f"runtime.device {spec.device} with {spec.workers} Dask workers: every worker takes a "
+            f"GPU of its own, and there are {gpus}: take device cuda and at most {gpus} workers"
+        )
+    return gpus
 
 
 @contextmanager
@@ -105,9 +124,9 @@ def open_runner(config: RunConfig, say: Say | None) -> Iterator[Runner]:
 
     Args:
         config: The settings.
-        say: Told what a person wants to know: where the dashboard is.
+        say: Told what a person wants to know: where the dashboard is. None: the log "tiledseg".
     """
-    spec, say = config.runtime, say or _nothing
+    spec, say = config.runtime, say or logging.getLogger("tiledseg").info
     if not spec.distributed:
         yield SerialRunner() if spec.workers == 1 else ThreadRunner(spec.workers)
         return
@@ -119,7 +138,6 @@ def open_runner(config: RunConfig, say: Say | None) -> Iterator[Runner]:
     elif spec.scheduler is not None:
         opened = running_cluster(spec.scheduler, say)
     else:
-        on_gpu = (spec.device or "cpu").startswith("cuda")
-        opened = local_workers(spec.workers, torch.cuda.device_count() if on_gpu else 0, say)
+        opened = local_workers(spec.workers, _gpus(spec), say)
     with opened as runner:
         yield runner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -33,14 +34,15 @@ def local_workers(count: int, gpus: int, say: Say) -> Iterator[DaskRunner]:
 
     Args:
         count: How many.
-        gpus: GPUs to share among them, one each; 0 where they compute on the CPU.
+        gpus: GPUs for them, one each and at least ``count``; 0 where they compute on the CPU.
         say: Told where the dashboard is.
     """
     board = find_spec("bokeh") is not None
     home = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "dashboard": board}
-    workers = {}
+    given = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+    visible, workers = given.split(","), {}
     for i in range(count):
-        env = {"CUDA_VISIBLE_DEVICES": str(i % gpus)} if gpus else {}
+        env = {"CUDA_VISIBLE_DEVICES": visible[i]} if gpus else {}
         only = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False}
         quiet = {"silence_logs": logging.CRITICAL}
         workers[i] = {"cls": Nanny, "options": {**only, **quiet, "env": env}}

@@ -144,7 +144,7 @@ class _DaskPool:
     def _outcome(self, copy: Copy, future: Future) -> Message | None:
         """Return how a copy ended; None where its result died with its worker: it is made anew."""
         if future.status in ("pending", "lost"):
-            self._listen(copy, future)
+            threading.Timer(_FRESH, self._listen, (copy, future)).start()  # "lost" tells at once
             return None
         try:
             return Ended(copy, future.result())
