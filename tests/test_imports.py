@@ -37,3 +37,14 @@ def test_import_is_light() -> None:
     outputs = [run.stdout.splitlines() for run in runs]
     assert all(loaded == "[]" for _, loaded in outputs)
     assert min(float(seconds) for seconds, _ in outputs) < 0.3
+
+
+def test_a_run_loads_only_the_readers_it_needs() -> None:
+    """Each takes up to 100 MB of a budget."""
+    code = (
+        "import sys, tiledseg.pipeline; "
+        "print([m for m in ('SimpleITK', 'monai', 'dask', 'distributed', 'obstore', 'onnxruntime', "
+        "'openvino') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

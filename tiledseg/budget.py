@@ -198,13 +198,15 @@ def fits(plan: TilePlan, cost: Cost, budget: Budget) -> bool:
     )
 
 
-def fit_core(plan: TilePlan, cost: Cost, budget: Budget) -> TilePlan:
+def fit_core(plan: TilePlan, cost: Cost, budget: Budget, least: int = 1) -> TilePlan:
     """Return the plan with the largest core that fits.
 
     Args:
         plan: A plan; its core is replaced.
         cost: What one tile costs.
         budget: What may be held.
+        least: Tiles that there should be, so that every worker has one, where the image is large
+            enough.
 
     Raises:
         BudgetExceeded: Even the smallest core does not fit; the sentence gives the numbers.
@@ -214,12 +216,21 @@ def fit_core(plan: TilePlan, cost: Cost, budget: Budget) -> TilePlan:
     while True:
         fitted = replace(plan, core=_core(plan, parts))
         if fits(fitted, cost, budget):
-            return fitted
+            return _cut(plan, parts, least)
         # The extent along axis 0 costs no memory: only the inner axes are cut.
         axis = max(range(1, n), key=lambda a: fitted.core[a])
         if fitted.core[axis] <= min(QUANTUM[n], plan.grid.shape[axis]):
             raise _refusal(fitted, cost, budget)
         parts[axis] += 1
+
+
+def _cut(plan: TilePlan, parts: list[int], least: int) -> TilePlan:
+    """Return the plan with more cores along axis 0, which cost no memory, until they suffice."""
+    fitted = replace(plan, core=_core(plan, parts))
+    while len(fitted) < least and fitted.core[0] > QUANTUM[plan.grid.ndim]:
+        parts[0] += 1
+        fitted = replace(plan, core=_core(plan, parts))
+    return fitted
 
 
 def check_core(plan: TilePlan, cost: Cost, budget: Budget) -> TilePlan:

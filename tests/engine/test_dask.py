@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from tiledseg.errors import ClusterFailed, ConfigError, DamagedInput
 pytest.importorskip("distributed")
 
 from tests.engine.tasks import Faulty, Poisoned, Slow, Trivial, units
-from tiledseg.engine._dask import local_workers, running_cluster
+from tiledseg.engine._dask import _clusters, batch_system, local_workers, running_cluster
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +95,39 @@ def test_workers_without_the_task_say_what_they_need(
     assert "only_here" in str(stopped.error)
 
 
-def test_a_scheduler_that_is_not_there_is_one_sentence() -> None:
-    for address in ("tcp://127.0.0.1:9", "nonsense://x"):
-        with (
-            pytest.raises(ConfigError, match="cannot be reached"),
-            running_cluster(address, lambda line: None),
+def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_clusters, "_PATIENCE", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes calls, and says nothing
+        nobody = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        for address, said in (
+            (nobody, "no Dask scheduler answers there"),
+            ("tcp://127.0.0.1:9", "cannot be reached"),
+            ("ws://127.0.0.1:9", "has no address like"),
+            ("", "has no address like"),
         ):
-            pass
+            with (
+                pytest.raises(ConfigError, match=said),
+                running_cluster(address, lambda line: None),
+            ):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("jobqueue", {}, "not known"),
+        ("../slurm", {}, "not known"),
+        ("pbs", {}, "'qsub' is not on this machine"),
+    ],
+)
+def test_batch_systems_that_cannot_be_asked(kind: str, settings: dict[str, Any], said: str) -> None:
+    pytest.importorskip("dask_jobqueue")
+    usual = {"cores": 1, "memory": "1GB", **settings}
+    with (
+        pytest.raises(ConfigError, match=said),
+        batch_system(kind, 1, usual, lambda line: None),
+    ):
+        pass
 
 
 def test_the_users_own_dask_is_left_alone(runner: Runner) -> None:

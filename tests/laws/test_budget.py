@@ -52,6 +52,20 @@ def test_bytes_that_make_no_sense(text: str) -> None:
 
 
 @pytest.mark.parametrize("plan", [SCENE, VOLUME], ids=["scene", "volume"])
+@given(host=st.integers(GB, 64 * GB), least=st.integers(1, 9))
+def test_every_worker_has_a_tile(plan: TilePlan, host: int, least: int) -> None:
+    alone, many = (fit_core(plan, COST, Budget(host), n) for n in (1, least))
+    assert len(many) >= min(least, plan.grid.shape[0] // 128)
+    assert many.core[1:] == alone.core[1:]
+    assert total_bytes(many, COST) <= host
+    assert len(many) == len(alone) or len(alone) < least  # no more than needed
+
+
+def test_a_small_image_is_not_cut_to_pieces() -> None:
+    assert len(fit_core(planned((300, 300), 64), COST, Budget(GB), 8)) <= 2
+
+
+@pytest.mark.parametrize("plan", [SCENE, VOLUME], ids=["scene", "volume"])
 @given(host=st.integers(GB, 64 * GB))
 def test_the_core_that_is_taken_fits(plan: TilePlan, host: int) -> None:
     fitted = fit_core(plan, COST, Budget(host))

@@ -393,3 +393,20 @@ def test_studies_are_segmented(data: Path, tmp_path: Path, make_model: MakeModel
     assert "a slice is missing" in result.rows[0].problem
     tiledseg.segment(whole, model, tmp_path / "alone.nii.gz")
     assert (tmp_path / "whole.nii.gz").read_bytes() == (tmp_path / "alone.nii.gz").read_bytes()
+
+
+def test_a_list_may_not_write_over_an_image_it_names(tmp_path: Path) -> None:
+    for name in ("a.tif", "b.tif"):
+        (tmp_path / name).touch()
+    file = tmp_path / "cross.csv"
+    file.write_text("image,out\na.tif,b.tif\nb.tif,c.tif\n")
+    with pytest.raises(tiledseg.ConfigError, match=r"b\.tif is one of the images"):
+        collect(str(file), out=str(tmp_path / "{name}.map.tif"))
+
+
+@pytest.mark.parametrize("image", ["file://[bad/a.tif", "a.tif\ud800"])
+def test_names_that_are_none_are_one_sentence(tmp_path: Path, image: str) -> None:
+    file = tmp_path / "list.json"
+    file.write_text(json.dumps([image]))
+    with pytest.raises(tiledseg.ConfigError, match="no path and no URL"):
+        collect(str(file), out=str(tmp_path / "{name}.map.tif"))

@@ -362,11 +362,24 @@ def test_status_of_failed_and_stopped_runs(
     silent = {**values, "state": "at work", "time": time.time() - 3600, "running": 4}
     progress.write_text(json.dumps(silent))
     progress.with_name("torn.json").write_text('{"worker"')
-    progress.with_name("other.json").write_text("[1]")
+    hostile = {
+        "other": [1],
+        "endless": {**values, "tiles": float("inf")},
+        "huge": {**values, "rate": 10**400},
+        "nan": {**values, "rate": float("nan")},
+    }
+    for name, content in hostile.items():
+        progress.with_name(f"{name}.json").write_text(json.dumps(content))
+    progress.with_name("deep.json").write_text("[" * 100_000)
     found = pipeline.status(str(out))
     assert [w.state for w in found.workers] == ["silent"]
     assert (found.running, found.rate, found.left) == (0, 0, None)
     assert "cosmic ray" in found.summary()
+    forged = {**values, "worker": "\x1b[2J\x07\nx", "role": "\x1b]0;title\x07", "reasons": {}}
+    progress.write_text(json.dumps(forged))
+    assert all(line.isprintable() for line in pipeline.status(str(out)).summary().splitlines())
+    assert len(pipeline.status(str(out)).workers) == 1
+    progress.write_text(json.dumps(silent))
     with pipeline.plan(scene, make_model(), out, shard=shard, **SETTINGS) as job:
         again = pipeline.execute_shard(job, out, shard, lambda event: None)
     assert (again.computed, again.kept, again.lost) == (1, 9, {})
@@ -374,7 +387,9 @@ def test_status_of_failed_and_stopped_runs(
 
 
 def test_status_of_nothing(tmp_path: Path, s3: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for where in (str(tmp_path / "no.tif"), f"{s3}/nothing/here"):
+    (tmp_path / "image.tif").touch()  # that it is there does not make it the result of a run
+    there = ("no.tif", "image.tif", ".")
+    for where in (*(str(tmp_path / name) for name in there), f"{s3}/nothing/here", "/", "."):
         assert run(["status", where]) == 2
         told = capsys.readouterr().err
         assert "there is no unfinished work" in told

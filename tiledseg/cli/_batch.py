@@ -46,6 +46,10 @@ def execute_many(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool
         typer.echo(json.dumps(result.to_dict()))
     elif not quiet:
         typer.echo(result.summary())
+    else:
+        for row in result.rows:
+            if row.state in ("failed", "partly"):
+                typer.echo(f"tiledseg: {row.name} {row.state}: {row.problem}", err=True)
     return _status(result)
 
 

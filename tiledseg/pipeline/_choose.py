@@ -171,7 +171,7 @@ def choose(question: Question) -> Chosen:
     if question.before is not None and question.before.runtime in candidates:
         return question.ready(question.before)
     if len(candidates) == 1:
-        return question.ready(Choice(candidates[0], "the only one there is"))
+        return question.ready(Choice(candidates[0], "as asked, or the only one there is"))
     known = _probed(question) or _remembered(question)
     if known is not None:
         return question.ready(known)

@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from .. import io
 from ..config import RunConfig
 from ..errors import ConfigError
-from ..io import find_series, is_zarr
+from ..io import is_zarr
 from ._lists import Entry, read_list
 from ._names import outputs_of, work_folder
 from ._stac import read_items
@@ -73,7 +74,7 @@ def _holds_studies(image: str) -> bool:
     if not os.path.isdir(image) or is_zarr(image):
         return False
     folders = next(os.walk(image), ("", [], []))[1]
-    first = next(find_series(Path(image)), None) if folders else None
+    first = next(io.find_series(Path(image)), None) if folders else None
     return first is not None and first.folder != Path(image)
 
 
@@ -115,10 +116,12 @@ def collect_inputs(
                 f"{key} {value}: every image needs an output of its own; put {NAME} into it, like "
                 f"maps/{NAME}.tif"
             )
-    found = [entry for image in images for entry in _entries(image, base, channels)]
-    if not found:
+    inputs: list[Input] = []
+    for image in images:
+        found = [_input(entry, base) for entry in _entries(image, base, channels)]
+        inputs += _without_outputs(found) if _is_pattern(image) else found
+    if not inputs:
         raise ConfigError("no image was given")
-    inputs = _without_outputs([_input(entry, base) for entry in found])
     _refuse_clashes(inputs, base)
     return tuple(inputs)
 
@@ -164,7 +167,7 @@ def _matches(pattern: str) -> list[Entry]:
 
 
 def _series(folder: Path) -> list[Entry]:
-    found = list(find_series(folder))
+    found = list(io.find_series(folder))
     if not found:
         raise ConfigError(
             f"folder {folder} holds no DICOM series of two slices or more; for images of another "
@@ -208,6 +211,12 @@ def _input(entry: Entry, base: RunConfig) -> Input:
     series = base.input.series if entry.series is None else entry.series
     channels = base.input.channels if entry.channels is None else entry.channels or None
     return Input(name, image, Path(out), series, channels)
+
+
+def _is_pattern(image: Any) -> bool:
+    text = str(image)
+    listed = text.lower().endswith((".csv", ".json")) or Path(text).is_dir()
+    return isinstance(image, str | Path) and stands_for_many(text) and not listed
 
 
 def _without_outputs(inputs: list[Input]) -> list[Input]:

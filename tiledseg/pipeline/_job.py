@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from ._names import inputs_of, outputs_of, spare_inputs
 from ._network import Networks
 from ._origin import made_from
 from ._roi import open_roi
-from ._runners import memory_of, threads_of
+from ._runners import memory_of, threads_of, workers_of
 
 _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
 
@@ -247,7 +248,8 @@ def _decide(
     room = memory_of(config)
     question = Question(networks, first, plan, count, view, before, room)
     chosen = choose(question) if shared.chosen is None else follow(question, shared.chosen)
-    plan, fit = chosen.plan, fit_core if config.tiling.core is None else check_core
+    many = partial(fit_core, least=workers_of(config))
+    plan, fit = chosen.plan, many if config.tiling.core is None else check_core
     if former is not None and config.tiling.core is None and former.grid == plan.grid:
         plan, fit = replace(plan, core=former.core), check_core
     budget = Budget(room, device_budget(config, chosen.footprint))

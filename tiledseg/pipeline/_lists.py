@@ -87,8 +87,13 @@ def read_json(path: Path) -> Any:
 
 def joined(file: Path, text: str) -> str:
     """Return where a path or URL of a list leads."""
-    if text.startswith("file://"):
-        return unquote(urlsplit(text).path)
+    try:
+        text.encode("utf-8")
+        place = urlsplit(text)
+    except ValueError as error:
+        raise ConfigError(f"list {file}: {text!r:.80} is no path and no URL: {error}") from None
+    if place.scheme == "file":
+        return unquote(place.path)
     if "://" in text or text.startswith("/vsi"):
         return text
     return str(file.parent / text)

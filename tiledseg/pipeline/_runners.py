@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ..budget import parse_bytes
 from ..config import RunConfig, RuntimeSpec
+from ..document import brief, read_values
 from ..engine import Runner, SerialRunner, ThreadRunner, machine
 from ..errors import ConfigError
 
 Say = Callable[[str], None]
 #: Share of a job's memory that its processes use; the rest is for what runs beside them.
 _OF_A_JOB = 0.9
+#: Jobs, cores and processes that a mistake, not a cluster, asks for beyond.
+_MOST = 4096
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,20 @@ class ClusterSpec:
             ConfigError: It cannot be read, or lacks something.
         """
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"cluster {path} cannot be read: {reason}") from None
+        values = read_values(text, f"cluster {path}")
         if not isinstance(values, dict):
             raise ConfigError(f"cluster {path} must be a mapping of settings")
         kind, jobs = values.pop("kind", None), values.pop("jobs", None)
-        for name, value in (("jobs", jobs), ("cores", values.get("cores"))):
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"cluster {path}: {name} must be a number from 1, got {value!r}")
+        numbers = {"cores": values.get("cores"), "processes": values.get("processes") or 1}
+        for name, value in {"jobs": jobs, **numbers}.items():
+            if not isinstance(value, int) or not 1 <= value <= _MOST:
+                raise ConfigError(
+                    f"cluster {path}: {name} must be a number from 1 to {_MOST}, got {brief(value)}"
+                )
         if not isinstance(kind, str) or "memory" not in values:
             raise ConfigError(f"cluster {path}: give kind (slurm, pbs ...) and memory, like 8GB")
         return cls(kind, jobs, values)
@@ -61,7 +67,7 @@ class ClusterSpec:
     @property
     def processes(self) -> int:
         """Worker processes in a job."""
-        return max(1, int(self.settings.get("processes") or 1))
+        return int(self.settings.get("processes") or 1)
 
 
 def threads_of(config: RunConfig) -> int:
@@ -82,6 +88,15 @@ def threads_of(config: RunConfig) -> int:
         cluster = ClusterSpec.read(spec.cluster)
         return max(1, int(cluster.settings["cores"]) // cluster.processes)
     return max(1, machine.cores() // spec.workers)
+
+
+def workers_of(config: RunConfig) -> int:
+    """Return how many tiles are computed at the same time, as far as that is known."""
+    spec = config.runtime
+    if spec.cluster is not None:
+        cluster = ClusterSpec.read(spec.cluster)
+        return cluster.jobs * cluster.processes
+    return spec.workers
 
 
 def memory_of(config: RunConfig) -> int:

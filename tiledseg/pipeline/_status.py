@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from ..engine import finished, stored
 from ..errors import ConfigError
 from ..io import Folder, open_folder
 from ..tiling import TilePlan
-from ._names import work_folder
+from ._names import report_folder, work_folder
 
 #: Seconds of silence after which a process counts as gone.
 _SILENT = 60.0
+#: What reading a file raises that is none of ours.
+_NOT_OURS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 #: Processes that the summary names.
 _SHOWN = 20
 
@@ -112,7 +115,8 @@ def status(where: str, work: str | None = None) -> Status:
         ConfigError: There is neither.
         PlanChanged: The store cannot be understood.
     """
-    beside = None if "://" in where else work_folder(Path(where), work)
+    named = "://" not in where and Path(where).name
+    beside = work_folder(Path(where), work) if named else None
     for place in (where, beside):
         if place is None or ("://" not in str(place) and not Path(place).is_dir()):
             continue
@@ -120,7 +124,7 @@ def status(where: str, work: str | None = None) -> Status:
         found = stored(folder)
         if found is not None:
             return _status(folder, found.plan)
-    if beside is not None and Path(where).exists():
+    if beside is not None and Path(where).exists() and report_folder(Path(where)).is_dir():
         return Status(where, ended=True)
     raise ConfigError(
         f"there is no unfinished work at {where}: give the output of a run or its work store, and "
@@ -156,22 +160,29 @@ def _workers(folder: Folder) -> tuple[Worker, ...]:
         try:
             values = json.loads(folder.read(name))
             found.append(_worker(values))
-        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        except (FileNotFoundError, *_NOT_OURS):
             continue  # it is for people to look at: what cannot be read is left out
     return tuple(sorted(found, key=lambda worker: worker.heard))
 
 
+def _plain(value: Any) -> str:
+    """Return a text of another process as one line that does nothing to a terminal."""
+    return "".join(c if c.isprintable() else " " for c in str(value))[:500]
+
+
 def _worker(values: dict[str, Any]) -> Worker:
+    if not all(isfinite(float(values[name])) for name in ("time", "rate")):
+        raise ValueError("no such time or rate")
     heard = max(0.0, time.time() - float(values["time"]))
     silent = values["state"] == "at work" and heard > _SILENT
     return Worker(
-        worker=str(values["worker"]),
-        role=str(values["role"]),
-        state="silent" if silent else str(values["state"]),
+        worker=_plain(values["worker"]),
+        role=_plain(values["role"]),
+        state="silent" if silent else _plain(values["state"]),
         heard=heard,
         tiles=int(values["tiles"]),
         done=int(values["done"]),
         running=int(values["running"]),
-        reasons={int(n): str(why) for n, why in values["reasons"].items()},
+        reasons={int(n): _plain(why) for n, why in values["reasons"].items()},
         rate=float(values["rate"]),
     )

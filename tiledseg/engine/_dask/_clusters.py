@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.comm import connect
 
 from ...errors import ConfigError, MissingBackend
 from ._pool import DaskRunner, Say
 
+#: Seconds in which a scheduler should answer.
+_PATIENCE = 10
 _SETTINGS = {
     # A unit whose worker died is tried once more among the others, then in isolation.
     "distributed.scheduler.allowed-failures": 1,
@@ -62,14 +68,28 @@ def running_cluster(address: str, say: Say) -> Iterator[DaskRunner]:
     Raises:
         ConfigError: It cannot be reached.
     """
+    if not address.startswith(("tcp://", "tls://")):
+        raise ConfigError(f"the scheduler {address!r} has no address like tcp://10.0.0.1:8786")
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        with ThreadPoolExecutor(1) as pool:  # a loop of its own, for callers that are in one
+            pool.submit(asyncio.run, _knock(address)).result()
+        client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200] or "no Dask scheduler answers there"
         raise ConfigError(f"the scheduler at {address} cannot be reached: {reason}") from None
     with client:
         say(f"dashboard at {client.dashboard_link}")
         yield DaskRunner(client, say)
+
+
+async def _knock(address: str) -> None:
+    """See whether a scheduler is there: a client would wait for ever for one that is none.
+
+    Raises:
+        OSError: Nobody answers in Dask's way.
+    """
+    comm = await asyncio.wait_for(connect(address, timeout=_PATIENCE), _PATIENCE)
+    await comm.close()
 
 
 @contextmanager
@@ -92,17 +112,23 @@ def batch_system(kind: str, jobs: int, settings: dict[str, Any], say: Say) -> It
         raise MissingBackend("dask_jobqueue", "hpc", "runtime.cluster") from None
     made = {name.removesuffix("Cluster").lower(): name for name in vars(dask_jobqueue)}
     made = {name: whole for name, whole in made.items() if whole.endswith("Cluster")}
-    if kind not in made:
-        known = ", ".join(sorted(made))
+    if kind not in made or kind in ("jobqueue", "local"):
+        known = ", ".join(sorted(set(made) - {"jobqueue", "local"}))
         raise ConfigError(f"cluster kind {kind!r} is not known: choose from {known}")
+    program = str(getattr(dask_jobqueue, made[kind]).job_cls.submit_command).split()[0]
+    if shutil.which(program) is None:
+        raise ConfigError(f"cluster kind {kind}: its program {program!r} is not on this machine")
     # Workers elsewhere do not know the settings above; this one switches Dask's limits off there.
     unlimited = [*settings.get("worker_extra_args", []), "--memory-limit", "0"]
     settings = {**settings, "worker_extra_args": unlimited}
     with dask.config.set(_SETTINGS), ExitStack() as stack:
         try:
             cluster = stack.enter_context(getattr(dask_jobqueue, made[kind])(**settings))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"cluster settings of {kind}: {error}") from None
+        except (TypeError, ValueError, RuntimeError, OSError) as error:
+            reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300]
+            raise ConfigError(
+                f"a {kind} cluster of these settings cannot start: {reason}"
+            ) from None
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # scale() does not replace lost ones
         say(f"dashboard at {cluster.dashboard_link}")
         yield DaskRunner(stack.enter_context(Client(cluster, set_as_default=False)), say)
