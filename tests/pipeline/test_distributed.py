@@ -297,6 +297,20 @@ def test_a_model_that_was_replaced_is_loaded_anew(
         assert there.run(folder, CORES["scene"][2], scheduler=address) == alone
 
 
+def test_a_batch_on_workers(scene: Subject, address: str, tmp_path: Path) -> None:
+    """One pool of tiles, and one image of three that is none."""
+    for name in ("a.tif", "c.tif"):
+        (tmp_path / name).symlink_to(scene.image)
+    (tmp_path / "b.tif").write_text("no image")
+    settings = scene.settings(CORES["scene"][2], tmp_path / "{name}.s.tif", scheduler=address)
+    images = [str(tmp_path / name) for name in ("a.tif", "b.tif", "c.tif")]
+    result = tiledseg.segment_many(images, scene.model, tmp_path / "o" / "{name}.tif", **settings)
+    assert [row.state for row in result.rows] == ["done", "failed", "done"]
+    for name in ("a", "c"):
+        found = (sha(tmp_path / "o" / f"{name}.tif"), sha(tmp_path / f"{name}.s.tif"))
+        assert found == scene.expected
+
+
 def test_an_array_does_not_travel(make_model: MakeModel) -> None:
     with pytest.raises(ConfigError, match="give a path"):
         tiledseg.segment(np.zeros((3, 64, 64), np.uint8), make_model(), runtime={"runner": "dask"})
