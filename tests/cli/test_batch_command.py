@@ -52,7 +52,10 @@ def test_quiet_and_json(
 ) -> None:
     (folder / "scenes" / "b.png").write_bytes(b"\x89PNG no more")
     assert run(arguments(folder, make_model(), "-q")) == 3
-    assert capsys.readouterr() == ("", "")
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()  # what failed is told with -q, too
+    assert line.startswith("tiledseg: b failed: ")
     assert run(arguments(folder, make_model(), "-q", "--json", "--fresh")) == 3
     told = json.loads(capsys.readouterr().out)
     assert [row["state"] for row in told["inputs"]] == ["done", "failed"]

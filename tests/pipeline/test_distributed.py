@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -233,6 +235,29 @@ def test_a_driver_killed_ten_times(scene: Subject, address: str, tmp_path: Path)
         scene.image, scene.model, out, **scene.settings(MANY["scene"], scores)
     )
     assert result.ran.resumed >= kept
+    assert (sha(out), sha(scores)) == scene.expected
+
+
+def test_an_interrupt_is_one_sentence_and_nothing_is_left_over(
+    scene: Subject, tmp_path: Path
+) -> None:
+    """A terminal sends it to the workers, too."""
+    told = command(scene, tmp_path, "--runner", "dask", "--workers", "2")
+    process = subprocess.Popen(told, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    out, scores = scene.outputs(tmp_path)
+    receipts = out.with_name("map.tif.work") / "receipts"
+    while process.poll() is None and len(list(receipts.glob("*.json"))) < 2:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "tiledseg: interrupted; run the same command again to go on\n"
+    until = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < until:  # workers end a little later
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+    subprocess.run(command(scene, tmp_path), check=True)
     assert (sha(out), sha(scores)) == scene.expected
 
 

@@ -17,6 +17,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.comm import connect
 
 from ...errors import ConfigError, MissingBackend
+from . import _patience
 from ._pool import DaskRunner, Say
 
 #: Seconds in which a scheduler should answer.
@@ -50,7 +51,7 @@ def local_workers(count: int, gpus: int, say: Say) -> Iterator[DaskRunner]:
     for i in range(count):
         env = {"CUDA_VISIBLE_DEVICES": visible[i]} if gpus else {}
         only = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False}
-        quiet = {"silence_logs": logging.CRITICAL}
+        quiet = {"silence_logs": logging.CRITICAL, "preload": [_patience.__name__]}
         workers[i] = {"cls": Nanny, "options": {**only, **quiet, "env": env}}
     with dask.config.set(_SETTINGS | _PATIENT), ExitStack() as stack:
         scheduler = {"cls": Scheduler, "options": home}
