@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Segments CONFIG on several machines: a scheduler here, a worker on every HOST through ssh.
 #   ssh_cluster.sh CONFIG THREADS HOST...
+# CONFIG says in budget.memory how much a worker may take.
 # Set ADDRESS to the name or IP under which the hosts reach this machine, TILEDSEG_BIN to the
 # folder of dask and tiledseg on the hosts.
 set -euo pipefail

@@ -22,6 +22,8 @@ def test_two_hosts(
     place: Path, make_configs: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serial, spread = make_configs(600, "serial", "spread")
+    with spread.open("a") as file:  # nobody knows how much memory the hosts have
+        file.write("budget: {memory: 2GB}\n")
     subprocess.run(["tiledseg", "run", serial, "--quiet"], check=True)
     (place / "ssh").write_text(FAKE)
     (place / "ssh").chmod(0o755)
