@@ -93,7 +93,7 @@ def simulate(tiles: int, workers: int) -> None:
     began = time.thread_time()
     Driver(pool, watch.units(plan, tally)).run()
     cpu = (time.thread_time() - began - pool.cpu) / len(plan)
-    assert tally.ended == len(plan)
+    assert sum(tally.done) + len(tally.lost) == len(plan)
     assert set(tally.lost) == pool.broken | pool.poison
     took = pool.now()
     print(f"## The driver with {workers:,} simulated workers and {len(plan):,} tiles\n")

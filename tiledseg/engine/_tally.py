@@ -98,8 +98,3 @@ class Tally:
         self.skipped += receipt.skipped
         self.samples += np.array(receipt.samples, dtype=np.int64)
         self.amounts += np.array(receipt.amounts)
-
-    @property
-    def ended(self) -> int:
-        """Tiles that are done or lost."""
-        return sum(self.done) + len(self.lost)
