@@ -131,15 +131,17 @@ class CombineSpec:
 
     Args:
         mirror: Axes to mirror, array order from 0, in all combinations; ``all`` is every axis.
+            The model's card decides where nothing is said.
         quarter_turns: Whether to turn by 90 degrees in the plane of the last two axes.
-        average: Average ``scores``, or ``logits`` before the activation.
+        average: Average ``scores``, or ``logits`` before the activation. The model's card decides
+            where nothing is said.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
-    mirror: tuple[int, ...] | Literal["all"] = ()
+    mirror: tuple[int, ...] | Literal["all"] | None = None
     quarter_turns: bool = False
-    average: Literal["scores", "logits"] = "scores"
+    average: Literal["scores", "logits"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,10 @@ class TilingSpec:
         window: Input rectangle of the model, array order, in samples.
         stride: Distance between window starts, array order.
         margin: Samples of a window's inner sides that are dropped.
-        taper: Weight profile of a window.
-        lattice: How window starts are placed.
-        padding: What lies outside the image: its mirror image, or 0 in model units.
+        taper: Weight profile of a window; gaussian where nobody says otherwise.
+        lattice: How window starts are placed; aligned where nobody says otherwise.
+        padding: What lies outside the image: its mirror image, as where nobody says otherwise, or
+            0 in model units.
         core: Samples a tile owns, array order.
         multiple: Windows start at multiples of this; None takes the model's.
     """
@@ -49,11 +50,20 @@ class TilingSpec:
     window: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
     margin: int | None = None
-    taper: Taper = Taper.GAUSSIAN
-    lattice: Lattice = Lattice.ALIGNED
-    padding: Literal["reflect", "zero"] = "reflect"
+    taper: Taper | None = None
+    lattice: Lattice | None = None
+    padding: Literal["reflect", "zero"] | None = None
     core: tuple[int, ...] | None = None
     multiple: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the wishes by name."""
+        pairs = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return {name: value for name, value in pairs if value is not None}
+
+    def over(self, card: TilingSpec) -> TilingSpec:
+        """Return these wishes, and those of a card where nothing was wished."""
+        return replace(card, **self.given())
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +317,7 @@ def make_plan(
     window = _window(grid, spec, model)
     margin = _margin(spec, model)
     stride = spec.stride or default_stride(window, margin, model)
+    lattice = spec.lattice or Lattice.ALIGNED
     for axis, (extent, w, s) in enumerate(zip(grid.shape, window, stride, strict=True)):
         if extent > w and s > w - 2 * margin:
             raise ConfigError(
@@ -314,7 +325,7 @@ def make_plan(
                 f"on both sides covers {w - 2 * margin}; lower the stride or the margin, or raise "
                 "the window"
             )
-        if extent > w and s % model.multiple and spec.lattice is Lattice.ALIGNED:
+        if extent > w and s % model.multiple and lattice is Lattice.ALIGNED:
             raise ConfigError(
                 f"tiling.stride {s} on axis {axis} must be a multiple of {model.multiple}, "
                 "the model's down-sampling factor"
@@ -325,9 +336,9 @@ def make_plan(
         window=window,
         stride=stride,
         margin=margin,
-        taper=spec.taper,
-        lattice=spec.lattice,
-        padding=spec.padding,
+        taper=spec.taper or Taper.GAUSSIAN,
+        lattice=lattice,
+        padding=spec.padding or "reflect",
         multiple=model.multiple,
         core=core,
         microbatch=microbatch,
@@ -348,7 +359,7 @@ def _window(grid: Grid, spec: TilingSpec, model: ModelShape) -> tuple[int, ...]:
                 f"tiling.window {window}: the model takes windows of {model.window} only"
             )
         return window
-    if spec.lattice is not Lattice.ALIGNED:  # the tools these lattices reproduce always pad
+    if spec.lattice not in (None, Lattice.ALIGNED):  # the tools these lattices reproduce always pad
         return window
     fitted = (ceil(e / model.multiple) * model.multiple for e in grid.shape)
     return tuple(min(w, f) for w, f in zip(window, fitted, strict=True))

@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from tiledseg.errors import ConfigError
+from tiledseg.lattice import Lattice
 from tiledseg.models import card_from_dict, card_to_dict, read_card
-from tiledseg.models._card import weights_path
+from tiledseg.models._card import weights_paths
 from tiledseg.normalize import Linear, Normalization, Sigmoid
+from tiledseg.tiling import TilingSpec
 
 #: Nine letters that stand for a billion values.
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -49,6 +51,23 @@ def test_every_card_in_configs_survives_a_round_trip(file: Path) -> None:
     assert card_from_dict(plain, "again") == card
     assert card_from_dict(json.loads(json.dumps(plain)), "as JSON") == card
     assert card_from_dict(yaml.safe_load(yaml.safe_dump(plain)), "as YAML") == card
+
+
+def test_wishes_of_a_card(values: dict[str, Any]) -> None:
+    wishes = {"tiling": {"lattice": "even", "stride": [32, 24]}, "mirror": [1]}
+    card = card_from_dict({**values, **wishes, "folds": ["b.safetensors"]}, "x")
+    plain = yaml.safe_load(yaml.safe_dump(card_to_dict(card)))
+    assert card_from_dict(plain, "again") == card
+    asked = TilingSpec(stride=(16, 16)).over(card.tiling)
+    assert asked == TilingSpec(stride=(16, 16), lattice=Lattice.EVEN)
+    for wrong, told in (
+        ({"tiling": {"window": [64, 64]}}, "tiling.window: is no wish of a model"),
+        ({"tiling": {"strid": [64, 64]}}, "tiling.*strid"),
+        ({"mirror": [2]}, "mirror: a 2-D image has axes 0 to 1"),
+        ({"format": "onnx", "folds": ["b"]}, "folds: are of format tiledseg only"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            card_from_dict({**values, **wrong}, "x")
 
 
 def test_one_output_may_stand_for_two_classes(values: dict[str, Any]) -> None:
@@ -194,12 +213,12 @@ def test_weights_lie_beside_the_card(
     values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = card_from_dict(values, "x")
-    assert weights_path(card, tmp_path) == tmp_path / "weights.safetensors"
+    assert weights_paths(card, tmp_path) == (tmp_path / "weights.safetensors",)
     for outside in ("../other/w.safetensors", "a/../../w.safetensors", "/etc/passwd"):
         with pytest.raises(ConfigError, match="must lie beside the card"):
-            weights_path(replace(card, weights=outside), tmp_path)
+            weights_paths(replace(card, weights=outside), tmp_path)
     elsewhere = replace(card, weights="${TILEDSEG_TEST_FOLDER}/w.onnx")
     with pytest.raises(ConfigError, match="names a variable not set"):
-        weights_path(elsewhere, tmp_path)
+        weights_paths(elsewhere, tmp_path)
     monkeypatch.setenv("TILEDSEG_TEST_FOLDER", "/somewhere")
-    assert weights_path(elsewhere, tmp_path) == Path("/somewhere/w.onnx")
+    assert weights_paths(elsewhere, tmp_path) == (Path("/somewhere/w.onnx"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import tiledseg
 from tiledseg.cli import run
+from tiledseg.errors import ConfigError
 from tiledseg.models import combine, load_model, turns_of
 
 MakeModel = Callable[..., Path]
@@ -120,6 +124,38 @@ def test_the_shell_averages_views_and_models(
     alone = tiledseg.segment(str(image), pair[0], combine=combined, runtime=ONE).array
     assert (found != plain).any(), "the views and models must matter"
     assert (found != alone).any(), "the second model must matter"
+
+
+def test_a_card_with_folds_and_views_is_the_run_that_settings_ask_for(
+    tmp_path: Path, make_model: MakeModel
+) -> None:
+    first, second = (Path(shutil.copytree(make_model(), tmp_path / name)) for name in "ab")
+    state = load_file(second / "weights.safetensors")
+    changed = {
+        name: values * 1.3 if values.is_floating_point() else values
+        for name, values in state.items()
+    }
+    save_file(changed, second / "weights.safetensors")
+    image = scene(tmp_path / "a.png", 90, 75)
+    asked: dict[str, Any] = {"average": "logits", "mirror": (0,)}
+    tiling = {"lattice": "even", "taper": "hann", "stride": (24, 20)}
+    runtime = {"threads": 1, "runtime": "torch"}
+    told = tiledseg.segment(image, [first, second], combine=asked, tiling=tiling, runtime=runtime)
+
+    (first / "fold_1.safetensors").write_bytes((second / "weights.safetensors").read_bytes())
+    card = yaml.safe_load((first / "model.yaml").read_text())
+    wishes = {"folds": ["fold_1.safetensors"], "mirror": [0], "average": "logits"}
+    own = {k: list(v) if isinstance(v, tuple) else v for k, v in tiling.items()}
+    (first / "model.yaml").write_text(yaml.safe_dump({**card, **wishes, "tiling": own}))
+    found = tiledseg.segment(image, first, runtime=runtime)
+    assert found.ran.planned == told.ran.planned
+    assert np.mean(found.array == told.array) > 0.9999  # the order of the sum differs
+    plain = tiledseg.segment(image, first, runtime=runtime, combine={"mirror": ()})
+    assert not np.array_equal(plain.array, found.array)
+
+    (first / "fold_1.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"no weights at .*fold_1\.safetensors"):
+        tiledseg.segment(image, first, runtime=runtime)
 
 
 def test_the_shell_mirrors_all_axes_of_a_volume(tmp_path: Path, make_model: MakeModel) -> None:

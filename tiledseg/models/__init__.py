@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, DamagedInput
-from ._base import Activation, Model, ModelCard, Precision, Runtime, RuntimeName
+from ._base import Activation, Average, Model, ModelCard, Precision, Runtime, RuntimeName
 from ._cache import cache_folder, known_sha256, write_whole
-from ._card import card_from_dict, card_to_dict, read_card, weights_path
-from ._combine import Average, CombinedModel, combine, turns_of
+from ._card import card_from_dict, card_to_dict, read_card, weights_paths
+from ._combine import CombinedModel, combine, turns_of
 from ._exported import Graph
 from ._locality import Reach, draw_noise, measure_reach
 from ._probe import Probe, find_probe, save_probe
@@ -108,13 +109,23 @@ def load_model(
         MissingBackend: The library that runs this kind of weights is not installed.
     """
     card, weights = _find(Path(path))
-    if not os.path.isfile(weights):
-        raise ConfigError(f"card {card.name!r}: there are no weights at {weights}")
+    for file in weights:
+        if not os.path.isfile(file):
+            raise ConfigError(f"card {card.name!r}: there are no weights at {file}")
     card = _identified(card, weights)
     probe = find_probe(path, card.sha256 or "") if probed else None
     card = card if probe is None else probe.complete(card)
     runtime = runtime or reference(card)
     check_runtime(card, device, runtime)
+    folds = [
+        _load(replace(card, sha256=known_sha256(file)), file, device, threads, runtime)
+        for file in weights
+    ]
+    return combine(folds, turns_of((), False, card.dims), card.average)
+
+
+def _load(card: ModelCard, weights: Path, device: str, threads: int, runtime: Runtime) -> Model:
+    """Load one file of weights."""
     if card.format == "onnx":
         return _graph_model(card, lambda shape: weights, threads, runtime)
     from ._torch import load_network, torch_model
@@ -137,15 +148,18 @@ def find_card(path: str | Path) -> ModelCard:
         DamagedInput: The weights are not those the card was written for.
     """
     card, weights = _find(Path(path))
-    return _identified(card, weights) if os.path.isfile(weights) else card
+    return _identified(card, weights) if all(map(os.path.isfile, weights)) else card
 
 
-def _identified(card: ModelCard, weights: Path) -> ModelCard:
-    digest = known_sha256(weights)
+def _identified(card: ModelCard, weights: tuple[Path, ...]) -> ModelCard:
+    digests = [known_sha256(file) for file in weights]
+    digest = digests[0]
+    if len(digests) > 1:
+        digest = hashlib.sha256("".join(digests).encode()).hexdigest()
     if card.sha256 is not None and card.sha256.lower() != digest:
         raise DamagedInput(
-            f"weights {weights} have sha256 {digest[:12]}..., the card says {card.sha256[:12]}...: "
-            "they are damaged or another version"
+            f"weights {', '.join(map(str, weights))} have sha256 {digest[:12]}..., the card says "
+            f"{card.sha256[:12]}...: they are damaged or another version"
         )
     return replace(card, sha256=digest)
 
@@ -161,14 +175,15 @@ def _graph_model(card: ModelCard, graph: Graph, threads: int, runtime: Runtime) 
     return load_onnx(card, graph, threads)
 
 
-def _find(place: Path) -> tuple[ModelCard, Path]:
-    """Return the card and the place of its weights."""
+def _find(place: Path) -> tuple[ModelCard, tuple[Path, ...]]:
+    """Return the card and the places of its weights."""
     if not os.path.exists(place):  # which takes names of any length
         raise ConfigError(f"there is no model at {place}")
     if place.suffix == ".safetensors":
         from ._torch import read_embedded_card
 
-        return read_embedded_card(place), place
+        card = read_embedded_card(place)
+        return card, weights_paths(card, place.parent)
     if place.suffix == ".onnx":
         beside = place.with_suffix(".yaml")
         if not beside.is_file():
@@ -176,6 +191,6 @@ def _find(place: Path) -> tuple[ModelCard, Path]:
                 f"{place} needs a card that says what its channels and classes are: write {beside} "
                 "(see configs/models)"
             )
-        return read_card(beside), place
+        return read_card(beside), (place,)
     card = read_card(place)
-    return card, weights_path(card, place if place.is_dir() else place.parent)
+    return card, weights_paths(card, place if place.is_dir() else place.parent)

@@ -11,9 +11,12 @@ from torch import nn
 
 from ..labels import ClassSchema
 from ..normalize import Normalization
+from ..tiling import TilingSpec
 
 Activation = Literal["softmax", "sigmoid", "none"]
 Locality = Literal["local", "global", "unknown"]
+Average = Literal["scores", "logits"]
+Format = Literal["tiledseg", "onnx"]
 RuntimeName = Literal["torch", "compiled", "onnxruntime", "openvino"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -53,12 +56,18 @@ class ModelCard:
             unknown or global. It is the default of the tiling's discarded margin.
         spacing: Sample spacing it was trained at (array order, metres or mm), or None.
         orientation: For volumes, the anatomical letters of the input's array axes, or None.
+        tiling: How the model wants to be tiled, where the user does not say.
+        folds: Files with further weights of the same network, relative to the card; the mean of all
+            is the result.
+        mirror: Axes to mirror, in all combinations, where the user does not say; array order.
+        average: What the mean over folds and mirrored views is taken of, where the user does not
+            say.
         licence: SPDX name or short text.
         provenance: Where the weights come from.
     """
 
     name: str
-    format: Literal["tiledseg", "onnx"]
+    format: Format
     weights: str
     dims: Literal[2, 3]
     channels: tuple[str, ...]
@@ -75,6 +84,10 @@ class ModelCard:
     margin: int = 0
     spacing: tuple[float, ...] | None = None
     orientation: str | None = None
+    tiling: TilingSpec = field(default_factory=TilingSpec)
+    folds: tuple[str, ...] = ()
+    mirror: tuple[int, ...] = ()
+    average: Average = "scores"
     licence: str = ""
     provenance: str = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,9 +16,15 @@ from ..document import brief, read_values
 from ..errors import ConfigError
 from ..labels import ClassSchema
 from ..normalize import Clip, Normalization, SceneRange, SceneStep, Step
-from ._base import Activation, Locality, ModelCard
+from ..tiling import TilingSpec
+from ._base import Activation, Average, Format, Locality, ModelCard
 
 CARD_NAME = "model.yaml"
+#: Keys whose values take another form in `ModelCard`.
+_TURNED = {
+    *("classes", "background", "channels", "window", "spacing", "normalization"),
+    *("tiling", "folds", "mirror"),
+}
 #: Samples along an axis beyond which a number is a slip.
 _LARGEST = 2**31
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
@@ -40,7 +47,7 @@ class CardDocument(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    format: Literal["tiledseg", "onnx"]
+    format: Format
     weights: str
     sha256: str | None = None
     dims: Literal[2, 3]
@@ -58,6 +65,10 @@ class CardDocument(BaseModel):
     margin: int = Field(0, ge=0, le=_LARGEST)
     spacing: list[float] | None = None
     orientation: str | None = None
+    tiling: TilingSpec = TilingSpec()
+    folds: list[str] = Field(default_factory=list)
+    mirror: list[Annotated[int, Field(ge=0, le=2)]] = Field(default_factory=list)
+    average: Average = "scores"
     licence: str = ""
     provenance: str = ""
 
@@ -106,9 +117,10 @@ def card_from_dict(values: Any, name: str) -> ModelCard:
         window=tuple(document.window),
         spacing=None if document.spacing is None else tuple(document.spacing),
         normalization=normalization,
-        **document.model_dump(
-            exclude={"classes", "background", "channels", "window", "spacing", "normalization"}
-        ),
+        tiling=document.tiling,
+        folds=tuple(document.folds),
+        mirror=tuple(document.mirror),
+        **document.model_dump(exclude=_TURNED),
     )
     problem = _problem(card)
     if problem:
@@ -139,6 +151,13 @@ def _problem(card: ModelCard) -> str | None:
     spacing = card.spacing
     if spacing is not None and (len(spacing) != card.dims or not all(s > 0 for s in spacing)):
         return f"spacing: expected {card.dims} positive numbers, found {spacing}"
+    own = sorted({"window", "core", "multiple"} & set(card.tiling.given()))
+    if own:
+        return f"tiling.{own[0]}: is no wish of a model; window and multiple are keys of the card"
+    if any(axis >= card.dims for axis in card.mirror):
+        return f"mirror: a {card.dims}-D image has axes 0 to {card.dims - 1}, found {card.mirror}"
+    if card.folds and card.format != "tiledseg":
+        return f"folds: are of format tiledseg only, not {card.format}"
     background = card.schema.background
     if background is not None and background not in card.schema.ids:
         return f"background: no class has the id {background}"
@@ -185,28 +204,37 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
     values = {
         name: getattr(card, name)
         for name in CardDocument.model_fields
-        if name not in ("classes", "background", "normalization")
+        if name not in ("classes", "background", "normalization", "tiling")
     }
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
     steps = [
         {k: list(v) if isinstance(v, tuple) else v for k, v in step.items()}
         for step in card.normalization.to_list()
     ]
-    return {**values, **schema, "normalization": steps}
+    return {**values, **schema, "normalization": steps, "tiling": _plain(card.tiling)}
 
 
-def weights_path(card: ModelCard, folder: Path) -> Path:
-    """Return where a card's weights are; ``${NAME}`` stands for an environment variable.
+def _plain(wishes: TilingSpec) -> dict[str, Any]:
+    given = {k: list(v) if isinstance(v, tuple) else v for k, v in wishes.given().items()}
+    return {k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items()}
+
+
+def weights_paths(card: ModelCard, folder: Path) -> tuple[Path, ...]:
+    """Return where a card's weights and folds are; ``${NAME}`` is an environment variable's value.
 
     Raises:
-        ConfigError: A variable is not set, or the path leaves the folder by ``..``.
+        ConfigError: A variable is not set, or a path leaves the folder by ``..``.
     """
-    expanded = os.path.expandvars(card.weights)
+    return tuple(folder / _within(card.name, name) for name in (card.weights, *card.folds))
+
+
+def _within(card: str, weights: str) -> str:
+    expanded = os.path.expandvars(weights)
     if "$" in expanded:
-        raise ConfigError(f"card {card.name!r}: weights {card.weights} names a variable not set")
-    if expanded == card.weights and (Path(expanded).is_absolute() or ".." in Path(expanded).parts):
+        raise ConfigError(f"card {card!r}: weights {weights} names a variable not set")
+    if expanded == weights and (Path(expanded).is_absolute() or ".." in Path(expanded).parts):
         raise ConfigError(
-            f"card {card.name!r}: weights {card.weights} must lie beside the card, or start with "
-            "an environment variable"
+            f"card {card!r}: weights {weights} must lie beside the card, or start with an "
+            "environment variable"
         )
-    return folder / expanded
+    return expanded

@@ -6,19 +6,15 @@ import hashlib
 from dataclasses import dataclass, replace
 from itertools import product
 from math import lcm
-from typing import Literal
 
 import torch
 
 from ..errors import ConfigError
-from ._base import Locality, Model, ModelCard
+from ._base import Average, Locality, Model, ModelCard
 from ._scores import activate
 
 #: From what is known best to what is feared most: a mean is as global as its most global member.
 _DOUBT: tuple[Locality, ...] = ("local", "unknown", "global")
-
-
-Average = Literal["scores", "logits"]
 
 
 @dataclass(frozen=True, slots=True)

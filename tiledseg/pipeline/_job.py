@@ -282,7 +282,7 @@ def draft_plan(config: RunConfig, grid: Grid, card: ModelCard, threads: int) -> 
     shape = ModelShape(
         card.window, card.multiple, card.any_size, card.margin, card.locality == "local"
     )
-    return make_plan(grid, config.tiling, shape, 1, threads)
+    return make_plan(grid, config.tiling.over(card.tiling), shape, 1, threads)
 
 
 def require_same(job: Job, where: str | Path | Folder) -> None:

@@ -49,10 +49,12 @@ class Networks:
         members = [load_model(path, self._device, self.threads, runtime) for path in self._paths]
         if self._loaded is not None:
             members = [self._loaded]
-        spec, dims = self._config.combine, members[0].card.dims
-        mirror = tuple(range(dims)) if spec.mirror == "all" else spec.mirror
-        turns = turns_of(mirror, spec.quarter_turns, dims)
-        return combine(members, turns, spec.average)
+        spec, card = self._config.combine, members[0].card
+        mirror = card.mirror if spec.mirror is None else spec.mirror
+        if mirror == "all":
+            mirror = tuple(range(card.dims))
+        turns = turns_of(mirror, spec.quarter_turns, card.dims)
+        return combine(members, turns, spec.average or card.average)
 
     def probe(self, card: ModelCard) -> Probe | None:
         """Return what a probe found of a single model, or None."""

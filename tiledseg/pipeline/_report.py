@@ -13,7 +13,7 @@ from .. import report
 from ..budget import format_bytes
 from ..config import CombineSpec, RunConfig
 from ..engine import Tally, machine
-from ..models import library_versions
+from ..models import ModelCard, library_versions
 from ._job import Job
 from ._names import report_folder
 
@@ -156,7 +156,7 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         "window": " x ".join(map(str, plan.window)),
         "stride": " x ".join(map(str, plan.stride)),
         "margin": plan.margin,
-        **_asked(job.config),
+        **_asked(job.config, job.card),
         "tiles": ran.tiles,
         "tiles_resumed": ran.resumed,
         "tiles_lost": ran.lost,
@@ -176,17 +176,18 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
     }
 
 
-def _asked(config: RunConfig) -> dict[str, Any]:
+def _asked(config: RunConfig, card: ModelCard) -> dict[str, Any]:
     """Return what of the image was asked for, and in which views, where it is not all and plain."""
     told: dict[str, Any] = {}
     if config.input.roi is not None:
         told["region_of_interest"] = config.input.roi
     if config.input.skip_below is not None:
         told["air_below"] = config.input.skip_below
-    if config.combine != CombineSpec():
-        told["mirrored_axes"] = config.combine.mirror
-        told["quarter_turns"] = config.combine.quarter_turns
-        told["averaged"] = config.combine.average
+    if config.combine != CombineSpec() or card.mirror:
+        spec = config.combine
+        told["mirrored_axes"] = card.mirror if spec.mirror is None else spec.mirror
+        told["quarter_turns"] = spec.quarter_turns
+        told["averaged"] = spec.average or card.average
     return told
 
 
