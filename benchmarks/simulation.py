@@ -23,7 +23,8 @@ from tiledseg.engine import (
 from tiledseg.engine._dask import local_workers
 from tiledseg.engine._driver import Driver
 from tiledseg.grid import Grid
-from tiledseg.tiling import ModelShape, TilePlan, TilingSpec, make_plan
+from tiledseg.planning import ModelShape, make_plan
+from tiledseg.tiling import TilePlan, TilingSpec
 
 from .simulated import WINDOWS, SimulatedPool, Weather
 from .trivial import Trivial

@@ -39,7 +39,10 @@ DOORS = {
         "pipeline/_runners.py",
     ),
 }
-CORE = ("errors", "box", "grid", "lattice", "taper", "tiling", "budget", "labels", "normalize")
+CORE = (
+    *("errors", "box", "grid", "lattice", "taper", "tiling", "planning", "budget"),
+    *("labels", "normalize"),
+)
 
 
 def imported(path: Path) -> set[str]:

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .box import Box
-from .errors import ConfigError
 from .grid import Grid
 from .lattice import Lattice, starts
 from .taper import Taper, kept_range, normalized_profiles
@@ -64,17 +63,6 @@ class TilingSpec:
     def over(self, card: TilingSpec) -> TilingSpec:
         """Return these wishes, and those of a card where nothing was wished."""
         return replace(card, **self.given())
-
-
-@dataclass(frozen=True, slots=True)
-class ModelShape:
-    """What a lattice must know of a model; see `tiledseg.models.ModelCard` for the words."""
-
-    window: tuple[int, ...]
-    multiple: int
-    any_size: bool
-    margin: int
-    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,113 +274,3 @@ class TilePlan(Sequence[Tile]):
         plain["grid"] = Grid.from_dict(values["grid"])
         plain["taper"], plain["lattice"] = Taper(values["taper"]), Lattice(values["lattice"])
         return cls(**plain)
-
-
-def make_plan(
-    grid: Grid, spec: TilingSpec, model: ModelShape, microbatch: int, threads: int
-) -> TilePlan:
-    """Return the plan for an image, with one tile unless the spec gives a core.
-
-    Args:
-        grid: Grid of the image as the model sees it.
-        spec: The user's wishes.
-        model: What the model needs.
-        microbatch: Windows per model call.
-        threads: Threads of one model call.
-
-    Raises:
-        ConfigError: A wish that the model or the lattice cannot meet.
-    """
-    n = grid.ndim
-    for name, value in (("window", spec.window), ("stride", spec.stride), ("core", spec.core)):
-        if value is not None and (len(value) != n or any(v < 1 for v in value)):
-            raise ConfigError(f"tiling.{name} needs {n} positive numbers, got {value}")
-    if spec.multiple is not None:
-        if spec.multiple < 1 or spec.multiple % model.multiple:
-            raise ConfigError(
-                f"tiling.multiple {spec.multiple} must be a multiple of {model.multiple}, the "
-                "model's down-sampling factor"
-            )
-        model = replace(model, multiple=spec.multiple)
-    window = _window(grid, spec, model)
-    margin = _margin(spec, model)
-    stride = spec.stride or default_stride(window, margin, model)
-    lattice = spec.lattice or Lattice.ALIGNED
-    for axis, (extent, w, s) in enumerate(zip(grid.shape, window, stride, strict=True)):
-        if extent > w and s > w - 2 * margin:
-            raise ConfigError(
-                f"tiling.stride {s} on axis {axis} leaves gaps: window {w} with margin {margin} "
-                f"on both sides covers {w - 2 * margin}; lower the stride or the margin, or raise "
-                "the window"
-            )
-        if extent > w and s % model.multiple and lattice is Lattice.ALIGNED:
-            raise ConfigError(
-                f"tiling.stride {s} on axis {axis} must be a multiple of {model.multiple}, "
-                "the model's down-sampling factor"
-            )
-    core = tuple(min(c, e) for c, e in zip(spec.core or grid.shape, grid.shape, strict=True))
-    return TilePlan(
-        grid=grid,
-        window=window,
-        stride=stride,
-        margin=margin,
-        taper=spec.taper or Taper.GAUSSIAN,
-        lattice=lattice,
-        padding=spec.padding or "reflect",
-        multiple=model.multiple,
-        core=core,
-        microbatch=microbatch,
-        threads=threads,
-    )
-
-
-def _window(grid: Grid, spec: TilingSpec, model: ModelShape) -> tuple[int, ...]:
-    window = spec.window or model.window
-    if any(w % model.multiple for w in window):
-        raise ConfigError(
-            f"tiling.window {window} must be a multiple of {model.multiple} on every axis, "
-            "the model's down-sampling factor"
-        )
-    if not model.any_size:
-        if window != model.window:
-            raise ConfigError(
-                f"tiling.window {window}: the model takes windows of {model.window} only"
-            )
-        return window
-    if spec.lattice not in (None, Lattice.ALIGNED):  # the tools these lattices reproduce always pad
-        return window
-    fitted = (ceil(e / model.multiple) * model.multiple for e in grid.shape)
-    return tuple(min(w, f) for w, f in zip(window, fitted, strict=True))
-
-
-def _margin(spec: TilingSpec, model: ModelShape) -> int:
-    """Take the model's receptive radius where the window has room for it, else blend only."""
-    if spec.margin is not None:
-        if spec.margin < 0:
-            raise ConfigError(f"tiling.margin must not be negative, got {spec.margin}")
-        return spec.margin
-    window = spec.window or model.window
-    if spec.stride is None:
-        return model.margin if has_room(window, model.margin, model.multiple) else 0
-    room = min(w - s for w, s in zip(window, spec.stride, strict=True))
-    return model.margin if 2 * model.margin <= room else 0
-
-
-def has_room(window: tuple[int, ...], margin: int, multiple: int) -> bool:
-    """Whether a margin leaves a third of a window to step by: less would multiply the work."""
-    return all(2 * margin <= w - max(w // 3, multiple) for w in window)
-
-
-def default_stride(window: tuple[int, ...], margin: int, model: ModelShape) -> tuple[int, ...]:
-    """3/4 of a window in 2-D and half a window in 3-D, as far as the margin allows.
-
-    Where the margin makes a local model exact, windows overlap by what is dropped only: further
-    overlap would give the same result for more work.
-    """
-    share = 0.75 if len(window) == 2 else 0.5
-    if model.local and 0 < model.margin <= margin:
-        share = 1.0
-    lengths = (
-        min(round(w * share), w - 2 * margin) // model.multiple * model.multiple for w in window
-    )
-    return tuple(max(s, model.multiple) for s in lengths)

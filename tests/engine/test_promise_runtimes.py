@@ -29,7 +29,8 @@ from tiledseg.engine import (
 from tiledseg.io import MemorySource
 from tiledseg.labels import ClassSchema
 from tiledseg.models import Model, ModelCard, Runtime, load_model, runtimes
-from tiledseg.tiling import ModelShape, TilePlan, TilingSpec, make_plan
+from tiledseg.planning import ModelShape, make_plan
+from tiledseg.tiling import TilePlan, TilingSpec
 
 MakeModel = Callable[..., Path]
 

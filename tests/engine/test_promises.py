@@ -28,7 +28,8 @@ from tiledseg.engine import (
 from tiledseg.io import MemorySource
 from tiledseg.models import Model, ModelCard, load_model
 from tiledseg.pipeline import Predictor
-from tiledseg.tiling import ModelShape, TilePlan, TilingSpec, make_plan
+from tiledseg.planning import ModelShape, make_plan
+from tiledseg.tiling import TilePlan, TilingSpec
 
 MakeModel = Callable[..., Path]
 

@@ -12,7 +12,8 @@ from tiledseg.box import Box
 from tiledseg.engine._score_ring import ScoreRing, _DeviceRing, _HostRing
 from tiledseg.grid import Grid
 from tiledseg.models import Activation
-from tiledseg.tiling import ModelShape, TilePlan, TilingSpec, make_plan
+from tiledseg.planning import ModelShape, make_plan
+from tiledseg.tiling import TilePlan, TilingSpec
 
 CPU = torch.device("cpu")
 CASES = {

@@ -32,7 +32,8 @@ from tiledseg.engine._sweep import Slab
 from tiledseg.grid import Grid
 from tiledseg.io import MemorySource, create_array
 from tiledseg.models import load_model
-from tiledseg.tiling import ModelShape, TilePlan, TilingSpec, make_plan
+from tiledseg.planning import ModelShape, make_plan
+from tiledseg.tiling import TilePlan, TilingSpec
 
 Fill = Callable[..., tuple[WorkStore, TileTask]]
 

@@ -20,7 +20,8 @@ from tiledseg.budget import (
 )
 from tiledseg.errors import BudgetExceeded, ConfigError
 from tiledseg.grid import Grid
-from tiledseg.tiling import ModelShape, TilePlan, TilingSpec, make_plan
+from tiledseg.planning import ModelShape, make_plan
+from tiledseg.tiling import TilePlan, TilingSpec
 
 GB = 10**9
 COST = Cost(

@@ -18,8 +18,9 @@ from tiledseg.box import Box
 from tiledseg.errors import ConfigError
 from tiledseg.grid import Grid
 from tiledseg.lattice import Lattice, starts
+from tiledseg.planning import ModelShape, make_plan
 from tiledseg.taper import Taper
-from tiledseg.tiling import ModelShape, TilePlan, TilingSpec, make_plan
+from tiledseg.tiling import TilePlan, TilingSpec
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

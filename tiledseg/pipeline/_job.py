@@ -30,7 +30,8 @@ from ..grid import AxisMap, Grid
 from ..io import Folder, Roi, Source, open_folder
 from ..models import Model, ModelCard, versions_behind
 from ..normalize import Normalization
-from ..tiling import ModelShape, TilePlan, make_plan
+from ..planning import ModelShape, make_plan
+from ..tiling import TilePlan
 from ._checks import check_air, check_travel, check_vectors, crowd_warnings, plan_warnings
 from ._choose import Choice, Chosen, Question, begun, choose, follow
 from ._image import View, open_view

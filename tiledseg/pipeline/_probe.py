@@ -33,7 +33,7 @@ from ..models import (
     save_probe,
     try_runtime,
 )
-from ..tiling import ModelShape, default_stride, has_room
+from ..planning import ModelShape, default_stride, has_room
 from ._image import View, open_view
 from ._job import draft_plan
 
