@@ -183,11 +183,14 @@ def test_strange_weights_are_refused(
 def test_weights_of_another_network_are_refused(card: ModelCard, tmp_path: Path) -> None:
     wider = replace(card, architecture={**card.architecture, "channels": [4, 8, 16]})
     save_model(create_network(wider), card, tmp_path / "wider")
-    with pytest.raises(ConfigError, match=r"do not fit card 'small': .*size mismatch") as caught:
+    with pytest.raises(ConfigError, match=r"'small' .* is 16.*, should be 8") as caught:
         load_model(tmp_path / "wider")
     assert "\n" not in str(caught.value)
     save_file({"a": torch.zeros(1)}, tmp_path / "wider/weights.safetensors")
-    with pytest.raises(ConfigError, match=r"do not fit card 'small': .*Missing key"):
+    with pytest.raises(
+        ConfigError,
+        match=r"missing .*1 tensor is not known to it \(a\)",
+    ):
         load_model(tmp_path / "wider")
 
 
@@ -221,7 +224,7 @@ def test_what_is_not_there(card: ModelCard, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="card 'small': there are no weights at"):
         load_model(tmp_path / "a")
     save_file({"a": torch.zeros(1)}, tmp_path / "b.safetensors")
-    with pytest.raises(ConfigError, match="has no card inside"):
+    with pytest.raises(ConfigError, match=r"no card inside.*channels: is missing"):
         load_model(tmp_path / "b.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "b.safetensors", {"tiledseg_card": "{"})
     with pytest.raises(ConfigError, match=r"the card inside .* cannot be read"):

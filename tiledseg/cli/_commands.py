@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 import yaml
 
-from ..config import RunConfig
+from ..config import RunConfig, apply_change
 from ..errors import ConfigError
 from ._execute import execute
 from ._options import (
@@ -231,6 +231,26 @@ def info(
     from .. import pipeline
 
     _print(pipeline.describe(path, series=series), as_json)
+
+
+@app.command(name="import")
+def import_(
+    source: Annotated[str, typer.Argument(help="Model of another tool: file or folder.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder for the model.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="What the source does not say: channels=[red,green,nir]"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model of another tool as one of tiledseg, and say what was understood."""
+    from ..models import import_model
+    from ._import import show
+
+    card: dict[str, Any] = {}
+    for change in changes or ():
+        apply_change(card, change)
+    show(import_model(source, out, **card), as_json)
 
 
 @app.command()

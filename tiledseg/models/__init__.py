@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, DamagedInput
+from ..errors import ConfigError
 from ._base import Activation, Average, Model, ModelCard, Precision, Runtime, RuntimeName
-from ._cache import cache_folder, known_sha256, write_whole
-from ._card import card_from_dict, card_to_dict, read_card, weights_paths
+from ._cache import cache_folder, write_whole
+from ._card import card_from_dict, card_to_dict, read_card
 from ._combine import CombinedModel, combine, turns_of
 from ._exported import Graph
+from ._find import Fold, find_model, identified, is_model
+from ._foreign import Understood, understand
+from ._import import Imported, import_model
 from ._locality import Reach, draw_noise, measure_reach
 from ._probe import Probe, find_probe, save_probe
 from ._runtime import check_runtime, library_versions, reference, runtimes, versions_behind
@@ -35,6 +38,7 @@ __all__ = [
     "Activation",
     "Average",
     "CombinedModel",
+    "Imported",
     "Model",
     "ModelCard",
     "Precision",
@@ -43,6 +47,7 @@ __all__ = [
     "Runtime",
     "RuntimeName",
     "Trial",
+    "Understood",
     "activate",
     "cache_folder",
     "card_from_dict",
@@ -56,6 +61,8 @@ __all__ = [
     "fastest_trial",
     "find_card",
     "find_probe",
+    "import_model",
+    "is_model",
     "library_versions",
     "load_model",
     "measure_reach",
@@ -67,6 +74,7 @@ __all__ = [
     "try_out",
     "try_runtime",
     "turns_of",
+    "understand",
     "versions_behind",
     "write_whole",
 ]
@@ -108,36 +116,34 @@ def load_model(
         DamagedInput: The weights are damaged, or not those the card was written for.
         MissingBackend: The library that runs this kind of weights is not installed.
     """
-    card, weights = _find(Path(path))
-    for file in weights:
-        if not os.path.isfile(file):
-            raise ConfigError(f"card {card.name!r}: there are no weights at {file}")
-    card = _identified(card, weights)
+    card, folds = find_model(Path(path))
+    for fold in folds:
+        if not os.path.isfile(fold.file):
+            raise ConfigError(f"card {card.name!r}: there are no weights at {fold.file}")
+    card = identified(card, folds)
     probe = find_probe(path, card.sha256 or "") if probed else None
     card = card if probe is None else probe.complete(card)
     runtime = runtime or reference(card)
     check_runtime(card, device, runtime)
-    folds = [
-        _load(replace(card, sha256=known_sha256(file)), file, device, threads, runtime)
-        for file in weights
+    loaded = [
+        _load(replace(card, sha256=fold.sha256), fold, device, threads, runtime) for fold in folds
     ]
-    return combine(folds, turns_of((), False, card.dims), card.average)
+    return combine(loaded, turns_of((), False, card.dims), card.average)
 
 
-def _load(card: ModelCard, weights: Path, device: str, threads: int, runtime: Runtime) -> Model:
-    """Load one file of weights."""
-    if card.format == "onnx":
-        return _graph_model(card, lambda shape: weights, threads, runtime)
+def _load(card: ModelCard, fold: Fold, device: str, threads: int, runtime: Runtime) -> Model:
+    """Load one network."""
+    state = fold.state
+    if state is None:
+        return _graph_model(card, lambda shape: fold.file, threads, runtime)
     from ._torch import load_network, torch_model
 
+    network = partial(load_network, card, state, str(fold.file))
     if runtime.name in ("torch", "compiled"):
-        return torch_model(card, load_network(card, weights), device, runtime)
+        return torch_model(card, network(), device, runtime)
     from ._export import exported
 
-    def graph(shape: tuple[int, ...]) -> Path:
-        return exported(lambda: load_network(card, weights), card, shape)
-
-    return _graph_model(card, graph, threads, runtime)
+    return _graph_model(card, lambda shape: exported(network, card, shape), threads, runtime)
 
 
 def find_card(path: str | Path) -> ModelCard:
@@ -147,21 +153,8 @@ def find_card(path: str | Path) -> ModelCard:
         ConfigError: There is no such model, or its card is wrong.
         DamagedInput: The weights are not those the card was written for.
     """
-    card, weights = _find(Path(path))
-    return _identified(card, weights) if all(map(os.path.isfile, weights)) else card
-
-
-def _identified(card: ModelCard, weights: tuple[Path, ...]) -> ModelCard:
-    digests = [known_sha256(file) for file in weights]
-    digest = digests[0]
-    if len(digests) > 1:
-        digest = hashlib.sha256("".join(digests).encode()).hexdigest()
-    if card.sha256 is not None and card.sha256.lower() != digest:
-        raise DamagedInput(
-            f"weights {', '.join(map(str, weights))} have sha256 {digest[:12]}..., the card says "
-            f"{card.sha256[:12]}...: they are damaged or another version"
-        )
-    return replace(card, sha256=digest)
+    card, folds = find_model(Path(path))
+    return identified(card, folds) if all(os.path.isfile(fold.file) for fold in folds) else card
 
 
 def _graph_model(card: ModelCard, graph: Graph, threads: int, runtime: Runtime) -> Model:
@@ -173,24 +166,3 @@ def _graph_model(card: ModelCard, graph: Graph, threads: int, runtime: Runtime) 
     from ._onnx import load_onnx
 
     return load_onnx(card, graph, threads)
-
-
-def _find(place: Path) -> tuple[ModelCard, tuple[Path, ...]]:
-    """Return the card and the places of its weights."""
-    if not os.path.exists(place):  # which takes names of any length
-        raise ConfigError(f"there is no model at {place}")
-    if place.suffix == ".safetensors":
-        from ._torch import read_embedded_card
-
-        card = read_embedded_card(place)
-        return card, weights_paths(card, place.parent)
-    if place.suffix == ".onnx":
-        beside = place.with_suffix(".yaml")
-        if not beside.is_file():
-            raise ConfigError(
-                f"{place} needs a card that says what its channels and classes are: write {beside} "
-                "(see configs/models)"
-            )
-        return read_card(beside), (place,)
-    card = read_card(place)
-    return card, weights_paths(card, place if place.is_dir() else place.parent)

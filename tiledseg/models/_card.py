@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..document import brief, read_values
@@ -18,6 +19,7 @@ from ..labels import ClassSchema
 from ..normalize import Clip, Normalization, SceneRange, SceneStep, Step
 from ..tiling import TilingSpec
 from ._base import Activation, Average, Format, Locality, ModelCard
+from ._cache import write_whole
 
 CARD_NAME = "model.yaml"
 #: Keys whose values take another form in `ModelCard`.
@@ -212,6 +214,12 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
         for step in card.normalization.to_list()
     ]
     return {**values, **schema, "normalization": steps, "tiling": _plain(card.tiling)}
+
+
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write the ``model.yaml`` of a folder."""
+    text = yaml.safe_dump(card_to_dict(card), sort_keys=False, allow_unicode=True)
+    write_whole(folder / CARD_NAME, text)
 
 
 def _plain(wishes: TilingSpec) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -21,7 +20,8 @@ from ..document import read_values
 from ..errors import ConfigError, DamagedInput
 from ._base import Model, ModelCard, Runtime
 from ._cache import cache_folder, writing_cache
-from ._card import CARD_NAME, card_from_dict, card_to_dict
+from ._card import card_from_dict, card_to_dict, write_card
+from ._fit import State, fit_state
 from ._monai import create_network
 
 _CARD_KEY = "tiledseg_card"
@@ -68,20 +68,20 @@ class TorchModel(Model):
         return torch.autocast(self.device.type, self._autocast)
 
 
-def load_network(card: ModelCard, weights: Path) -> nn.Module:
-    """Return the network of a native checkpoint, in evaluation mode on the CPU.
+def load_network(card: ModelCard, state: State, weights: str) -> nn.Module:
+    """Return the network of a card with its weights, in evaluation mode on the CPU.
+
+    Args:
+        card: The card.
+        state: Reads the weights.
+        weights: What to call them in a message.
 
     Raises:
         ConfigError: The weights do not fit the architecture.
-        DamagedInput: The file is no safetensors file.
+        DamagedInput: They cannot be read.
     """
     network = create_network(card)
-    state = _tensors(weights)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:300]
-        raise ConfigError(f"weights {weights} do not fit card {card.name!r}: {first}") from None
+    fit_state(network, state(), weights, card.name)
     return network.eval()
 
 
@@ -159,11 +159,11 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def read_embedded_card(weights: Path) -> ModelCard:
-    """Return the card inside a .safetensors file.
+def read_embedded_card(weights: Path) -> ModelCard | None:
+    """Return the card inside a .safetensors file, or None.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: It is wrong.
         DamagedInput: The file is no safetensors file.
     """
     try:
@@ -172,7 +172,7 @@ def read_embedded_card(weights: Path) -> ModelCard:
     except (SafetensorError, OSError) as error:
         raise DamagedInput(f"{weights} is not a safetensors file: {error}") from None
     if text is None:
-        raise ConfigError(f"{weights} has no card inside; give the folder or card it belongs to")
+        return None
     values = read_values(text, f"the card inside {weights}", json.loads)
     return replace(card_from_dict(values, f"inside {weights}"), weights=weights.name)
 
@@ -189,20 +189,29 @@ def save_model(network: nn.Module, card: ModelCard, path: Path) -> None:
     weights = path if single else path / "weights.safetensors"
     weights.parent.mkdir(parents=True, exist_ok=True)
     card = replace(card, format="tiledseg", weights=weights.name, sha256=None)
+    save_weights(network, card, weights)
+    if not single:
+        write_card(card, path)
+
+
+def save_weights(network: nn.Module, card: ModelCard, path: Path) -> None:
+    """Write the weights of a network as one .safetensors file, with its card inside."""
     # DynUNet holds one tensor under two names, which safetensors refuses: each gets its own copy.
     state = {
         k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
         for k, v in network.state_dict().items()
     }
-    partial = weights.with_name(f".partial.{weights.name}")
+    partial = path.with_name(f".partial.{path.name}")
     save_file(state, partial, {_CARD_KEY: json.dumps(card_to_dict(card))})
-    partial.replace(weights)
-    if not single:
-        text = yaml.safe_dump(card_to_dict(card), sort_keys=False, allow_unicode=True)
-        (path / CARD_NAME).write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
-def _tensors(weights: Path) -> dict[str, torch.Tensor]:
+def read_weights(weights: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a .safetensors file.
+
+    Raises:
+        DamagedInput: It is none.
+    """
     try:
         return load_file(weights)
     except (SafetensorError, OSError) as error:

@@ -9,10 +9,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..io import Source, open_source, read_schema
-from ..models import card_to_dict, find_card, find_probe
-
-_CARDS = (".yaml", ".yml")
-_WEIGHTS = (".safetensors", ".onnx")
+from ..models import card_to_dict, find_card, find_probe, is_model
 
 
 def describe(path: str | Path, series: str | None = None) -> dict[str, Any]:
@@ -27,7 +24,7 @@ def describe(path: str | Path, series: str | None = None) -> dict[str, Any]:
         DamagedInput: It is not what it claims to be.
     """
     place = Path(path)
-    if place.suffix in (*_CARDS, *_WEIGHTS) or os.path.isfile(place / "model.yaml"):
+    if is_model(place):
         return _model(place)
     if place.name == "report.json" or os.path.isfile(place / "report.json"):
         return {"kind": "report", **_report(place)}

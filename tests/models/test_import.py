@@ -1,0 +1,191 @@
+"""Foreign weights: the same outputs as the network they were saved from, or one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+import tiledseg
+from tiledseg.cli import run
+from tiledseg.errors import ConfigError, DamagedInput
+from tiledseg.models import ModelCard, card_from_dict, create_network, find_card, load_model
+
+#: What a state dict does not say of itself.
+SAID = {
+    "dims": 2,
+    "channels": ["red", "nir"],
+    "classes": ["land", "water", "cloud"],
+    "window": [64, 48],
+    "multiple": 4,
+    "architecture": {"name": "unet", "channels": [4, 8, 8], "strides": [2, 2], "norm": "batch"},
+}
+
+
+@pytest.fixture
+def network() -> torch.nn.Module:
+    """A network whose weights someone trained elsewhere."""
+    torch.manual_seed(4)
+    classes = [{"name": str(name)} for name in SAID["classes"]]  # type: ignore[attr-defined]
+    card = {**SAID, "classes": classes, "name": "x", "format": "tiledseg", "weights": "w"}
+    made = create_network(card_from_dict(card, "x"))
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return made.eval()
+
+
+def agrees(model: Path, network: torch.nn.Module) -> None:
+    """Check that a model gives what a network gives."""
+    x = torch.randn(2, 2, 64, 48, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = network(x)
+    torch.testing.assert_close(load_model(model)(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def wrapped(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {prefix + name: values for name, values in state.items()}
+
+
+WRITERS: dict[str, Callable[[dict[str, Any], Path], object]] = {
+    "plain.pt": torch.save,
+    "old.pth": lambda s, p: torch.save(s, p, _use_new_zipfile_serialization=False),
+    "parallel.pth": lambda s, p: torch.save({"state_dict": wrapped(s, "module."), "epoch": 3}, p),
+    "compiled.bin": lambda s, p: torch.save({"model": wrapped(s, "_orig_mod.")}, p),
+    "nested.pt": lambda s, p: torch.save({"model": {"state_dict": s}, "optimizer": {}}, p),
+    "lightning.ckpt": lambda s, p: torch.save(
+        {
+            "pytorch-lightning_version": "2.6",
+            "hyper_parameters": {"lr": 0.1},
+            "state_dict": {**wrapped(s, "model."), "criterion.weight": torch.ones(3)},
+        },
+        p,
+    ),
+    "plain.safetensors": save_file,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_weights_of_any_wrapper_are_the_network(
+    network: torch.nn.Module, tmp_path: Path, name: str
+) -> None:
+    state = {k: v.clone() for k, v in network.state_dict().items()}
+    WRITERS[name](state, tmp_path / name)
+    made = tiledseg.import_model(tmp_path / name, tmp_path / "model", **SAID)
+    agrees(tmp_path / "model", network)
+    assert made.kind.startswith("state dict")
+    assert made.files == (tmp_path / "model/model.yaml", tmp_path / "model/weights.safetensors")
+    stripped = [note for note in made.notes if "taken off" in note]
+    assert bool(stripped) == (name in ("parallel.pth", "compiled.bin", "lightning.ckpt"))
+    assert ("1 tensors outside of it" in str(stripped)) == (name == "lightning.ckpt")
+    # The same file with the card beside it needs no import.
+    (tmp_path / name).with_suffix(".yaml").write_text(yaml.safe_dump(SAID))
+    agrees(tmp_path / name, network)
+    assert len(find_card(tmp_path / name).sha256 or "") == 64
+
+
+def test_the_shell_says_what_it_understood(
+    network: torch.nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    said = {**SAID, "licence": "MIT"}
+    said |= {"normalization": [{"kind": "linear", "scale": [0.1, 0.2], "offset": [1]}]}
+    sets = [f"{key}={json.dumps(value)}" for key, value in said.items()]
+    command = ["import", str(tmp_path / "net.pth"), "--out", str(tmp_path / "model")]
+    for part in sets:
+        command += ["--set", part]
+    assert run(command) == 0
+    told = capsys.readouterr().out
+    for fact in (
+        "understood    state dict",
+        "network       unet",
+        "channels      2: red, nir",
+        "classes       3: 0 land, 1 water, 2 cloud",
+        "window        64 x 48, multiples of 4",
+        "normalisation linear (scale 0.1, 0.2, offset 1)",
+        "licence       MIT",
+        "provenance    imported from net.pth, sha256 ",
+    ):
+        assert fact in told
+    assert run(["info", str(tmp_path / "model")]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["kind"], shown["licence"]) == ("model", "MIT")
+    assert "net.pth" in shown["provenance"]
+    assert run([*command, "--json"]) == 0  # over what it wrote itself
+    again = json.loads(capsys.readouterr().out)
+    assert again["card"]["classes"][2]["name"] == "cloud"
+
+
+def test_what_is_missing_is_asked_for(
+    network: torch.nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    with pytest.raises(
+        ConfigError, match=r"dims: .*architecture.name: is .*--set"
+    ) as caught:
+        load_model(tmp_path / "net.pth")
+    assert "\n" not in str(caught.value)
+    assert run(["info", str(tmp_path / "net.pth")]) == 2
+    with pytest.raises(ConfigError, match="channel: there is no such key"):
+        tiledseg.import_model(tmp_path / "net.pth", tmp_path / "model", **SAID, channel=["x"])
+    assert not (tmp_path / "model").exists()
+
+
+def test_weights_of_another_network_are_told_in_one_sentence(
+    network: torch.nn.Module, tmp_path: Path
+) -> None:
+    state = network.state_dict()
+    first, *_, last = state
+    del state[first]
+    state["other"] = torch.zeros(1)
+    state[last] = torch.zeros(7, 7)
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(ConfigError, match="do not fit card 'net'") as caught:
+        tiledseg.import_model(tmp_path / "net.pth", tmp_path / "model", **SAID)
+    told = str(caught.value)
+    assert f"1 tensor is missing ({first})" in told
+    assert "1 tensor is not known to it (other)" in told
+    assert f"({last} is 7x7, should be" in told
+
+
+def test_other_files_are_not_written_over(network: torch.nn.Module, tmp_path: Path) -> None:
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    out = tmp_path / "out"
+    tiledseg.import_model(tmp_path / "net.pth", out, **SAID)
+    (out / "thesis.txt").write_text("ten years")
+    for place in (out, tmp_path / "net.pth", tmp_path):
+        with pytest.raises(ConfigError, match="holds something else than an imported model"):
+            tiledseg.import_model(tmp_path / "net.pth", place, **SAID)
+    assert (out / "thesis.txt").read_text() == "ten years"
+    assert isinstance(find_card(out), ModelCard)
+
+
+def test_what_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no model at"):
+        tiledseg.import_model(tmp_path / "no", tmp_path / "model")
+    (tmp_path / "a.txt").write_text("weights")
+    with pytest.raises(ConfigError, match="is no kind of foreign model"):
+        tiledseg.import_model(tmp_path / "a.txt", tmp_path / "model")
+    torch.save({"a": {"b": 1}}, tmp_path / "a.pt")
+    with pytest.raises(DamagedInput, match=r"holds no state dict: .*found a"):
+        tiledseg.import_model(tmp_path / "a.pt", tmp_path / "model", **SAID)
+
+
+def test_an_onnx_file_is_copied_beside_its_card(
+    make_onnx: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = make_onnx()
+    file.with_suffix(".yaml").unlink()
+    said = {**SAID, "multiple": 1, "architecture": {}}
+    made = tiledseg.import_model(file, tmp_path / "model", **said)
+    assert made.kind == "ONNX graph"
+    x = torch.randn(1, 2, 64, 48)
+    file.with_suffix(".yaml").write_text(
+        (tmp_path / "model/model.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    torch.testing.assert_close(load_model(tmp_path / "model")(x), load_model(file)(x))

@@ -1,0 +1,114 @@
+"""Where a model is: its card and its weights, whoever wrote them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ..errors import ConfigError, DamagedInput
+from ._base import ModelCard
+from ._cache import known_sha256
+from ._card import CARD_NAME, read_card, weights_paths
+from ._fit import State
+from ._foreign import Understood, find_reader, understand
+
+#: How the files of native models end.
+_NATIVE = (".yaml", ".yml", ".safetensors", ".onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """The weights of one network.
+
+    Args:
+        file: Where they are.
+        state: Reads them; None where the file is a graph.
+        digest: What identifies them; None where that is the sha256 of the file.
+    """
+
+    file: Path
+    state: State | None = None
+    digest: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """What identifies these weights, in hexadecimal."""
+        return self.digest or known_sha256(self.file)
+
+
+def is_model(place: Path) -> bool:
+    """Return whether there is a model, native or foreign, as far as its outside tells."""
+    native = place.suffix in _NATIVE or os.path.isfile(place / CARD_NAME)
+    return native or find_reader(place) is not None
+
+
+def find_model(place: Path) -> tuple[ModelCard, tuple[Fold, ...]]:
+    """Return the card of a model and its folds, whose files need not be there.
+
+    Raises:
+        ConfigError: There is no model, or its card is wrong or says too little.
+        DamagedInput: The model is not what it claims to be.
+    """
+    if not os.path.exists(place):  # which takes names of any length
+        raise ConfigError(f"there is no model at {place}")
+    card, folder = _native_card(place), place if place.is_dir() else place.parent
+    if card is None:
+        understood = understand(place)
+        return understood.complete(place), _folds(understood)
+    files = weights_paths(card, folder)
+    if place.suffix == ".onnx":
+        files = (place,)
+    if card.format != "tiledseg":
+        return card, tuple(map(Fold, files))
+    from ._torch import read_weights
+
+    return card, tuple(Fold(file, partial(read_weights, file)) for file in files)
+
+
+def identified(card: ModelCard, folds: tuple[Fold, ...]) -> ModelCard:
+    """Return a card with the sha256 of all weights.
+
+    Raises:
+        DamagedInput: They are not those the card was written for.
+    """
+    digests = [fold.sha256 for fold in folds]
+    digest = digests[0]
+    if len(digests) > 1:
+        digest = hashlib.sha256("".join(digests).encode()).hexdigest()
+    if card.sha256 is not None and card.sha256.lower() != digest:
+        raise DamagedInput(
+            f"weights {', '.join(str(fold.file) for fold in folds)} have sha256 {digest[:12]}..., "
+            f"the card says {card.sha256[:12]}...: they are damaged or another version"
+        )
+    return replace(card, sha256=digest)
+
+
+def _native_card(place: Path) -> ModelCard | None:
+    """Return the card of a native model; None where it has none and a reader knows what it is."""
+    if place.suffix == ".safetensors":
+        from ._torch import read_embedded_card
+
+        return read_embedded_card(place)
+    if place.suffix == ".onnx":
+        beside = place.with_suffix(".yaml")
+        if not beside.is_file():
+            raise ConfigError(
+                f"{place} needs a card that says what its channels and classes are: write {beside} "
+                "(see configs/models)"
+            )
+        return read_card(beside)
+    if not os.path.isfile(place / CARD_NAME) and find_reader(place) is not None:
+        return None
+    return read_card(place)
+
+
+def _folds(understood: Understood) -> tuple[Fold, ...]:
+    """Return the weights of a foreign model, each with an identity of its own."""
+    file = understood.graph or understood.files[0]
+    states = understood.states or (None,)
+    return tuple(
+        Fold(file, state, understood.fold_sha256(fold)) for fold, state in enumerate(states)
+    )

@@ -1,0 +1,89 @@
+"""State dicts under the names of a network: wrappers put words in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError
+
+#: Reads the weights of one network from their file.
+State = Callable[[], dict[str, torch.Tensor]]
+#: What data parallelism, compilation and training frameworks put in front of every name.
+_WRAPPERS = {"module", "model", "net", "network", "_orig_mod", "_forward_module"}
+#: Counts that batch norm keeps for training; old files have none.
+_COUNTER = "num_batches_tracked"
+_NAMED = 3
+
+
+def fit_state(
+    network: nn.Module, state: dict[str, torch.Tensor], weights: str, card: str
+) -> str | None:
+    """Load a state dict into a network, in place; nothing of it may be missing.
+
+    Words that wrappers put in front of every name (``module.``) are taken off where it then fits,
+    and what lies outside of them (the weights of a loss) is left out.
+
+    Args:
+        network: The network.
+        state: Names and tensors.
+        weights: What to call it in a message.
+        card: Name of the card that the network was built for.
+
+    Returns:
+        A sentence on what was changed; None where nothing was.
+
+    Raises:
+        ConfigError: They do not fit together.
+    """
+    wanted = network.state_dict()
+    prefix = _prefix(set(state), set(wanted))
+    found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    problem = "; ".join(_problems(found, wanted))
+    if problem:
+        raise ConfigError(
+            f"weights {weights} do not fit card {card!r} ({type(network).__name__}): {problem}"
+        )
+    network.load_state_dict(found, strict=False)  # only counters can be missing
+    left = len(state) - len(found)
+    if not prefix:
+        return None
+    outside = f", {left} tensors outside of it were left out" if left else ""
+    return f"{prefix!r} was taken off the names of the weights{outside}"
+
+
+def _prefix(given: set[str], wanted: set[str]) -> str:
+    """Return what stands in front of most of the names wanted; nothing where that is as good."""
+    ends = {key[: -len(name)] for name in sorted(wanted)[:1] for key in given if key.endswith(name)}
+    known = {p for p in ends if p.endswith(".") and set(p[:-1].split(".")) <= _WRAPPERS}
+    return max(
+        sorted({"", *known}, key=len), key=lambda p: sum(p + name in given for name in wanted)
+    )
+
+
+def _problems(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> list[str]:
+    missing = [k for k in wanted if k not in found and not k.endswith(_COUNTER)]
+    strange = [k for k in found if k not in wanted]
+    other = [
+        f"{k} is {_shape(found[k])}, should be {_shape(wanted[k])}"
+        for k in wanted
+        if k in found and found[k].shape != wanted[k].shape
+    ]
+    told = [(missing, "missing"), (strange, "not known to it"), (other, "of another shape")]
+    return [f"{_count(keys)} {what} ({_some(keys)})" for keys, what in told if keys]
+
+
+def _count(keys: list[str]) -> str:
+    return "1 tensor is" if len(keys) == 1 else f"{len(keys)} tensors are"
+
+
+def _some(keys: Iterable[str]) -> str:
+    listed = list(keys)
+    more = [f"and {len(listed) - _NAMED} more"] if len(listed) > _NAMED else []
+    return ", ".join([*(f"{key:.80}" for key in listed[:_NAMED]), *more])
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"

@@ -1,0 +1,72 @@
+"""Files of tensors -> plain values, without running what a pickle may ask for."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ...errors import DamagedInput
+
+#: What checkpoints hold besides tensors and plain values: numbers of numpy. The list is as in
+#: torch's own words for `torch.serialization.add_safe_globals`.
+_NUMBERS = [
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
+]
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file is one that `torch.save` writes for tensors, told by what is in it."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start != _ZIP:
+            return start[:1] == _PICKLE
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+    inner = {name.partition("/")[2] for name in names}
+    # TorchScript keeps its code and constants beside the pickle.
+    return "data.pkl" in inner and "constants.pkl" not in inner
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Return what a file of tensors holds: a .safetensors file, or what `torch.save` wrote.
+
+    Raises:
+        DamagedInput: It is neither, or it asks for code to be run.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise DamagedInput(f"{path} is not a safetensors file: {error}") from None
+    try:
+        with torch.serialization.safe_globals(_NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise DamagedInput(_refusal(path, str(error))) from None
+    except Exception as error:  # torch lets out every kind of error on strange bytes
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DamagedInput(f"{path} is not a file of weights that can be read: {reason}") from None
+
+
+def _refusal(path: Path, told: str) -> str:
+    asked = re.search(r"GLOBAL (\S+)", told)
+    if asked is None:
+        return f"{path} is not a file of weights that can be read: {' '.join(told.split())[:200]}"
+    return (
+        f"{path} is refused: to load it, {asked[1]} would have to be run, and only tensors and "
+        "plain values are read; save its state dict alone, or take a .safetensors file"
+    )

@@ -1,0 +1,105 @@
+"""What a reader makes of a model that some other tool wrote."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError
+from .._base import ModelCard
+from .._cache import known_sha256
+from .._card import card_from_dict
+from .._fit import State
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A foreign model in the words of tiledseg.
+
+    Args:
+        kind: What it is, for people: ``nnU-Net v2 folder``.
+        card: Keys and values as in ``model.yaml``. What the source does not say is left out, never
+            guessed without a note; the user completes it.
+        files: All files it was read from. Together they are its identity.
+        states: Read the weights, one for every fold. Names that begin with what a wrapper put in
+            front (``module.``) are fine: see `tiledseg.models._fit`.
+        graph: A graph file to run, in place of `states`; its kind is ``card["format"]``.
+        beside: Files that the graph needs in its folder, under their names.
+        notes: Sentences on what was understood, and on what was left out.
+    """
+
+    kind: str
+    card: Mapping[str, Any]
+    files: tuple[Path, ...]
+    states: tuple[State, ...] = ()
+    graph: Path | None = None
+    beside: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all files read, in hexadecimal; that of the file where there is one."""
+        digests = [known_sha256(file) for file in self.files]
+        return digests[0] if len(digests) == 1 else _digest(*digests)
+
+    def fold_sha256(self, fold: int) -> str:
+        """Digest that tells the weights of a fold from those of the others."""
+        return self.sha256 if len(self.states) < 2 else _digest(self.sha256, str(fold))
+
+    def complete(self, source: Path, changes: Mapping[str, Any] | None = None) -> ModelCard:
+        """Return the checked card, with what the user says over what the source says.
+
+        Args:
+            source: Where the model is.
+            changes: Keys of a card, as in ``model.yaml``; classes may be plain names.
+
+        Raises:
+            ConfigError: A key is missing or wrong.
+        """
+        values = self.values(source, changes)
+        problems = []
+        if self.states and "name" not in (values.get("architecture") or ()):
+            problems.append("architecture.name: is missing")
+        try:
+            card = card_from_dict(values, f"of {source}")
+        except ConfigError as error:
+            problems.insert(0, str(error).removeprefix(f"card of {source}: "))
+        if problems:
+            raise ConfigError(
+                f"{source} ({self.kind}): {'; '.join(problems)}; say it with tiledseg import "
+                f"{source} --out MODEL --set KEY=VALUE"
+            )
+        return card
+
+    def values(self, source: Path, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the keys of the card that are known so far."""
+        weights = "weights.safetensors" if self.graph is None else self.graph.name
+        values = {
+            "name": source.stem or source.name,
+            "format": "tiledseg",
+            "provenance": f"imported from {source.name}, sha256 {self.sha256[:12]}",
+            **merged(self.card, changes or {}),
+            "weights": weights,
+            "sha256": None,
+        }
+        folds = [f"fold_{i}.safetensors" for i in range(1, len(self.states))]
+        return {**values, "folds": folds} if folds else values
+
+
+def merged(card: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keys of a card, with changes over them; an architecture's arguments one by one."""
+    values = {**card, **changes}
+    for name in ("architecture", "tiling"):
+        parts = [given[name] for given in (card, changes) if name in given]
+        if len(parts) == 2 and all(isinstance(part, Mapping) for part in parts):
+            values[name] = {**parts[0], **parts[1]}
+    if isinstance(values.get("classes"), list | tuple):
+        values["classes"] = [{"name": c} if isinstance(c, str) else c for c in values["classes"]]
+    return values
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

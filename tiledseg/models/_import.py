@@ -1,0 +1,110 @@
+"""A foreign model -> a native one: safetensors and a card, or a graph file and a card."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, OutputFailed, TiledsegError
+from ._base import ModelCard
+from ._card import CARD_NAME, read_card, weights_paths, write_card
+from ._fit import fit_state
+from ._foreign import Understood, understand
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What was understood of a foreign model, and what was made of it.
+
+    Args:
+        kind: What it was, in words.
+        card: The card of the native model.
+        files: The files written.
+        notes: Sentences on what was understood, and on what was left out.
+    """
+
+    kind: str
+    card: ModelCard
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def import_model(source: str | Path, out: str | Path, **card: Any) -> Imported:
+    """Write a foreign model natively.
+
+    Args:
+        source: The file or folder of the foreign model.
+        out: Folder to write, with ``model.yaml`` in it. Of an earlier import it is overwritten.
+        card: Keys of a card, as in ``model.yaml``, that complete or overrule what the source says:
+            ``channels=["red", "nir"], classes=["land", "water"], licence="MIT"``.
+
+    Raises:
+        ConfigError: No reader knows the source, it cannot be run here, a key of the card is
+            missing or wrong, or ``out`` holds something else.
+        DamagedInput: The source is not what it claims to be.
+        OutputFailed: It cannot be written.
+    """
+    place, folder = Path(source), Path(out)
+    understood = understand(place)
+    whole = understood.complete(place, card)
+    _check_out(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CARD_NAME).unlink(missing_ok=True)  # no card beside weights it does not fit
+        if understood.graph is None:
+            notes = _write_weights(understood, whole, folder)
+        else:
+            notes = _copy(understood.graph, *understood.beside, to=folder)
+        write_card(whole, folder)
+    except TiledsegError:
+        raise
+    except OSError as error:
+        raise OutputFailed(f"{folder} cannot be written: {error.strerror or error}") from None
+    written = (folder / CARD_NAME, *weights_paths(whole, folder))
+    return Imported(understood.kind, whole, written, (*understood.notes, *notes))
+
+
+def _check_out(folder: Path) -> None:
+    """Refuse to write over what is not an imported model.
+
+    Raises:
+        ConfigError: There is something else.
+    """
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    own: set[Path] = set()
+    with suppress(ConfigError):
+        own = {folder / CARD_NAME, *weights_paths(read_card(folder / CARD_NAME), folder)}
+    kept = {path for path in own if path.is_file()}
+    probe = folder / CARD_NAME.replace(".yaml", ".probe.json")
+    if not kept or set(folder.iterdir()) - kept - {probe}:
+        raise ConfigError(
+            f"{folder} is there and holds something else than an imported model: name another --out"
+        )
+
+
+def _write_weights(understood: Understood, card: ModelCard, folder: Path) -> list[str]:
+    """Write the weights of every fold; return notes on how they fitted."""
+    from ._monai import create_network
+    from ._torch import save_weights
+
+    network, notes = create_network(card), []
+    for name, state in zip((card.weights, *card.folds), understood.states, strict=True):
+        note = fit_state(network, state(), name, card.name)
+        if note is not None and note not in notes:
+            notes.append(note)
+        save_weights(network, card, folder / name)
+    return notes
+
+
+def _copy(*files: Path, to: Path) -> list[str]:
+    """Copy files whole; there is nothing to note."""
+    for file in files:
+        partial = to / f".partial.{file.name}"
+        shutil.copyfile(file, partial)
+        partial.replace(to / file.name)
+    return []
