@@ -125,9 +125,7 @@ def test_what_is_missing_is_asked_for(
     network: torch.nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(network.state_dict(), tmp_path / "net.pth")
-    with pytest.raises(
-        ConfigError, match=r"dims: .*architecture.name: is .*--set"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r"dims: .*architecture.name: is .*--set") as caught:
         load_model(tmp_path / "net.pth")
     assert "\n" not in str(caught.value)
     assert run(["info", str(tmp_path / "net.pth")]) == 2

@@ -12,8 +12,8 @@ from ..errors import ConfigError, DamagedInput
 from ._base import ModelCard
 from ._cache import known_sha256
 from ._card import CARD_NAME, read_card, weights_paths
-from ._fit import State
 from ._foreign import Understood, find_reader, understand
+from ._state import State
 
 #: How the files of native models end.
 _NATIVE = (".yaml", ".yml", ".safetensors", ".onnx")

@@ -12,8 +12,8 @@ from typing import Any
 from ..errors import ConfigError, OutputFailed, TiledsegError
 from ._base import ModelCard
 from ._card import CARD_NAME, read_card, weights_paths, write_card
-from ._fit import fit_state
 from ._foreign import Understood, understand
+from ._state import fit_state
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...errors import ConfigError
-from .._fit import State
+from .._state import State
 from . import _onnx_file, _state_dict
 from ._understood import Understood
 

@@ -12,7 +12,7 @@ from ...errors import ConfigError
 from .._base import ModelCard
 from .._cache import known_sha256
 from .._card import card_from_dict
-from .._fit import State
+from .._state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Understood:
             guessed without a note; the user completes it.
         files: All files it was read from. Together they are its identity.
         states: Read the weights, one for every fold. Names that begin with what a wrapper put in
-            front (``module.``) are fine: see `tiledseg.models._fit`.
+            front (``module.``) are fine: see `tiledseg.models._state`.
         graph: A graph file to run, in place of `states`; its kind is ``card["format"]``.
         beside: Files that the graph needs in its folder, under their names.
         notes: Sentences on what was understood, and on what was left out.
