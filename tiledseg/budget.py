@@ -150,7 +150,7 @@ def tile_bytes(plan: TilePlan, cost: Cost) -> tuple[int, int]:
     rows = 2 * (plan.window[0] + chunk_shape(plan)[0])
     writing = rows * inner_core * (per_sample + 2)
     inputs = (plan.window[0] + strip) * inner_read * cost.channels * 4
-    ring = plan.window[0] * inner_core * cost.outputs * 4
+    ring = plan.window[0] * inner_core * (cost.outputs + (plan.weight_map is not None)) * 4
     window = prod(plan.window) * 4
     # The gathered windows and a copy in the model's layout.
     batch = 2 * plan.microbatch * window * cost.channels

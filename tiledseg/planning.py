@@ -74,6 +74,7 @@ def make_plan(
         taper=spec.taper or Taper.GAUSSIAN,
         lattice=lattice,
         padding=spec.padding or "reflect",
+        blend=spec.blend or "scores",
         multiple=model.multiple,
         core=core,
         microbatch=microbatch,

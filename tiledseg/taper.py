@@ -1,8 +1,11 @@
-"""Weight profiles of a window along one axis: a closed set of four.
+"""Weight profiles of a window along one axis: a closed set of four, and one that is no product.
 
 A window's weight is the outer product of its 1-D tapers. Because the lattice is a product lattice,
 the sum of all weights at a sample is an outer product too, so dividing each 1-D taper by the 1-D
 sum at its place makes the weights sum to one everywhere, with no image-sized weight map.
+
+MONAI's weights are such a product too, but raised to a floor. So they come as a map of a window,
+and what they sum to is gathered beside the scores.
 """
 
 from __future__ import annotations
@@ -21,6 +24,11 @@ class Taper(StrEnum):
     LINEAR = "linear"
     HANN = "hann"
     GAUSSIAN = "gaussian"
+    MONAI = "monai"
+
+
+#: Of a window's largest weight: MONAI's compute_importance_map lets none be smaller.
+_FLOOR = 1e-3
 
 
 def _linear(n: int) -> NDArray[np.float64]:
@@ -46,6 +54,7 @@ _PROFILES: dict[Taper, Callable[[int], NDArray[np.float64]]] = {
     Taper.LINEAR: _linear,
     Taper.HANN: _hann,
     Taper.GAUSSIAN: _gaussian,
+    Taper.MONAI: _gaussian,
 }
 
 
@@ -63,6 +72,26 @@ def profile(taper: Taper, window: int) -> NDArray[np.float64]:
     [0.5, 1.0, 1.0, 0.5]
     """
     return _PROFILES[taper](window)
+
+
+def weight_map(taper: Taper, window: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """Return the weights of a whole window where they are no product of profiles, else None.
+
+    ``monai`` is the outer product of gaussian profiles in float32, the first axes first, and at
+    least 0.001: MONAI's ``compute_importance_map`` of mode "gaussian".
+
+    Args:
+        taper: Which profile.
+        window: Samples per axis.
+    """
+    if taper is not Taper.MONAI:
+        return None
+    weights = np.ones((), np.float32)
+    for n in window:
+        x = np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2)
+        profile = np.exp(x**2 / np.float32(-2 * (n * 0.125) ** 2))
+        weights = weights[..., None] * profile
+    return np.maximum(weights, np.float32(max(_FLOOR, float(weights.min()))))
 
 
 def kept_range(start: int, window: int, extent: int, margin: int) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from .box import Box
 from .grid import Grid
 from .lattice import Lattice, starts
-from .taper import Taper, kept_range, normalized_profiles
+from .taper import Taper, kept_range, normalized_profiles, weight_map
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class TilingSpec:
         lattice: How window starts are placed; aligned where nobody says otherwise.
         padding: What lies outside the image: its mirror image, as where nobody says otherwise, or
             0 in model units.
+        blend: What overlapping windows are averaged in: scores, as where nobody says otherwise, or
+            logits, which become scores afterwards.
         core: Samples a tile owns, array order.
         multiple: Windows start at multiples of this; None takes the model's.
     """
@@ -52,6 +54,7 @@ class TilingSpec:
     taper: Taper | None = None
     lattice: Lattice | None = None
     padding: Literal["reflect", "zero"] | None = None
+    blend: Literal["scores", "logits"] | None = None
     core: tuple[int, ...] | None = None
     multiple: int | None = None
 
@@ -95,6 +98,7 @@ class TilePlan(Sequence[Tile]):
         threads: Threads of one model call.
         runtime: Library that runs the model.
         precision: Arithmetic of the model.
+        blend: What overlapping windows are averaged in.
     """
 
     grid: Grid
@@ -110,6 +114,7 @@ class TilePlan(Sequence[Tile]):
     threads: int = 1
     runtime: str = "torch"
     precision: str = "fp32"
+    blend: Literal["scores", "logits"] = "scores"
 
     # ----------------------------------------------------------------- lattice
 
@@ -140,6 +145,11 @@ class TilePlan(Sequence[Tile]):
         return tuple(
             normalized_profiles(self.taper, w, axis, n, self.margin) for axis, w, n in sizes
         )
+
+    @cached_property
+    def weight_map(self) -> NDArray[np.float32] | None:
+        """Weights of a whole window, *window, where they are no product of `tapers`, else None."""
+        return weight_map(self.taper, self.window)
 
     def seams(self, axis: int) -> NDArray[np.int64]:
         """Return the samples at which the set of windows differs from the sample before."""

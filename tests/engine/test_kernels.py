@@ -14,6 +14,7 @@ from tiledseg.engine import _kernels as kernels
 
 F = np.float32
 Span = tuple[int, int, int]
+NO_MAP = np.empty((0, 0, 0), F)
 
 
 def random_raw(seed: int, shape: tuple[int, ...], spread: float = 3) -> NDArray[np.float32]:
@@ -48,7 +49,7 @@ def add(
     spans: tuple[Span, Span, Span],
 ) -> bool:
     """Add a part of a window to a ring."""
-    fine: bool = kernels.add_rows(raw, ring, activation, *spans, tapers_of(raw.shape))
+    fine: bool = kernels.add_rows(raw, ring, activation, *spans, tapers_of(raw.shape), NO_MAP)
     return fine
 
 
@@ -155,7 +156,7 @@ def test_a_certain_class_has_score_one() -> None:
     raw[2] = 200
     ring = np.zeros(raw.shape, F)
     ones = (np.ones(1, F), np.ones(1, F), np.ones(40, F))
-    kernels.add_rows(raw, ring, kernels.SOFTMAX, *whole(raw), ones)
+    kernels.add_rows(raw, ring, kernels.SOFTMAX, *whole(raw), ones, NO_MAP)
     np.testing.assert_array_equal(ring[2], 1)
     assert ring[:2].max() < 1e-30
 

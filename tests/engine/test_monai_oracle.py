@@ -12,13 +12,24 @@ import torch
 
 import tiledseg
 from tiledseg.models import load_model
-from tiledseg.taper import Taper, profile
+from tiledseg.taper import Taper, profile, weight_map
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from monai.data.utils import compute_importance_map
     from monai.inferers import sliding_window_inference
 
 
+@pytest.mark.parametrize("window", [(96, 96), (33, 20, 48)])
+def test_the_weights_are_monais(window: tuple[int, ...]) -> None:
+    found = weight_map(Taper.MONAI, window)
+    assert found is not None
+    wanted = compute_importance_map(window, mode="gaussian").numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert found.min() == np.float32(1e-3)
+
+
+@pytest.mark.parametrize("blend", ["scores", "logits"])
 @pytest.mark.parametrize("taper", list(Taper))
 @pytest.mark.parametrize(
     ("shape", "window", "stride"),
@@ -32,6 +43,7 @@ with warnings.catch_warnings():
 def test_scores_equal_monai(
     tmp_path: Path,
     make_model: Callable[..., Path],
+    blend: str,
     taper: Taper,
     shape: tuple[int, int],
     window: tuple[int, int],
@@ -42,15 +54,18 @@ def test_scores_equal_monai(
     model = load_model(folder)
     values = model.card.normalization(pixels, np.ones(shape, bool))
     weights = np.outer(*(profile(taper, w) for w in window)).astype(np.float32)
+    own = {"roi_weight_map": torch.from_numpy(weights)}
+    logits = blend == "logits"
     with torch.inference_mode():
         expected = sliding_window_inference(
             torch.from_numpy(values)[None],
             window,
             1,
-            lambda x: torch.softmax(model(x), 1),
+            model if logits else lambda x: torch.softmax(model(x), 1),
             overlap=tuple(1 - s / w for s, w in zip(stride, window, strict=True)),
-            roi_weight_map=torch.from_numpy(weights),
-        )[0].numpy()
+            **({"mode": "gaussian"} if taper is Taper.MONAI else own),
+        )[0]
+    expected = (torch.softmax(expected, 0) if logits else expected).numpy()
     tiling = {
         "window": window,
         "stride": stride,
@@ -58,6 +73,7 @@ def test_scores_equal_monai(
         "taper": taper,
         "lattice": "clamped",
         "padding": "zero",
+        "blend": blend,
     }
     out = tmp_path / "map.zarr"
     scores = tmp_path / "scores.zarr"

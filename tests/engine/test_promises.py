@@ -26,9 +26,11 @@ from tiledseg.engine import (
     WorkStore,
 )
 from tiledseg.io import MemorySource
+from tiledseg.lattice import Lattice
 from tiledseg.models import Model, ModelCard, load_model
 from tiledseg.pipeline import Predictor
 from tiledseg.planning import ModelShape, make_plan
+from tiledseg.taper import Taper
 from tiledseg.tiling import TilePlan, TilingSpec
 
 MakeModel = Callable[..., Path]
@@ -88,14 +90,22 @@ CORES_2D = [(301, 257), (128, 128), (64, 200), (33, 57), (301, 40)]
 CORES_3D = [(40, 50, 45), (24, 24, 24), (11, 50, 20), (40, 17, 13), (16, 16, 45)]
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    ("dims", "wishes"),
+    [
+        (2, TilingSpec()),
+        (3, TilingSpec()),
+        (3, TilingSpec(taper=Taper.MONAI, lattice=Lattice.CLAMPED, blend="logits")),
+    ],
+    ids=["2-D", "3-D", "as MONAI"],
+)
 def test_one_map_whatever_the_cores_the_runner_and_the_order(
-    tmp_path: Path, make_model: MakeModel, dims: int
+    tmp_path: Path, make_model: MakeModel, dims: int, wishes: TilingSpec
 ) -> None:
     cores = CORES_2D if dims == 2 else CORES_3D
     source = MemorySource(image(cores[0]))
     model = load_model(make_model(dims))
-    whole = plan_for(source, model, TilingSpec(core=cores[0]))
+    whole = plan_for(source, model, replace(wishes, core=cores[0]))
     seen = {}
     runners = [SerialRunner(), ThreadRunner(3)]
     for n, (core, runner) in enumerate((c, r) for c in cores for r in runners):

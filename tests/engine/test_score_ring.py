@@ -13,6 +13,7 @@ from tiledseg.engine._score_ring import ScoreRing, _DeviceRing, _HostRing
 from tiledseg.grid import Grid
 from tiledseg.models import Activation
 from tiledseg.planning import ModelShape, make_plan
+from tiledseg.taper import Taper
 from tiledseg.tiling import TilePlan, TilingSpec
 
 CPU = torch.device("cpu")
@@ -22,14 +23,14 @@ CASES = {
 }
 
 
-def planned(dims: int) -> TilePlan:
+def planned(dims: int, **wishes: str) -> TilePlan:
     shape, window, stride = CASES[dims]
-    spec = TilingSpec(window=window, stride=stride, taper="gaussian")
+    spec = TilingSpec(window=window, stride=stride, **{"taper": Taper.GAUSSIAN, **wishes})
     return make_plan(Grid.local(shape), spec, ModelShape(window, 2, True, 0), 1, 2)
 
 
 def rings(plan: TilePlan, core: Box, outputs: int, activation: Activation) -> list[ScoreRing]:
-    shape = (outputs, plan.window[0], *core.shape[1:])
+    shape = (outputs + (plan.weight_map is not None), plan.window[0], *core.shape[1:])
     return [
         kind(plan, core, torch.from_numpy(np.zeros(shape, np.float32)), activation)
         for kind in (_HostRing, _DeviceRing)
@@ -39,10 +40,12 @@ def rings(plan: TilePlan, core: Box, outputs: int, activation: Activation) -> li
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("activation", ["none", "sigmoid", "softmax"])
 @pytest.mark.parametrize("outputs", [1, 5])
+@pytest.mark.parametrize("taper", [Taper.GAUSSIAN, Taper.MONAI])
+@pytest.mark.parametrize("blend", ["scores", "logits"])
 def test_both_give_the_same_scores_and_labels(
-    dims: int, activation: Activation, outputs: int
+    dims: int, activation: Activation, outputs: int, taper: Taper, blend: str
 ) -> None:
-    plan = planned(dims)
+    plan = planned(dims, taper=taper, blend=blend)
     core = Box((0,) * dims, plan.grid.shape)
     labels = np.arange(max(2, outputs), dtype=np.uint8) * 3
     generator = torch.Generator().manual_seed(1)

@@ -88,17 +88,20 @@ def add_rows(
     columns: tuple[int, int, int],
     samples: tuple[int, int, int],
     tapers: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    weights: NDArray[np.float32],
 ) -> bool:
     """Add some rows of a window's raw output to the ring, activated and weighted.
 
     Args:
         raw: Raw output, (k, d, h, w).
-        ring: Sums of weighted scores, (k, depth, y, x).
+        ring: Sums of weighted scores, (k, depth, y, x); with ``weights`` one channel more.
         activation: `NONE`, `SIGMOID` or `SOFTMAX`.
         rows: First and end row in ``raw``, and the first one's row in the ring, which wraps.
         columns: First and end column in ``raw``, and the first one's column in the ring.
         samples: The same along the last axis.
         tapers: Weights along d, h and w.
+        weights: Weights (d, h, w) in place of the tapers' product, or empty. What they sum to is
+            gathered in the ring's last channel.
 
     Returns:
         Whether all of it was finite.
@@ -110,6 +113,7 @@ def add_rows(
     line = np.empty((classes, high * wide), np.float32)
     weight = np.empty(high * wide, np.float32)
     doubt = np.zeros(high * wide, np.float32)
+    mapped = weights.size > 0
     for r in range(rows[0], rows[1]):
         to_row = (rows[2] + r - rows[0]) % depth
         for column in range(columns[0], columns[1], high):
@@ -124,6 +128,12 @@ def add_rows(
                     out = weight[c * n : c * n + n]
                     for i in range(n):
                         out[i] = both * taper[i]
+                    if mapped:
+                        own = weights[r, column + c, start : start + n]
+                        sums = ring[classes, to_row, to_column + c, to : to + n]
+                        for i in range(n):
+                            out[i] = own[i]
+                            sums[i] += own[i]
                 for k in range(classes):
                     for c in range(deep):
                         out = line[k, c * n : c * n + n]
@@ -138,11 +148,55 @@ def add_rows(
                 for k in range(classes):
                     for c in range(deep):
                         scores = line[k, c * n : c * n + n]
-                        weights = weight[c * n : c * n + n]
+                        factor = weight[c * n : c * n + n]
                         sums = ring[k, to_row, to_column + c, to : to + n]
                         for i in range(n):
-                            sums[i] += scores[i] * weights[i]
+                            sums[i] += scores[i] * factor[i]
     return not np.isnan(doubt).any()
+
+
+@_compiled
+def finish_rows(
+    ring: NDArray[np.float32], first: int, end: int, classes: int, activation: int
+) -> None:
+    """Turn what was added up in some rows of the ring into scores, in place.
+
+    Args:
+        ring: Sums, (k, depth, y, x). Where it has a channel more than classes, that is what the
+            weights sum to, and all others are divided by it.
+        first: First row of the ring; they do not wrap.
+        end: End row.
+        classes: Channels of scores.
+        activation: `NONE`, `SIGMOID` or `SOFTMAX`.
+    """
+    divided = ring.shape[0] > classes
+    room = min(ring.shape[3], max(64, _ROOM // classes))
+    line = np.empty((classes, room), np.float32)
+    factor = np.empty(room, np.float32)
+    for r in range(first, end):
+        for c in range(ring.shape[2]):
+            for start in range(0, ring.shape[3], room):
+                n = min(room, ring.shape[3] - start)
+                for k in range(classes):
+                    found = ring[k, r, c, start : start + n]
+                    for i in range(n):
+                        line[k, i] = found[i]
+                if divided:
+                    total = ring[classes, r, c, start : start + n]
+                    for k in range(classes):
+                        for i in range(n):
+                            if total[i] > np.float32(0):  # no window where nothing is wanted
+                                line[k, i] /= total[i]
+                for i in range(n):
+                    factor[i] = np.float32(1)
+                if activation == SOFTMAX:
+                    _softmax(line, factor, n)
+                elif activation == SIGMOID:
+                    _sigmoid(line, n)
+                for k in range(classes):
+                    out = ring[k, r, c, start : start + n]
+                    for i in range(n):
+                        out[i] = line[k, i] * factor[i]
 
 
 @_compiled
@@ -180,11 +234,12 @@ def decide_rows(
 
 
 def load(labels: np.dtype[Any]) -> None:
-    """Make both loops ready: half a second, or three when they were never used on this machine.
+    """Make all loops ready: half a second, or three when they were never used on this machine.
 
     Args:
         labels: Type of the labels.
     """
     raw, tapers = np.zeros((1, 1, 1, 1), np.float32), (np.ones(1, np.float32),) * 3
-    add_rows(raw, raw.copy(), NONE, (0, 1, 0), (0, 1, 0), (0, 1, 0), tapers)
+    add_rows(raw, raw.copy(), NONE, (0, 1, 0), (0, 1, 0), (0, 1, 0), tapers, raw[0, :0])
+    finish_rows(raw, 0, 1, 1, NONE)
     decide_rows(raw, 0, np.zeros(2, labels), np.zeros((1, 1, 1), labels))

@@ -25,6 +25,8 @@ from ._rings import pieces
 _CODES = {"none": kernels.NONE, "sigmoid": kernels.SIGMOID, "softmax": kernels.SOFTMAX}
 #: Shares of rows per thread: the threads that read and write take some of the time.
 _SHARES = 4
+#: Logit of what is certain, where logits are blended: a score of 1 to nine digits.
+_CERTAIN = 20.0
 
 
 class Final(NamedTuple):
@@ -47,20 +49,29 @@ class ScoreRing(ABC):
     Args:
         plan: The plan.
         core: Box of the tile's core.
-        scores: Zeros, (k, window rows, *inner of the core), float32.
+        scores: Zeros, (k, window rows, *inner of the core), float32; with weights that come as a
+            map one channel more, for what they sum to.
         activation: What turns raw outputs into scores.
     """
 
     def __init__(
         self, plan: TilePlan, core: Box, scores: torch.Tensor, activation: Activation
     ) -> None:
-        self.plan, self.core, self.scores, self.activation = plan, core, scores, activation
-        self.depth = plan.window[0]
+        self.plan, self.core, self.scores = plan, core, scores
+        self.depth, self.outputs = plan.window[0], len(scores) - (plan.weight_map is not None)
+        logits = plan.blend == "logits" and activation != "none"
+        #: What is applied to every window's output, and what to the blended rows.
+        self.before: Activation = "none" if logits else activation
+        self.after: Activation = activation if logits else "none"
         self._tapers = [[torch.from_numpy(t).to(scores.device) for t in a] for a in plan.tapers]
 
     @abstractmethod
     def add(self, raw: torch.Tensor, where: tuple[int, ...]) -> None:
         """Add the raw output (k, *window) of the window at ``where``, activated and weighted."""
+
+    @abstractmethod
+    def _finish(self, rows: slice) -> None:
+        """Turn what was added up in some rows of the ring into scores."""
 
     @abstractmethod
     def _finite(self) -> bool:
@@ -72,9 +83,14 @@ class ScoreRing(ABC):
 
     def add_certain(self, channel: int | None, where: tuple[int, ...]) -> None:
         """Add a window that is wholly one channel, its score 1; None: every score is 0."""
+        box, offset = self.kept(where)
+        weights = self.weights(where, offset)[None]
+        if self.after != "none":
+            self.gather(box, -_CERTAIN * weights, slice(self.outputs))
+            weights = 2 * _CERTAIN * weights
         if channel is not None:
-            box, offset = self.kept(where)
-            self.gather(box, self.weights(where, offset)[None], slice(channel, channel + 1))
+            self.gather(box, weights, slice(channel, channel + 1))
+        self._gather_weights(box, where, offset)
 
     def take(self, low: int, high: int, labels: NDArray[Any]) -> Iterator[Final]:
         """Yield final core rows [low, high), and empty them.
@@ -90,9 +106,11 @@ class ScoreRing(ABC):
         if not self._finite():
             raise FloatingPointError("the model gave NaN or infinity")
         for rows, part in pieces(low, high, self.depth):
-            piece = self.scores[:, rows]
-            yield Final(part, piece, self._decide(rows, labels))
-            piece.zero_()
+            if self.after != "none" or self.plan.weight_map is not None:
+                self._finish(rows)
+            scores = self.scores[: self.outputs, rows]
+            yield Final(part, scores, self._decide(rows, labels))
+            self.scores[:, rows].zero_()
 
     def kept(self, where: tuple[int, ...]) -> tuple[Box, Box]:
         """Return the part of the core a window weighs on: in the image, and in the window."""
@@ -104,6 +122,8 @@ class ScoreRing(ABC):
 
     def weights(self, where: tuple[int, ...], offset: Box) -> torch.Tensor:
         """Return the weights of a part of the window at ``where``."""
+        if self.plan.weight_map is not None:
+            return torch.from_numpy(self.plan.weight_map[offset.slices]).to(self.scores.device)
         weights = torch.ones((), device=self.scores.device)
         for axis, i in enumerate(where):
             weights = weights[..., None] * self._tapers[axis][i][offset.slices[axis]]
@@ -114,6 +134,11 @@ class ScoreRing(ABC):
         inner = box.relative_to(self.core).slices[1:]
         for rows, part in pieces(box.start[0], box.stop[0], self.depth):
             self.scores[(channels, rows, *inner)].add_(weighted[:, part])  # += would copy it back
+
+    def _gather_weights(self, box: Box, where: tuple[int, ...], offset: Box) -> None:
+        """Add up the weights of a window, where they do not sum to one."""
+        if self.plan.weight_map is not None:
+            self.gather(box, self.weights(where, offset)[None], slice(self.outputs, None))
 
     def close(self) -> None:  # noqa: B027 - only the host has threads
         """Let go of threads."""
@@ -129,7 +154,8 @@ def open_score_ring(
     plan: TilePlan, core: Box, outputs: int, activation: Activation, device: torch.device
 ) -> ScoreRing:
     """Return a ring of ``outputs`` channels on a device."""
-    shape = (outputs, plan.window[0], *core.shape[1:])
+    channels = outputs + (plan.weight_map is not None)
+    shape = (channels, plan.window[0], *core.shape[1:])
     if device.type == "cpu":
         scores = torch.from_numpy(np.zeros(shape, np.float32))  # numpy asks for large pages
         return _HostRing(plan, core, scores, activation)
@@ -144,6 +170,10 @@ class _HostRing(ScoreRing):
     ) -> None:
         super().__init__(plan, core, scores, activation)
         self._ring = _swept(scores)
+        weights = plan.weight_map
+        if weights is None:
+            weights = np.empty((0,) * 3, np.float32)
+        self._map = weights if weights.ndim == 3 else weights[:, None]
         self._pool = ThreadPoolExecutor(plan.threads, thread_name_prefix="blend")
         self._fine = True
 
@@ -157,12 +187,12 @@ class _HostRing(ScoreRing):
         if len(spans) == 2:
             spans.insert(1, (0, 1, 0))
             tapers.insert(1, np.ones(1, np.float32))
-        values, code = _swept(raw), _CODES[self.activation]
+        values, code = _swept(raw), _CODES[self.before]
 
         def add(first: int, end: int) -> bool:
             rows = (first, end, (box.start[0] + first - offset.start[0]) % self.depth)
             fine: bool = kernels.add_rows(
-                values, self._ring, code, rows, spans[1], spans[2], tuple(tapers)
+                values, self._ring, code, rows, spans[1], spans[2], tuple(tapers), self._map
             )
             return fine
 
@@ -174,12 +204,18 @@ class _HostRing(ScoreRing):
     def _finite(self) -> bool:
         return self._fine
 
+    def _finish(self, rows: slice) -> None:
+        def finish(first: int, end: int) -> None:
+            kernels.finish_rows(self._ring, first, end, self.outputs, _CODES[self.after])
+
+        self._shared(finish, rows.start, rows.stop)
+
     def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
         found = np.empty((rows.stop - rows.start, *self._ring.shape[2:]), labels.dtype)
 
         def decide(first: int, end: int) -> None:
             part = found[first - rows.start : end - rows.start]
-            kernels.decide_rows(self._ring, first, labels, part)
+            kernels.decide_rows(self._ring[: self.outputs], first, labels, part)
 
         self._shared(decide, rows.start, rows.stop)
         return found.reshape(-1, *self.core.shape[1:])
@@ -212,11 +248,20 @@ class _DeviceRing(ScoreRing):
         box, offset = self.kept(where)
         part = (slice(None), *offset.slices)
         self._sum += raw[part].sum()
-        scores = activate(raw, self.activation)  # of the whole window: bits may depend on extents
-        self.gather(box, scores[part].mul_(self.weights(where, offset)))
+        scores = activate(raw, self.before)  # of the whole window: bits may depend on extents
+        weighted = scores[part].mul_(self.weights(where, offset))
+        self.gather(box, weighted, slice(self.outputs))
+        self._gather_weights(box, where, offset)
 
     def _finite(self) -> bool:
         return bool(torch.isfinite(self._sum))
 
+    def _finish(self, rows: slice) -> None:
+        scores = self.scores[: self.outputs, rows]
+        if len(self.scores) > self.outputs:
+            total = self.scores[self.outputs, rows]
+            scores /= torch.where(total > 0, total, 1)  # no window where nothing is wanted
+        scores.copy_(activate(scores, self.after))
+
     def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
-        return np.take(labels, decide(self.scores[:, rows]).cpu().numpy())
+        return np.take(labels, decide(self.scores[: self.outputs, rows]).cpu().numpy())
