@@ -1,8 +1,9 @@
 """Intensities to model units: a chain of small steps, the same for the whole image.
 
 Statistics are never taken per tile. A step that needs the scene's statistics (`SceneRange`,
-`SceneScore`) is *fitted* once to a stated sample of the whole image and replaced by a plain
-`Linear` or `Clip`; only fitted chains reach the engine and the plan.
+`SceneScore`) is *fitted* once to a stated sample of the whole image, or to all of it where it is to
+be exact, and replaced by a plain `Linear` or `Clip`; only fitted chains reach the engine and the
+plan.
 
 Every step works on float32 samples, channels first, one sample at a time, so a sample's value does
 not depend on what was read together with it. Steps take the module that computes, numpy unless the
@@ -12,6 +13,7 @@ samples lie on a device: `torch` has functions of the same names.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,15 +32,23 @@ def _per_channel(values: tuple[float, ...], x: Any, xp: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """``x * scale + offset``, one value for all channels or one per channel."""
+    """``x * scale + offset``, one value for all channels or one per channel.
+
+    Args:
+        scale: Factor.
+        offset: Summand.
+        nonzero: Whether samples that are 0 stay 0.
+    """
 
     kind: ClassVar[str] = "linear"
     scale: tuple[float, ...] = (1.0,)
     offset: tuple[float, ...] = (0.0,)
+    nonzero: bool = False
 
     def __call__(self, x: Any, xp: Any = np) -> Any:
         """Return ``x`` (c, *spatial) transformed."""
-        return x * _per_channel(self.scale, x, xp) + _per_channel(self.offset, x, xp)
+        moved = x * _per_channel(self.scale, x, xp) + _per_channel(self.offset, x, xp)
+        return xp.where(x != 0, moved, 0.0) if self.nonzero else moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,38 +93,131 @@ class Sigmoid:
 
 
 @dataclass(frozen=True, slots=True)
-class SceneRange:
-    """The scene's ``[low, high]`` percentiles become 0 and 1, per channel; values are clipped.
+class Moments:
+    """What a scene step needs to know of samples, per channel: float64 (c,).
 
-    Percentiles 0 and 100 are the minimum and the maximum.
+    Args:
+        count: Samples.
+        mean: Their mean, 0 where there is none.
+        spread: Sum of their squared distances from it.
+        low: Their minimum, infinite where there is none.
+        high: Their maximum, minus infinite where there is none.
+    """
+
+    count: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, samples: NDArray[Any], nonzero: bool = False) -> Moments:
+        """Return those of ``samples``, (c, n); with ``nonzero`` those that are 0 do not count."""
+        x = samples.astype(np.float64)
+        seen = x != 0 if nonzero else np.ones(x.shape, np.bool_)
+        count = seen.sum(axis=1).astype(np.float64)
+        mean = x.sum(axis=1, where=seen) / np.maximum(count, 1)
+        return cls(
+            count,
+            mean,
+            ((x - mean[:, None]) ** 2).sum(axis=1, where=seen),
+            x.min(axis=1, where=seen, initial=np.inf),
+            x.max(axis=1, where=seen, initial=-np.inf),
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        # Chan, Golub and LeVeque (1983): nothing large is subtracted from its like.
+        count = self.count + other.count
+        share, apart = other.count / np.maximum(count, 1), other.mean - self.mean
+        return Moments(
+            count,
+            self.mean + apart * share,
+            self.spread + other.spread + apart**2 * self.count * share,
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+        )
+
+    def together(self) -> Moments:
+        """Return those of all channels as if they were one."""
+        parts = zip(self.count, self.mean, self.spread, self.low, self.high, strict=True)
+        return reduce(Moments.__add__, (Moments(*(np.array([v]) for v in p)) for p in parts))
+
+
+@dataclass(frozen=True, slots=True)
+class SceneRange:
+    """The scene's ``[low, high]`` percentiles become 0 and 1; values are clipped.
+
+    Args:
+        low: Percentile that becomes 0; 0 is the minimum.
+        high: Percentile that becomes 1; 100 is the maximum.
+        together: Whether all channels share one range, rather than having one each.
+        exact: Whether every sample counts, not those of a decimated image only; for minimum and
+            maximum.
     """
 
     kind: ClassVar[str] = "scene_range"
     low: float = 0.0
     high: float = 100.0
+    together: bool = False
+    exact: bool = False
+
+    def moments(self, samples: NDArray[Any]) -> Moments:
+        """Return what is to be known of ``samples``, (c, n)."""
+        return Moments.of(samples)
 
     def fit(self, samples: NDArray[Any]) -> tuple[Step, ...]:
         """Return the fixed steps for valid ``samples``, (c, n)."""
-        ends = np.percentile(samples.astype(np.float64), [self.low, self.high], axis=1)
-        span = np.where(ends[1] > ends[0], ends[1] - ends[0], 1.0)
-        return (
-            Linear(_floats(1 / span), _floats(-ends[0] / span)),
-            Clip((0.0,), (1.0,)),
-        )
+        if (self.low, self.high) == (0, 100):
+            return self.fit_moments(self.moments(samples))
+        values = samples.reshape(1, -1) if self.together else samples
+        ends = np.percentile(values.astype(np.float64), [self.low, self.high], axis=1)
+        return _between(ends[0], ends[1])
+
+    def fit_moments(self, moments: Moments) -> tuple[Step, ...]:
+        """Return the fixed steps for samples of these moments, from minimum to maximum."""
+        found = moments.together() if self.together else moments
+        return _between(found.low, found.high)
 
 
 @dataclass(frozen=True, slots=True)
 class SceneScore:
-    """The scene's mean becomes 0 and its standard deviation 1, per channel."""
+    """The scene's mean becomes 0 and its standard deviation 1.
+
+    Args:
+        nonzero: Whether samples that are 0 do not count, and stay 0.
+        together: Whether all channels share one mean and deviation.
+        exact: Whether every sample counts, not those of a decimated image only.
+    """
 
     kind: ClassVar[str] = "scene_score"
+    nonzero: bool = False
+    together: bool = False
+    exact: bool = False
+
+    def moments(self, samples: NDArray[Any]) -> Moments:
+        """Return what is to be known of ``samples``, (c, n)."""
+        return Moments.of(samples, self.nonzero)
 
     def fit(self, samples: NDArray[Any]) -> tuple[Step, ...]:
         """Return the fixed steps for valid ``samples``, (c, n)."""
-        mean, std = samples.mean(axis=1, dtype=np.float64), samples.std(axis=1, dtype=np.float64)
-        scale = 1 / np.where(std > 0, std, 1.0)
-        return (Linear(_floats(scale), _floats(-mean * scale)),)
+        return self.fit_moments(self.moments(samples))
 
+    def fit_moments(self, moments: Moments) -> tuple[Step, ...]:
+        """Return the fixed steps for samples of these moments."""
+        found = moments.together() if self.together else moments
+        std = np.sqrt(found.spread / np.maximum(found.count, 1))
+        scale = 1 / np.where(std > _EPSILON * np.abs(found.mean), std, 1.0)
+        return (Linear(_floats(scale), _floats(-found.mean * scale), self.nonzero),)
+
+
+def _between(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[Step, ...]:
+    """Return the steps by which ``low`` becomes 0 and ``high`` 1."""
+    span = np.where(high > low, high - low, 1.0)
+    return (Linear(_floats(1 / span), _floats(-low / span)), Clip((0.0,), (1.0,)))
+
+
+#: Share of a mean below which a deviation is what rounding left of 0.
+_EPSILON = 1e-12
 
 Step = Linear | Clip | Log | Sigmoid
 SceneStep = SceneRange | SceneScore
@@ -141,6 +244,11 @@ class Normalization:
     def fitted(self) -> bool:
         """Whether no step waits for the scene's statistics."""
         return not any(isinstance(s, SceneStep) for s in self.steps)
+
+    @property
+    def exact(self) -> bool:
+        """Whether some step waits for the statistics of every sample."""
+        return any(isinstance(s, SceneStep) and s.exact for s in self.steps)
 
     def fit(self, samples: NDArray[Any]) -> Normalization:
         """Replace scene steps by fixed ones.

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+import tiledseg.io._moments
 from tiledseg.errors import ConfigError
+from tiledseg.io import MemorySource
 from tiledseg.normalize import (
     Clip,
     Linear,
     Log,
+    Moments,
     Normalization,
     SceneRange,
     SceneScore,
     Sigmoid,
     measured,
 )
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from monai.transforms import NormalizeIntensity
 
 SEEDS = st.integers(0, 2**32 - 1)
 FACTOR = st.floats(-9, 9).filter(lambda v: abs(v) > 0.01)
@@ -188,3 +197,55 @@ def test_a_float64_beyond_float32_is_not_measured() -> None:
 def test_integers_are_always_measured() -> None:
     valid = np.array([[True, False]])
     assert_array_equal(measured(np.zeros((2, 1, 2), "u1"), valid), valid)
+
+
+# --------------------------------------------------------------------- exact statistics
+
+
+@given(SEEDS, st.booleans(), st.booleans())
+def test_a_score_may_leave_zeros_out_and_alone(seed: int, nonzero: bool, together: bool) -> None:
+    """MONAI's NormalizeIntensity, with nonzero and without channel_wise, is the oracle."""
+    samples = pixels(seed, (2, 400))
+    samples[:, ::3] = 0
+    image = torch.from_numpy(samples.copy()[:, None, None])
+    wanted = NormalizeIntensity(nonzero=nonzero, channel_wise=not together)(image).numpy()
+    chain = Normalization((SceneScore(nonzero, together),)).fit(samples)
+    found = chain(samples[:, None, None], np.ones((1, 1, 400), bool))
+    assert_allclose(found, wanted, atol=1e-5)
+
+
+@given(SEEDS, st.integers(1, 60), st.booleans(), st.booleans())
+def test_moments_of_parts_are_those_of_the_whole(
+    seed: int, size: int, nonzero: bool, together: bool
+) -> None:
+    samples = np.round(pixels(seed, (3, 200)) / 20) + np.float32(1e6) * (seed % 2)
+    parts = [Moments.of(samples[:, i : i + size], nonzero) for i in range(0, 200, size)]
+    joined, whole = parts[0], Moments.of(samples, nonzero)
+    for part in parts[1:]:
+        joined += part
+    if together:
+        joined, whole = joined.together(), Moments.of(samples.reshape(1, -1), nonzero)
+    for name in ("count", "mean", "low", "high"):
+        assert_allclose(getattr(joined, name), getattr(whole, name), rtol=1e-12)
+    assert_allclose(joined.spread, whole.spread, rtol=1e-9)
+
+
+def test_exact_statistics_are_of_every_sample_whatever_is_read_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = pixels(3, (2, 40, 9, 11))
+    values[:, 7, 3] = 0
+    values[0, 39, 8, 10] = 900  # a decimated image may miss the one maximum
+    chain = Normalization(
+        (SceneScore(True, True, True), SceneRange(together=True, exact=True), SceneRange(2, 98))
+    )
+    monkeypatch.setattr(tiledseg.io._moments, "_READ", 500)
+    found = tiledseg.io.fit_exactly(MemorySource(values), chain)
+    assert not found.fitted
+    assert not found.exact
+    wanted = Normalization(chain.steps[:2]).fit(values.reshape(2, -1))
+    valid = np.ones(values.shape[1:], bool)
+    assert_allclose(
+        Normalization(found.steps[:-1])(values, valid), wanted(values, valid), atol=1e-6
+    )
+    assert wanted(values, valid).max() == 1

@@ -15,6 +15,7 @@ from ._base import Padding, Sink, SinkSpec, Source, centred_picks, read_padded
 from ._files import require_place, settle, temporary_beside, write_text, writing
 from ._folder import Folder, open_folder
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
+from ._moments import fit_exactly
 from ._orient import OrientedSink, OrientedSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
 from ._stack import StackedSource
@@ -39,6 +40,7 @@ __all__ = [
     "create_array",
     "create_sink",
     "find_series",
+    "fit_exactly",
     "is_zarr",
     "open_array",
     "open_folder",

@@ -176,6 +176,11 @@ def _step_problem(step: Step | SceneStep, card: ModelCard) -> str | None:
     """Return what is wrong with the numbers of a normalisation step, or None."""
     for field in fields(step):
         value = getattr(step, field.name)
+        if isinstance(field.default, bool):
+            if not isinstance(value, bool):
+                key = f"normalization.{step.kind}.{field.name}"
+                return f"{key}: expected true or false, found {brief(value)}"
+            continue
         per_channel, listed = isinstance(field.default, tuple), isinstance(value, tuple)
         numbers = value if listed else (value,)
         sizes = sorted({1, len(card.channels)}) if per_channel else [1]
@@ -197,6 +202,8 @@ def _limits_problem(step: Step | SceneStep) -> str | None:
         return f"normalization.{step.kind}: expected percentiles of 0 to 100, {told}"
     if (low >= high).any():
         return f"normalization.{step.kind}: expected low below high, {told}"
+    if isinstance(step, SceneRange) and step.exact and (step.low, step.high) != (0, 100):
+        return f"normalization.{step.kind}.exact: needs low 0 and high 100, {told}"
     return None
 
 

@@ -15,7 +15,7 @@ from ..box import Box
 from ..config import RunConfig
 from ..errors import ConfigError
 from ..grid import AxisMap, Grid
-from ..io import OrientedSource, Source, open_source, read_padded
+from ..io import OrientedSource, Source, fit_exactly, open_source, read_padded
 from ..models import ModelCard
 from ..normalize import Normalization, measured
 from ..tiling import TilePlan
@@ -144,9 +144,12 @@ def _look(
         limit = max(64, min(limit, isqrt(_OVERVIEW_SAMPLES // len(source.channels))))
     values, valid = source.overview(limit)
     valid = measured(values, valid)
-    if card.normalization.fitted:
-        return card.normalization, (values, valid)
-    return card.normalization.fit(values[:, valid]), (values, valid)
+    normalization = card.normalization
+    if normalization.exact and valid.shape != source.grid.shape:
+        normalization = fit_exactly(source, normalization)
+    if not normalization.fitted:
+        normalization = normalization.fit(values[:, valid])
+    return normalization, (values, valid)
 
 
 def _names(channels: tuple[str, ...]) -> str:
