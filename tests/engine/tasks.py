@@ -7,9 +7,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import pytest
 
 from tiledseg.box import Box
-from tiledseg.engine import OnEvent, Receipt, Task, Unit
+from tiledseg.engine import OnEvent, Receipt, Task, TileTask, Unit
 from tiledseg.errors import DamagedInput
 from tiledseg.tiling import Tile
 
@@ -111,8 +115,30 @@ class Dying:
         return True
 
 
-def units(task: Trivial, count: int, on_event: OnEvent) -> Iterator[Unit]:
+@dataclass(frozen=True)
+class Heavy:
+    """A real task whose worker's process is killed where it holds more than so many samples."""
+
+    task: Task
+    samples: int
+
+    def __call__(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
+        real = TileTask._sweep
+
+        def sweep(task: TileTask, part: Tile, told: Any) -> Receipt:
+            if prod(part.core.shape) > self.samples:
+                os.kill(os.getpid(), signal.SIGKILL)  # as the system does it
+            return real(task, part, told)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TileTask, "_sweep", sweep)
+            return self.task(tile, on_windows)
+
+
+def units(
+    task: Trivial, count: int, on_event: OnEvent, smaller: Trivial | None = None
+) -> Iterator[Unit]:
     """Yield so many units of a task."""
     for i in range(count):
         box = Box((i,), (i + 1,))
-        yield Unit(task, Tile(i, box, box), on_event)
+        yield Unit(task, Tile(i, box, box), on_event, smaller)

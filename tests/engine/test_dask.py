@@ -52,6 +52,17 @@ def test_a_poisoned_tile_among_300_loses_no_other(runner: Runner, tmp_path: Path
     assert "died" in lost.reason
 
 
+def test_a_tile_that_kills_its_workers_is_tried_with_less_memory(
+    runner: Runner, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    heavy = Poisoned(str(tmp_path), tiles=(3,))
+    runner.run(units(heavy, 9, events.append, smaller=Trivial(str(tmp_path))))
+    assert done(events) == list(range(9))
+    assert len(list(tmp_path.glob("3-*"))) == 3  # two deaths, then alone
+    assert len(list(tmp_path.iterdir())) == 9 + 2
+
+
 def test_tiles_whose_workers_die_by_chance_are_done_after_all(
     runner: Runner, tmp_path: Path
 ) -> None:

@@ -14,16 +14,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import rasterio
+from numpy.typing import NDArray
 from PIL import Image
 
 import tiledseg
-from tests.engine.tasks import Dying
+from tests.engine.tasks import Dying, Heavy
 from tiledseg.config import RunConfig
 from tiledseg.engine import TileDone
 from tiledseg.engine._dask import DaskRunner, local_workers
@@ -81,7 +83,11 @@ def write_mosaic(data: Path, out: Path) -> Path:
         np.concatenate([np.asarray(Image.open(p)) for p in parts[i : i + 3]], axis=1)
         for i in (0, 3, 6)
     ]
-    pixels = np.moveaxis(np.concatenate(rows), -1, 0)
+    return write_scene(np.moveaxis(np.concatenate(rows), -1, 0), out)
+
+
+def write_scene(pixels: NDArray[np.uint8], out: Path) -> Path:
+    """Write bands of 1 m samples as a GeoTIFF."""
     shape = dict(zip(("count", "height", "width"), pixels.shape, strict=True))
     away = rasterio.Affine(1, 0, 3e5, 0, -1, 2.8e6)
     with rasterio.open(
@@ -166,6 +172,31 @@ def test_a_tenth_of_the_tiles_kill_their_worker_in_shuffled_order(
     assert (sha(out), sha(scores)) == subject.expected
 
 
+def test_a_tile_that_its_worker_has_no_memory_for_is_done_in_halves(
+    cluster: DaskRunner, address: str, make_model: MakeModel, tmp_path: Path
+) -> None:
+    """Where the system kills the process that takes too much, instead of refusing it memory."""
+    pixels = np.random.default_rng(5).integers(1, 250, (3, 200, 1400), np.uint8)
+    image = write_scene(pixels, tmp_path / "scene.tif")
+    core = (200, 1024)
+    scene = begun("scene", image, make_model(2), tmp_path)
+    out, scores = scene.outputs(tmp_path)
+    settings = scene.settings(core, scores, scheduler=address)
+    with (
+        tiledseg.plan(image, scene.model, out, **settings) as job,
+        Run(job, out, False, lambda event: None) as run,
+    ):
+        units, limit = list(run.units()), 200 * 600
+        assert prod(units[0].tile.core.shape) > limit
+        cluster.run(
+            u._replace(task=Heavy(u.task, limit), smaller=Heavy(u.smaller, limit)) for u in units
+        )
+        result = run.finish()
+    assert not result.ran.lost
+    assert result.ran.evaluated > result.ran.planned  # windows over the cut, twice
+    assert (sha(out), sha(scores)) == scene.expected
+
+
 def test_a_tile_that_always_kills_is_a_hole_until_it_does_not(
     scene: Subject, cluster: DaskRunner, address: str, tmp_path: Path
 ) -> None:
@@ -179,7 +210,10 @@ def test_a_tile_that_always_kills_is_a_hole_until_it_does_not(
             Run(job, out, False, events.append) as run,
         ):
             units = run.units()
-            cluster.run(u._replace(task=Dying(u.task, None, kills)) for u in units)
+            cluster.run(
+                u._replace(task=Dying(u.task, None, kills), smaller=Dying(u.smaller, None, kills))
+                for u in units
+            )
             return run.finish(), sum(isinstance(e, TileDone) for e in events)
 
     holed, done = attempt((5,))

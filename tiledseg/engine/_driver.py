@@ -7,7 +7,7 @@ It knows nothing of Dask: a `Pool` takes copies of units and sends messages home
                   a worker died           three times the median, nothing left to give out
                   |                       |
                   isolation: last, alone  a second copy elsewhere; the first to end counts
-                  on a worker
+    on a worker, in halves
                   |
                   died again: quarantine (`TileLost`)
 """
@@ -164,7 +164,10 @@ class Driver:
         one.windows[copy.attempt] = 0
         one.alive.add(copy)
         self._flying += 1
-        self._pool.submit(copy, one.unit, one.worker)
+        unit = one.unit
+        if one.alone and unit.smaller is not None:  # perhaps its workers died for want of memory
+            unit = unit._replace(task=unit.smaller)
+        self._pool.submit(copy, unit, one.worker)
 
     # ----------------------------------------------------------------- what workers say
 

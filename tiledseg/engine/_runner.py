@@ -30,11 +30,14 @@ class Unit(NamedTuple):
         task: What computes it.
         tile: The tile.
         on_event: Told how it goes; of all units together, by one thread at a time.
+        smaller: What computes it where workers died of it: the same result with less memory; None:
+            the task itself.
     """
 
     task: Task
     tile: Tile
     on_event: OnEvent
+    smaller: Task | None = None
 
 
 class Runner(ABC):

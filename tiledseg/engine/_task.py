@@ -56,11 +56,19 @@ class TileTask:
     roi: Roi | None = None
     skip_below: float | None = None
 
-    def __call__(self, tile: Tile, on_windows: Callable[[int], None]) -> Receipt:
-        """Compute one tile, write its core and its receipt."""
+    def __call__(
+        self, tile: Tile, on_windows: Callable[[int], None], halved: bool = False
+    ) -> Receipt:
+        """Compute one tile, write its core and its receipt.
+
+        Args:
+            tile: The tile.
+            on_windows: Told of windows.
+            halved: Begin with halves of the core: less memory, the same bytes.
+        """
         began = time.perf_counter()
         windows = _Once(on_windows)
-        receipt = patiently(lambda: self._compute(tile, windows.rewound(0)))
+        receipt = patiently(lambda: self._compute(tile, windows.rewound(0), halved))
         receipt = replace(receipt, seconds=time.perf_counter() - began)
         patiently(lambda: self.store.keep(receipt))
         return receipt
@@ -70,15 +78,16 @@ class TileTask:
         """One for all tiles: a GPU keeps memory for every stream it ever copied on."""
         return open_lane(self.normalization, self.model.device)
 
-    def _compute(self, tile: Tile, windows: _Once) -> Receipt:
-        """Compute a tile, in halves where memory runs out: the bytes are the same."""
+    def _compute(self, tile: Tile, windows: _Once, halved: bool = False) -> Receipt:
+        """Compute a tile, in halves where memory runs out or did: the bytes are the same."""
         begun = windows.done
-        try:
-            return self._sweep(tile, windows)
-        except Exception as error:
-            halves = self.plan.halves(tile, chunk_shape(self.plan))
-            if halves is None or not out_of_memory(error):
-                raise
+        halves = self.plan.halves(tile, chunk_shape(self.plan))
+        if halves is None or not halved:
+            try:
+                return self._sweep(tile, windows)
+            except Exception as error:
+                if halves is None or not out_of_memory(error):
+                    raise
         windows.rewound(begun)
         parts = [self._compute(half, windows) for half in halves]
         checksum = self.store.checksum(tile.core)

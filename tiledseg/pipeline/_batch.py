@@ -135,7 +135,7 @@ class Batch:
                 if part.stopped is not None:
                     break
                 part.flying.add(unit.tile.index)
-                yield Unit(unit.task, unit.tile, self._listener(part, unit.tile.index))
+                yield unit._replace(on_event=self._listener(part, unit.tile.index))
             part.given = True
             self._end_parts()
 

@@ -29,10 +29,12 @@ class RemoteTask:
         work: Where the work store is.
         made_for: Digest of what the store was made for, so that a process that still has the
             store of an earlier run under that name opens it anew.
+        halved: Whether to begin with halves of a tile's core, which takes less memory.
     """
 
     work: str
     made_for: str
+    halved: bool = False
 
     @classmethod
     def of(cls, store: WorkStore) -> RemoteTask:
@@ -47,16 +49,17 @@ class RemoteTask:
             ConfigError: Image or model cannot be opened here.
             PlanChanged: They are not those that the run was planned with.
         """
-        task = patiently(lambda: _opened(self))
+        task = patiently(lambda: _opened(self.work, self.made_for))
         # Done by a worker that died before it could say so: never computed again.
         kept = patiently(lambda: task.store.receipt(tile.index))
-        return task(tile, on_windows) if kept is None else kept
+        return task(tile, on_windows, self.halved) if kept is None else kept
 
 
 @lru_cache(maxsize=2)  # tiles of two images are in flight at the seam between them
-def _opened(task: RemoteTask) -> TileTask:
+def _opened(work: str, made_for: str) -> TileTask:
+    """Open a work store, and what its tiles are computed with; ``made_for`` as in `RemoteTask`."""
     machine.use_few_arenas()
-    store = WorkStore.open(task.work)
+    store = WorkStore.open(work)
     config, plan, identity = RunConfig.parse(store.config), store.plan, store.identity
     paths = (config.model,) if isinstance(config.model, str) else tuple(config.model)
     runtime = Runtime(plan.runtime, plan.precision)  # type: ignore[arg-type]  # as it was stored

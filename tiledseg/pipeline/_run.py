@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,9 +93,10 @@ class Run(AbstractContextManager["Run"]):
     def units(self) -> Iterator[Unit]:
         """Yield the tiles, all or those of the shard, that have no receipt."""
         task = self._task()
+        smaller = replace(task, halved=True) if isinstance(task, RemoteTask) else None
         for index in self.tiles:
             if not self.tally.done[index]:
-                yield Unit(task, self.job.plan[index], self.tally)
+                yield Unit(task, self.job.plan[index], self.tally, smaller)
 
     def _task(self) -> Task:
         if self.job.config.runtime.distributed:
