@@ -107,11 +107,9 @@ def open_image(config: RunConfig, image: Any, card: ModelCard) -> Source:
     wanted, series = config.input.channels, config.input.series
     source = open_source(image, channels=wanted, series=series, dims=card.dims)
     named = isinstance(image, str | Path)
-    if named and wanted is None and len(source.channels) != len(card.channels):
-        there = {name.lower() for name in source.channels}
-        if all(name.lower() in there for name in card.channels):
-            source.close()
-            source = open_source(image, channels=card.channels, series=series, dims=card.dims)
+    if named and wanted is None and _elsewhere(card.channels, source.channels):
+        source.close()
+        source = open_source(image, channels=card.channels, series=series, dims=card.dims)
     if source.grid.ndim != card.dims:
         raise ConfigError(
             f"model {card.name!r} segments {card.dims}-D images, {source.uri} has "
@@ -125,6 +123,12 @@ def open_image(config: RunConfig, image: Any, card: ModelCard) -> Source:
             "choose them with --channels"
         )
     return source
+
+
+def _elsewhere(wanted: tuple[str, ...], there: tuple[str, ...]) -> bool:
+    """Return whether all channels wanted are there by name, at other places."""
+    asked, found = ([name.lower() for name in names] for names in (wanted, there))
+    return asked != found and set(asked) <= set(found)
 
 
 def orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:

@@ -14,28 +14,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
 
 from ...errors import ConfigError
 from .._state import State
-from . import _onnx_file, _state_dict
+from . import _mlm
 from ._understood import Understood
+from ._weights import WEIGHTS, Reader
 
 __all__ = ["State", "Understood", "find_reader", "understand"]
 
 
-class Reader(Protocol):
-    """What a module of the list offers."""
-
-    def claims(self, path: Path) -> bool:
-        """Return whether a file or folder is of this kind."""
-
-    def read(self, path: Path) -> Understood:
-        """Return what it is."""
-
-
 #: To add a kind of model, write a reader and name it here.
-READERS: tuple[Reader, ...] = (_onnx_file, _state_dict)
+READERS: tuple[Reader, ...] = (_mlm, *WEIGHTS)
 
 
 def find_reader(path: Path) -> Reader | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Understood:
             front (``module.``) are fine: see `tiledseg.models._state`.
         graph: A graph file to run, in place of `states`; its kind is ``card["format"]``.
         beside: Files that the graph needs in its folder, under their names.
+        missing: Keys of a card that the user must say, and why: a clause each.
         notes: Sentences on what was understood, and on what was left out.
     """
 
@@ -37,6 +38,7 @@ class Understood:
     states: tuple[State, ...] = ()
     graph: Path | None = None
     beside: tuple[Path, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -59,8 +61,9 @@ class Understood:
         Raises:
             ConfigError: A key is missing or wrong.
         """
-        values = self.values(source, changes)
-        problems = []
+        said = changes or {}
+        values = self.values(source, said)
+        problems = [f"{key}: {why}" for key, why in self.missing.items() if key not in said]
         if self.states and "name" not in (values.get("architecture") or ()):
             problems.append("architecture.name: is missing")
         try:
@@ -74,14 +77,14 @@ class Understood:
             )
         return card
 
-    def values(self, source: Path, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def values(self, source: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keys of the card that are known so far."""
         weights = "weights.safetensors" if self.graph is None else self.graph.name
         values = {
             "name": source.stem or source.name,
             "format": "tiledseg",
             "provenance": f"imported from {source.name}, sha256 {self.sha256[:12]}",
-            **merged(self.card, changes or {}),
+            **merged(self.card, changes),
             "weights": weights,
             "sha256": None,
         }
