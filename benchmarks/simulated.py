@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Any
 
 from tiledseg.engine import Receipt, TileDone, TileLost, TileStarted, Unit, WindowsDone
@@ -101,7 +102,7 @@ class SimulatedPool:
         self.submitted += 1
         self._given[copy] = (unit.tile.index, 0)
         self.most = max(self.most, len(self._given) / self._alive)
-        self._assign(copy)
+        self._assign(copy, avoid)
         self.cpu += time.thread_time() - began
 
     def take(self, seconds: float) -> Message | None:
@@ -132,9 +133,10 @@ class SimulatedPool:
     def _tell(self, message: Message, seconds: float = 0.0) -> None:
         self._later(seconds + self._weather.delay, _itself, message)
 
-    def _assign(self, copy: Copy) -> None:
-        """Give a copy to one of those who hold fewest."""
-        number = next((next(iter(held)) for held in self._holding if held), None)
+    def _assign(self, copy: Copy, avoid: str | None = None) -> None:
+        """Give a copy to one of those who hold fewest, if possible another than ``avoid``."""
+        found = (n for held in self._holding for n in islice(held, 2) if str(n) != avoid)
+        number = next(found, None)
         if number is None:  # nobody is there
             self._later(self._weather.away, self._assign, copy)
             return

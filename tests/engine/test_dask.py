@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tiledseg.engine import Event, Runner, RunStopped, TileDone, TileLost, WindowsDone
 from tiledseg.errors import ClusterFailed, ConfigError, DamagedInput
@@ -139,6 +142,57 @@ def test_batch_systems_that_cannot_be_asked(kind: str, settings: dict[str, Any],
         batch_system(kind, 1, usual, lambda line: None),
     ):
         pass
+
+
+#: The first job is taken in, and never starts; the others are not.
+FULL = """#!/bin/sh
+mkdir "$(dirname "$0")/taken" 2>/dev/null && echo "Submitted batch job 17" && exit
+echo "sbatch: error: you have too many jobs" >&2
+exit 1
+"""
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A batch system without an account for anybody; each test may write it anew."""
+    pytest.importorskip("dask_jobqueue")
+    program = tmp_path / "bin" / "sbatch"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'sbatch: error: invalid account' >&2\nexit 1\n")
+    program.chmod(0o755)
+    (program.parent / "scancel").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    return program
+
+
+def test_jobs_that_are_refused_are_one_sentence(
+    sbatch: Path, tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    cluster, image = tmp_path / "cluster.yaml", tmp_path / "scene.png"
+    cluster.write_text("{kind: slurm, jobs: 3, cores: 1, memory: 1GB}")
+    Image.new("RGB", (99, 70)).save(image)
+    command = [
+        *(sys.executable, "-m", "tiledseg", "segment", image, "-m", make_model()),
+        *("-o", tmp_path / "map.tif", "--cluster", cluster, "--runtime", "torch", "-q"),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "no job could be submitted with sbatch: sbatch: error: invalid account" in line
+    assert not (tmp_path / "map.tif").exists()
+
+
+def test_a_job_that_was_taken_in_is_waited_for(sbatch: Path) -> None:
+    sbatch.write_text(FULL)
+    said: list[str] = []
+    settings = {"cores": 1, "memory": "1GB"}
+    with ThreadPoolExecutor(1) as thread:
+        with batch_system("slurm", 2, settings, said.append) as runner:
+            running = thread.submit(run, runner, Trivial(), 1)
+            with pytest.raises(TimeoutError):
+                running.result(6)
+        with pytest.raises(ClusterFailed, match=r"the scheduler at .* is lost"):
+            running.result(20)
 
 
 def test_the_users_own_dask_is_left_alone(runner: Runner) -> None:

@@ -18,6 +18,7 @@ from distributed.comm import connect
 
 from ...errors import ConfigError, MissingBackend
 from . import _patience
+from ._jobs import refusal, told_of
 from ._pool import DaskRunner, Say
 
 #: Seconds in which a scheduler should answer.
@@ -124,7 +125,9 @@ def batch_system(kind: str, jobs: int, settings: dict[str, Any], say: Say) -> It
     settings = {**settings, "worker_extra_args": unlimited}
     with dask.config.set(_SETTINGS), ExitStack() as stack:
         try:
-            cluster = stack.enter_context(getattr(dask_jobqueue, made[kind])(**settings))
+            made_of = getattr(dask_jobqueue, made[kind])
+            settings["job_cls"] = told_of(made_of.job_cls)
+            cluster = stack.enter_context(made_of(**settings))
         except (TypeError, ValueError, RuntimeError, OSError) as error:
             reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300]
             raise ConfigError(
@@ -132,4 +135,5 @@ def batch_system(kind: str, jobs: int, settings: dict[str, Any], say: Say) -> It
             ) from None
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # scale() does not replace lost ones
         say(f"dashboard at {cluster.dashboard_link}")
-        yield DaskRunner(stack.enter_context(Client(cluster, set_as_default=False)), say)
+        client = stack.enter_context(Client(cluster, set_as_default=False))
+        yield DaskRunner(client, say, lambda: refusal(program, cluster.workers.values()))

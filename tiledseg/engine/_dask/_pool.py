@@ -41,10 +41,13 @@ class DaskRunner(Runner):
     Args:
         client: Connected to the cluster.
         say: Told when there is no worker.
+        hopeless: Says why no worker will ever come; None where one may.
     """
 
-    def __init__(self, client: Client, say: Say) -> None:
-        self._client, self._say = client, say
+    def __init__(
+        self, client: Client, say: Say, hopeless: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self._client, self._say, self._hopeless = client, say, hopeless
 
     def run(self, units: Iterable[Unit]) -> None:
         """Compute ``units``.
@@ -53,7 +56,7 @@ class DaskRunner(Runner):
             ClusterFailed: The cluster was lost, or its workers cannot compute tiles.
         """
         _require_tiledseg(self._client)
-        with _pool(self._client, self._say) as pool:
+        with _pool(self._client, self._say, self._hopeless) as pool:
             Driver(pool, units).run()
 
 
@@ -71,8 +74,12 @@ def _require_tiledseg(client: Client) -> None:
 class _DaskPool:
     """A cluster as the driver's pool."""
 
-    def __init__(self, client: Client, say: Say) -> None:
-        self._client, self._say = client, say
+    def __init__(self, client: Client, say: Say, hopeless: Callable[[], str | None]) -> None:
+        self._client, self._say, self._hopeless = client, say, hopeless
+        self._lost = (  # told when the client knows its scheduler no more
+            f"the connection to the scheduler at {client.scheduler.address} is lost; finished "
+            "tiles are kept: run the same command again to go on"
+        )
         self._topic = f"{_PREFIX}-{uuid.uuid4().hex[:12]}"
         self._inbox: queue.SimpleQueue[tuple[Copy, Future | Event]] = queue.SimpleQueue()
         self._futures: dict[Copy, Future] = {}
@@ -90,17 +97,25 @@ class _DaskPool:
         """Return how many workers there are; asked at most once a second."""
         if self.now() - self._asked > _FRESH:
             if self._client.status != "running":
-                raise ClusterFailed(_lost(self._client))
+                raise ClusterFailed(self._lost)
             self._workers = dict.fromkeys(self._client.nthreads(), "")
             self._asked = self.now()
             self._tell_of_none()
         return len(self._workers)
 
     def _tell_of_none(self) -> None:
-        """Say once that nobody works; workers of a batch system may wait in a queue for hours."""
+        """Say once that nobody works; workers of a batch system may wait in a queue for hours.
+
+        Raises:
+            ClusterFailed: None will come.
+        """
         if self._workers:
             self._alone_since = None
-        elif self._alone_since is None:
+            return
+        why = self._hopeless()
+        if why is not None:
+            raise ClusterFailed(why)
+        if self._alone_since is None:
             self._alone_since = self.now()
         elif self.now() - self._alone_since > _ALONE:
             self._say("no worker is there: waiting for one")
@@ -152,7 +167,7 @@ class _DaskPool:
             self._futures.pop(copy, None)
             return Died(copy, f"last on {error.last_worker.address}")
         except CancelledError:
-            raise ClusterFailed(_lost(self._client)) from None
+            raise ClusterFailed(self._lost) from None
         except Exception as error:  # the task could not be sent, or not be understood there
             said = " ".join(f"{type(error).__name__}: {error}".split())[:_REASON]
             sentence = (
@@ -171,19 +186,12 @@ class _DaskPool:
 
 
 @contextmanager
-def _pool(client: Client, say: Say) -> Iterator[_DaskPool]:
-    pool = _DaskPool(client, say)
+def _pool(client: Client, say: Say, hopeless: Callable[[], str | None]) -> Iterator[_DaskPool]:
+    pool = _DaskPool(client, say, hopeless)
     try:
         yield pool
     finally:
         pool.close()
-
-
-def _lost(client: Client) -> str:
-    return (
-        f"the connection to the scheduler at {client.scheduler.address} is lost; finished tiles "
-        "are kept: run the same command again to go on"
-    )
 
 
 # --------------------------------------------------------------------- on a worker
