@@ -30,10 +30,7 @@ def show(made: Imported, as_json: bool) -> None:
 
 def _facts(card: ModelCard) -> dict[str, Any]:
     """Return what a person wants to check before running the model."""
-    steps = [
-        f"{step['kind']} ({', '.join(f'{k} {_short(v)}' for k, v in step.items() if k != 'kind')})"
-        for step in card.normalization.to_list()
-    ]
+    steps = [_step(step) for step in card.normalization.to_list()]
     scores = "as the model gives them" if card.activation == "none" else f"by {card.activation}"
     size = "" if card.any_size else ", no other"
     multiple = f", multiples of {card.multiple}" if card.multiple > 1 else ""
@@ -51,6 +48,16 @@ def _facts(card: ModelCard) -> dict[str, Any]:
         "licence": card.licence or "not stated",
         "provenance": card.provenance or "not stated",
     }
+
+
+def _step(step: dict[str, Any]) -> str:
+    """Return a step of the normalisation; what is not asked of it (False) goes without saying."""
+    told = [
+        key if value is True else f"{key} {_short(value)}"
+        for key, value in step.items()
+        if key != "kind" and value is not False
+    ]
+    return f"{step['kind']} ({', '.join(told)})" if told else str(step["kind"])
 
 
 def _listed(names: tuple[str, ...]) -> str:
