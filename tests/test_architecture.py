@@ -40,7 +40,7 @@ DOORS = {
     ),
 }
 CORE = (
-    *("errors", "box", "grid", "lattice", "taper", "tiling", "planning", "budget"),
+    *("errors", "box", "grid", "lattice", "taper", "resampling", "tiling", "planning", "budget"),
     *("labels", "normalize"),
 )
 

@@ -21,6 +21,10 @@ QUANTUM = {2: 256, 3: 64}
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 
 
+#: Scores of the result that are interpolated at a time.
+_RESULT = 1 << 21
+
+
 #: No machine has as many bytes.
 _ADDRESSES = 2**63
 
@@ -122,13 +126,18 @@ def chunk_shape(plan: TilePlan) -> tuple[int, ...]:
     """Return the chunks of the work store: they never cross a core, so each has one writer."""
     target = 512 if plan.grid.ndim == 2 else 64
     chunks = []
-    for extent, core in zip(plan.grid.shape, plan.core, strict=True):
+    for extent, core in zip(plan.output.shape, plan.core, strict=True):
         if core >= extent:
             chunks.append(min(extent, target))
             continue
         divisor = next(d for d in range(min(core, target), 0, -1) if core % d == 0)
         chunks.append(divisor if divisor >= target // 8 else core)
     return tuple(chunks)
+
+
+def result_rows(outputs: int, inner: int) -> int:
+    """Return how many rows of the result, of ``inner`` samples, are made at a time."""
+    return max(1, _RESULT // (outputs * inner))
 
 
 def tile_bytes(plan: TilePlan, cost: Cost) -> tuple[int, int]:
@@ -173,7 +182,7 @@ def total_bytes(plan: TilePlan, cost: Cost) -> int:
 
 def end_bytes(plan: TilePlan, cost: Cost) -> int:
     """Return what a run holds once its tiles are done, besides the program and the model."""
-    rows = chunk_shape(plan)[0] * prod(plan.grid.shape[1:])
+    rows = chunk_shape(plan)[0] * prod(plan.output.shape[1:])
     assembling = rows * (cost.label_bytes + 4 + 2 * cost.outputs * cost.score_bytes)
     return cost.fixed + cost.after + assembling
 
@@ -212,14 +221,14 @@ def fit_core(plan: TilePlan, cost: Cost, budget: Budget, least: int = 1) -> Tile
         BudgetExceeded: Even the smallest core does not fit; the sentence gives the numbers.
     """
     n = plan.grid.ndim
-    parts = [ceil(e / LARGEST_CORE[n]) for e in plan.grid.shape]
+    parts = [ceil(e / LARGEST_CORE[n]) for e in plan.output.shape]
     while True:
         fitted = replace(plan, core=_core(plan, parts))
         if fits(fitted, cost, budget):
             return _cut(plan, parts, least)
         # The extent along axis 0 costs no memory: only the inner axes are cut.
         axis = max(range(1, n), key=lambda a: fitted.core[a])
-        if fitted.core[axis] <= min(QUANTUM[n], plan.grid.shape[axis]):
+        if fitted.core[axis] <= min(QUANTUM[n], plan.output.shape[axis]):
             raise _refusal(fitted, cost, budget)
         parts[axis] += 1
 
@@ -246,8 +255,10 @@ def check_core(plan: TilePlan, cost: Cost, budget: Budget) -> TilePlan:
 
 def _core(plan: TilePlan, parts: list[int]) -> tuple[int, ...]:
     quantum = QUANTUM[plan.grid.ndim]
-    lengths = (ceil(n / p / quantum) * quantum for n, p in zip(plan.grid.shape, parts, strict=True))
-    return tuple(min(c, n) for c, n in zip(lengths, plan.grid.shape, strict=True))
+    lengths = (
+        ceil(n / p / quantum) * quantum for n, p in zip(plan.output.shape, parts, strict=True)
+    )
+    return tuple(min(c, n) for c, n in zip(lengths, plan.output.shape, strict=True))
 
 
 def _refusal(plan: TilePlan, cost: Cost, budget: Budget) -> BudgetExceeded:
@@ -269,7 +280,7 @@ def _refusal(plan: TilePlan, cost: Cost, budget: Budget) -> BudgetExceeded:
         )
     if cost.reserved + cost.fixed + cost.after > budget.host:
         return BudgetExceeded(
-            f"writing {plan.grid.shape} samples and their vectors needs {format_bytes(need)}, "
+            f"writing {plan.output.shape} samples and their vectors needs {format_bytes(need)}, "
             f"budget is {format_bytes(budget.host)}: raise budget.memory, leave out polygons or "
             "surfaces, or write to .zarr, which is written piece by piece"
         )

@@ -8,6 +8,7 @@ from math import ceil
 from .errors import ConfigError
 from .grid import Grid
 from .lattice import Lattice
+from .resampling import Target
 from .taper import Taper
 from .tiling import TilePlan, TilingSpec
 
@@ -24,7 +25,12 @@ class ModelShape:
 
 
 def make_plan(
-    grid: Grid, spec: TilingSpec, model: ModelShape, microbatch: int, threads: int
+    grid: Grid,
+    spec: TilingSpec,
+    model: ModelShape,
+    microbatch: int,
+    threads: int,
+    target: Target | None = None,
 ) -> TilePlan:
     """Return the plan for an image, with one tile unless the spec gives a core.
 
@@ -34,6 +40,7 @@ def make_plan(
         model: What the model needs.
         microbatch: Windows per model call.
         threads: Threads of one model call.
+        target: Grid of the result where it is another; the core is counted there.
 
     Raises:
         ConfigError: A wish that the model or the lattice cannot meet.
@@ -65,7 +72,8 @@ def make_plan(
                 f"tiling.stride {s} on axis {axis} must be a multiple of {model.multiple}, "
                 "the model's down-sampling factor"
             )
-    core = tuple(min(c, e) for c, e in zip(spec.core or grid.shape, grid.shape, strict=True))
+    whole = grid.shape if target is None else target.grid.shape
+    core = tuple(min(c, e) for c, e in zip(spec.core or whole, whole, strict=True))
     return TilePlan(
         grid=grid,
         window=window,
@@ -79,6 +87,7 @@ def make_plan(
         core=core,
         microbatch=microbatch,
         threads=threads,
+        target=target,
     )
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from .box import Box
 from .grid import Grid
 from .lattice import Lattice, starts
+from .resampling import Target
 from .taper import Taper, kept_range, normalized_profiles, weight_map
 
 
@@ -84,6 +85,9 @@ class TilePlan(Sequence[Tile]):
     A sequence of tiles in array order of their cores; its memory is the sum of the axis lengths,
     not their product.
 
+    Windows lie on the grid that the model sees, cores on that of the result; where these are two,
+    `target` leads from one to the other.
+
     Args:
         grid: Grid of the image as the model sees it.
         window: Input rectangle of the model.
@@ -99,6 +103,7 @@ class TilePlan(Sequence[Tile]):
         runtime: Library that runs the model.
         precision: Arithmetic of the model.
         blend: What overlapping windows are averaged in.
+        target: Grid of the result, where it is another, and how scores get there.
     """
 
     grid: Grid
@@ -115,6 +120,12 @@ class TilePlan(Sequence[Tile]):
     runtime: str = "torch"
     precision: str = "fp32"
     blend: Literal["scores", "logits"] = "scores"
+    target: Target | None = None
+
+    @property
+    def output(self) -> Grid:
+        """Grid of the result."""
+        return self.grid if self.target is None else self.target.grid
 
     # ----------------------------------------------------------------- lattice
 
@@ -152,16 +163,17 @@ class TilePlan(Sequence[Tile]):
         return weight_map(self.taper, self.window)
 
     def seams(self, axis: int) -> NDArray[np.int64]:
-        """Return the samples at which the set of windows differs from the sample before."""
+        """Return the result's samples at which the set of windows differs from that before."""
         inner = {p for kept in self.kept[axis] for p in kept} - {0, self.grid.shape[axis]}
-        return np.array(sorted(inner), dtype=np.int64)
+        found = np.array(sorted(inner), dtype=np.int64)
+        return found if self.target is None else self.target.seams(axis, found)
 
     # ----------------------------------------------------------------- tiles
 
     @property
     def counts(self) -> tuple[int, ...]:
         """Tiles along every axis."""
-        return tuple(ceil(n / c) for n, c in zip(self.grid.shape, self.core, strict=True))
+        return tuple(ceil(n / c) for n, c in zip(self.output.shape, self.core, strict=True))
 
     def __len__(self) -> int:
         return prod(self.counts)
@@ -178,7 +190,7 @@ class TilePlan(Sequence[Tile]):
         index %= len(self)
         place = np.unravel_index(index, self.counts)
         start = tuple(int(p) * c for p, c in zip(place, self.core, strict=True))
-        return self._tile(index, Box.of_shape(self.core, start).intersect(self.grid.box))
+        return self._tile(index, Box.of_shape(self.core, start).intersect(self.output.box))
 
     def _tile(self, index: int, core: Box) -> Tile:
         spans = self.windows(core)
@@ -192,10 +204,14 @@ class TilePlan(Sequence[Tile]):
     def __iter__(self) -> Iterator[Tile]:
         return (self[i] for i in range(len(self)))
 
+    def scored(self, core: Box) -> Box:
+        """Return the samples of the model's grid that ``core`` is made of."""
+        return core if self.target is None else self.target.scored(core)
+
     def windows(self, core: Box) -> tuple[range, ...]:
-        """Return per axis the indices of the windows that weigh on ``core``."""
-        spans = []
-        for (lows, highs), a, b in zip(self._limits, core.start, core.stop, strict=True):
+        """Return per axis the indices of the windows that weigh on what ``core`` is made of."""
+        spans, scored = [], self.scored(core)
+        for (lows, highs), a, b in zip(self._limits, scored.start, scored.stop, strict=True):
             first = int(np.searchsorted(highs, a, side="right"))
             stop = int(np.searchsorted(lows, b, side="left"))
             spans.append(range(first, stop))
@@ -229,8 +245,8 @@ class TilePlan(Sequence[Tile]):
     def _per_core(self) -> tuple[NDArray[np.int64], ...]:
         """Per axis, the windows of every core."""
         counts = []
-        for axis, (n, c) in enumerate(zip(self.grid.shape, self.core, strict=True)):
-            cores = (self.grid.box.along(axis, a, min(a + c, n)) for a in range(0, n, c))
+        for axis, (n, c) in enumerate(zip(self.output.shape, self.core, strict=True)):
+            cores = (self.output.box.along(axis, a, min(a + c, n)) for a in range(0, n, c))
             counts.append(np.array([len(self.windows(core)[axis]) for core in cores]))
         return tuple(counts)
 
@@ -253,7 +269,8 @@ class TilePlan(Sequence[Tile]):
     def describe(self) -> dict[str, Any]:
         """Return the figures a person wants before a long run."""
         return {
-            "image": self.grid.shape,
+            "image": self.output.shape,
+            **({} if self.target is None else {"resampled_to": self.grid.shape}),
             "window": self.window,
             "stride": self.stride,
             "margin": self.margin,
@@ -273,6 +290,10 @@ class TilePlan(Sequence[Tile]):
         """Return plain values that `from_dict` turns back into this plan."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["grid"] = self.grid.to_dict()
+        if self.target is None:
+            del values["target"]
+        else:
+            values["target"] = self.target.to_dict()
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
@@ -282,5 +303,7 @@ class TilePlan(Sequence[Tile]):
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
         plain["grid"] = Grid.from_dict(values["grid"])
+        if "target" in values:
+            plain["target"] = Target.from_dict(values["target"])
         plain["taper"], plain["lattice"] = Taper(values["taper"]), Lattice(values["lattice"])
         return cls(**plain)

@@ -43,7 +43,7 @@ def assemble(
     """
     plan = store.plan
     seams = _Seams(plan, nodata)
-    wanted = [centred_picks(n, limit) for n in plan.grid.shape]
+    wanted = [centred_picks(n, limit) for n in plan.output.shape]
     picked = []
     for box in _row_boxes(plan, store.chunk_rows):
         rows = store.labels(box)
@@ -57,9 +57,9 @@ def assemble(
 
 
 def _row_boxes(plan: TilePlan, rows: int) -> Iterator[Box]:
-    extent = plan.grid.shape[0]
+    extent = plan.output.shape[0]
     for row in range(0, extent, rows):
-        yield plan.grid.box.along(0, row, min(row + rows, extent))
+        yield plan.output.box.along(0, row, min(row + rows, extent))
 
 
 @dataclass
@@ -73,8 +73,8 @@ class _Seams:
     _changes: list[NDArray[np.int64]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pairs = [np.zeros(n, dtype=np.int64) for n in self.plan.grid.shape]
-        self._changes = [np.zeros(n, dtype=np.int64) for n in self.plan.grid.shape]
+        self._pairs = [np.zeros(n, dtype=np.int64) for n in self.plan.output.shape]
+        self._changes = [np.zeros(n, dtype=np.int64) for n in self.plan.output.shape]
 
     def add(self, box: Box, rows: NDArray[Any]) -> None:
         """Count the lines within these rows, and the one to the rows before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +21,15 @@ class Strip(NamedTuple):
         values: (c, rows, *inner), float32, on the model's device.
         wanted: Where the result is wanted: measured, and inside the roi; (rows, *inner).
         busy: Where there is something to look at: wanted, and not air; (rows, *inner).
+        asked: Where the result lies on another grid: the first of its rows that these have a part
+            in, and where it is wanted there, (rows, *inner of the core).
     """
 
     start: int
     values: torch.Tensor
     wanted: NDArray[np.bool_]
     busy: NDArray[np.bool_]
+    asked: tuple[int, NDArray[np.bool_]] | None = None
 
 
 class InputRing:
@@ -38,12 +41,19 @@ class InputRing:
         channels: Channels of the model.
         strip_depth: Most rows in one strip.
         device: Where the samples are kept.
+        ask: Told of what strips ask for on the grid of the result, where that is another.
     """
 
     def __init__(
-        self, plan: TilePlan, tile: Tile, channels: int, strip_depth: int, device: torch.device
+        self,
+        plan: TilePlan,
+        tile: Tile,
+        channels: int,
+        strip_depth: int,
+        device: torch.device,
+        ask: Callable[[int, NDArray[np.bool_]], None] | None = None,
     ) -> None:
-        self._tile = tile
+        self._tile, self._ask = tile, ask
         self._depth = plan.window[0] + strip_depth
         inner = tile.read.shape[1:]
         shape = (channels, self._depth, *inner)
@@ -61,6 +71,8 @@ class InputRing:
                 self._values[:, rows] = strip.values[:, part]
                 self._wanted[rows] = strip.wanted[part]
                 self._busy[rows] = strip.busy[part]
+            if self._ask is not None and strip.asked is not None:
+                self._ask(*strip.asked)
             self._loaded = end
 
     def copy(self, box: Box, out: torch.Tensor) -> None:

@@ -48,7 +48,7 @@ class ScoreRing(ABC):
 
     Args:
         plan: The plan.
-        core: Box of the tile's core.
+        core: Box of the tile's core, on the model's grid.
         scores: Zeros, (k, window rows, *inner of the core), float32; with weights that come as a
             map one channel more, for what they sum to.
         activation: What turns raw outputs into scores.
@@ -60,9 +60,11 @@ class ScoreRing(ABC):
         self.plan, self.core, self.scores = plan, core, scores
         self.depth, self.outputs = plan.window[0], len(scores) - (plan.weight_map is not None)
         logits = plan.blend == "logits" and activation != "none"
-        #: What is applied to every window's output, and what to the blended rows.
+        late = logits and plan.target is not None and plan.target.logits
+        #: What is applied to every window's output, to the blended rows, and to the result's rows.
         self.before: Activation = "none" if logits else activation
-        self.after: Activation = activation if logits else "none"
+        self.after: Activation = activation if logits and not late else "none"
+        self.later: Activation = activation if late else "none"
         self._tapers = [[torch.from_numpy(t).to(scores.device) for t in a] for a in plan.tapers]
 
     @abstractmethod
@@ -81,11 +83,20 @@ class ScoreRing(ABC):
     def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
         """Return the labels of the best channels in some rows of the ring."""
 
+    @abstractmethod
+    def settle(self, scores: torch.Tensor, labels: NDArray[Any]) -> NDArray[Any]:
+        """Return the labels of rows of the result, whose logits become scores in place.
+
+        Args:
+            scores: (k, rows, *inner), contiguous, interpolated from rows that were drained.
+            labels: Label of every channel; two for a single channel.
+        """
+
     def add_certain(self, channel: int | None, where: tuple[int, ...]) -> None:
         """Add a window that is wholly one channel, its score 1; None: every score is 0."""
         box, offset = self.kept(where)
         weights = self.weights(where, offset)[None]
-        if self.after != "none":
+        if self.after != self.later:  # logits
             self.gather(box, -_CERTAIN * weights, slice(self.outputs))
             weights = 2 * _CERTAIN * weights
         if channel is not None:
@@ -103,13 +114,29 @@ class ScoreRing(ABC):
         Raises:
             FloatingPointError: The model gave NaN or infinity.
         """
+        for rows, part in self._pieces(low, high):
+            yield Final(part, self.scores[: self.outputs, rows], self._decide(rows, labels))
+
+    def drain(self, low: int, high: int) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Yield final rows [low, high) without deciding, and empty them.
+
+        Yields:
+            Which of the rows asked for, and their scores (k, rows, *inner), valid until the next.
+
+        Raises:
+            FloatingPointError: The model gave NaN or infinity.
+        """
+        for rows, part in self._pieces(low, high):
+            yield part, self.scores[: self.outputs, rows]
+
+    def _pieces(self, low: int, high: int) -> Iterator[tuple[slice, slice]]:
+        """Yield where final rows lie: (ring rows, rows of the request); empty them afterwards."""
         if not self._finite():
             raise FloatingPointError("the model gave NaN or infinity")
         for rows, part in pieces(low, high, self.depth):
             if self.after != "none" or self.plan.weight_map is not None:
                 self._finish(rows)
-            scores = self.scores[: self.outputs, rows]
-            yield Final(part, scores, self._decide(rows, labels))
+            yield rows, part
             self.scores[:, rows].zero_()
 
     def kept(self, where: tuple[int, ...]) -> tuple[Box, Box]:
@@ -211,14 +238,28 @@ class _HostRing(ScoreRing):
         self._shared(finish, rows.start, rows.stop)
 
     def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
-        found = np.empty((rows.stop - rows.start, *self._ring.shape[2:]), labels.dtype)
+        best = self._best(self._ring[: self.outputs], rows, labels)
+        return best.reshape(-1, *self.core.shape[1:])
+
+    def settle(self, scores: torch.Tensor, labels: NDArray[Any]) -> NDArray[Any]:
+        values, code = _swept(scores), _CODES[self.later]
+
+        def finish(first: int, end: int) -> None:
+            kernels.finish_rows(values, first, end, self.outputs, code)
+
+        if self.later != "none":
+            self._shared(finish, 0, scores.shape[1])
+        return self._best(values, slice(0, scores.shape[1]), labels).reshape(scores.shape[1:])
+
+    def _best(self, scores: NDArray[np.float32], rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
+        found = np.empty((rows.stop - rows.start, *scores.shape[2:]), labels.dtype)
 
         def decide(first: int, end: int) -> None:
             part = found[first - rows.start : end - rows.start]
-            kernels.decide_rows(self._ring[: self.outputs], first, labels, part)
+            kernels.decide_rows(scores, first, labels, part)
 
         self._shared(decide, rows.start, rows.stop)
-        return found.reshape(-1, *self.core.shape[1:])
+        return found
 
     def _shared(self, work: Callable[[int, int], Any], start: int, stop: int) -> list[Any]:
         """Do a work on rows [start, stop) in all threads."""
@@ -265,3 +306,8 @@ class _DeviceRing(ScoreRing):
 
     def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
         return np.take(labels, decide(self.scores[: self.outputs, rows]).cpu().numpy())
+
+    def settle(self, scores: torch.Tensor, labels: NDArray[Any]) -> NDArray[Any]:
+        if self.later != "none":
+            scores.copy_(activate(scores, self.later))
+        return np.take(labels, decide(scores).cpu().numpy())

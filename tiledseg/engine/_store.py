@@ -69,7 +69,7 @@ class WorkStore:
         self.folder, self.plan, self.config = folder, made_for.plan, made_for.config
         self.identity = made_for.identity
         self.digest = hashlib.sha256(made_for.to_json()).hexdigest()
-        shape, chunks = self.plan.grid.shape, chunk_shape(self.plan)
+        shape, chunks = self.plan.output.shape, chunk_shape(self.plan)
         self._chunk_rows = chunks[0]
         self._labels = self._array("labels.zarr", shape, chunks, *made_for.labels)
         self._scores = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ..errors import OutputFailed, PlanChanged, TiledsegError
 from ..io import Folder, open_folder
+from ..resampling import Target
 from ..tiling import TilePlan
 from ._sweep import ScoreCoding
 
@@ -122,12 +124,29 @@ def _check_plan(plan: TilePlan) -> None:
         if len(getattr(plan, name)) != ndim:
             raise ValueError(f"{name} is not of {ndim} axes")
     _check_numbers("shape", plan.grid.shape, 1)
+    if plan.target is not None:
+        _check_target(plan.target, plan.grid.shape)
     for name in ("multiple", "microbatch", "threads"):
         _check_numbers(name, (getattr(plan, name),), 1)
     _check_numbers("margin", (plan.margin,), 0)
     for name in ("padding", "runtime", "precision"):
         if not isinstance(getattr(plan, name), str):
             raise TypeError(f"{name} is not a word")
+
+
+def _check_target(target: Target, extent: tuple[int, ...]) -> None:
+    scale, offset = target.scaling.scale, target.scaling.offset
+    _check_numbers("shape", target.grid.shape, 1)
+    if target.extent != extent or {len(extent)} != set(
+        map(len, (target.grid.shape, scale, offset, target.methods))
+    ):
+        raise ValueError("the result's grid does not fit the model's")
+    if not all(isfinite(v) for v in (*scale, *offset)) or min(scale) <= 0:
+        raise ValueError(f"the result's grid is scaled by {scale}, {offset}")
+    if not isinstance(target.logits, bool):
+        raise TypeError(f"logits is {target.logits!r}, not true or false")
+    if not set(target.methods) <= {"nearest", "linear"}:
+        raise ValueError(f"scores are interpolated by {target.methods}")
 
 
 def _check_numbers(name: str, numbers: Any, least: int) -> None:

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from ..box import Box
 from ..models import Model
 from ..tiling import Tile, TilePlan
+from ._result_rows import ResultRows
 from ._rings import InputRing, Strip
-from ._score_ring import open_score_ring
+from ._score_ring import Final, open_score_ring
 
 #: Rows of windows that may wait for a microbatch to fill up, where most windows are skipped.
 _ROWS_KEPT = 8
@@ -77,11 +78,17 @@ class Decision:
 
 
 class _Row(NamedTuple):
-    """Rows [start, stop) that are final once a row of windows is added, and where wanted."""
+    """Rows [start, stop) that are final once a row of windows is added.
+
+    Args:
+        start: First row, on the model's grid.
+        stop: End row.
+        wanted: Where a result is wanted in them, where they are rows of the result.
+    """
 
     start: int
     stop: int
-    wanted: NDArray[np.bool_]
+    wanted: NDArray[np.bool_] | None
 
 
 class _Waiting(NamedTuple):
@@ -107,7 +114,12 @@ class Sweep:
         self.evaluated = self.skipped = 0
         card = model.card
         self._outputs = card.outputs
-        self._scores = open_score_ring(plan, tile.core, card.outputs, card.activation, model.device)
+        self._scored = plan.scored(tile.core)
+        ring = (self._scored, card.outputs, card.activation, model.device)
+        self._scores = open_score_ring(plan, *ring)
+        self._result: ResultRows | None = None
+        if plan.target is not None:
+            self._result = ResultRows(plan, tile.core, card.outputs, model.device)
         shape = (plan.microbatch, len(card.channels), *plan.window)
         self._batch = torch.zeros(shape, device=model.device)
         self._gathered = 0
@@ -136,7 +148,8 @@ class Sweep:
         plan, tile = self.plan, self.tile
         spans = plan.windows(tile.core)
         channels = len(self.model.card.channels)
-        inputs = InputRing(plan, tile, channels, depth, self.model.device)
+        ask = None if self._result is None else self._result.ask
+        inputs = InputRing(plan, tile, channels, depth, self.model.device, ask)
         for row, place in enumerate(spans[0]):
             if not self._waiting:
                 yield from self._emit_before(row)
@@ -167,13 +180,14 @@ class Sweep:
             self._waiting.append(_Waiting(where, row, None))
 
     def _final_rows(self, row: int, span: range, inputs: InputRing) -> _Row:
-        """Return the core rows that no window row after ``row`` weighs on, and are not yet out."""
-        core, starts = self.tile.core, self.plan.starts[0]
+        """Return the scored rows that no window row after ``row`` weighs on, and are not out."""
+        core, starts = self._scored, self.plan.starts[0]
         first = starts[span[row]] if row else core.start[0]
         last = starts[span[row + 1]] if row + 1 < len(span) else core.stop[0]
         low = max(first, core.start[0])
         high = max(low, min(last, core.stop[0]))
-        return _Row(low, high, inputs.core_wanted(low, high))
+        wanted = None if self._result is not None else inputs.core_wanted(low, high)
+        return _Row(low, high, wanted)
 
     def _evaluate(self, on_windows: Callable[[int], None]) -> Iterator[Slab]:
         """Run the model on the gathered windows and blend all that wait, in lattice order."""
@@ -213,17 +227,28 @@ class Sweep:
             yield self._emit()
 
     def _emit(self) -> Slab:
-        """Return the next final rows and empty their part of the ring."""
-        row = self._rows.popleft()
-        labels, coding = self.decision.labels, self.decision.coding
-        box = self.tile.core.along(0, row.start, row.stop)
-        found = np.empty(box.shape, labels.dtype)
+        """Return the rows of the result that the next final rows complete; empty their ring."""
+        box, wanted, finals = self._finals(self._rows.popleft())
+        coding = self.decision.coding
+        found = np.empty(box.shape, self.decision.labels.dtype)
         scores = None if coding is None else np.empty((self._outputs, *box.shape), coding.dtype)
-        for final in self._scores.take(row.start, row.stop, labels):
+        for final in finals:
             found[final.rows] = final.labels
             if coding is not None and scores is not None:
                 coding.encode(final.scores, scores[:, final.rows])
-        found[~row.wanted] = self.decision.nodata
+        found[~wanted] = self.decision.nodata
         if coding is not None and scores is not None:
-            scores[:, ~row.wanted] = coding.nodata
+            scores[:, ~wanted] = coding.nodata
         return Slab(box, found, scores)
+
+    def _finals(self, row: _Row) -> tuple[Box, NDArray[np.bool_], Iterator[Final]]:
+        """Return a box of the result, where it is wanted, and its scores and labels."""
+        labels = self.decision.labels
+        if self._result is not None:
+            drained = self._scores.drain(row.start, row.stop)
+            settle = self._scores.settle
+            finals = self._result.finals(drained, lambda scores: settle(scores, labels))
+            return *self._result.ready(row.stop), finals
+        box = self.tile.core.along(0, row.start, row.stop)
+        wanted = np.ones(box.shape, np.bool_) if row.wanted is None else row.wanted
+        return box, wanted, self._scores.take(row.start, row.stop, labels)

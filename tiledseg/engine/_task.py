@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..box import Box
 from ..budget import chunk_shape, strip_rows
 from ..io import Roi, Source, read_padded
 from ..models import Model
@@ -35,15 +36,16 @@ class TileTask:
 
     Args:
         plan: The plan.
-        source: The image, in the model's orientation.
+        source: The image, in the model's orientation and on its grid.
         normalization: Fitted, from the source's intensities to model units.
         model: The network.
         decision: What becomes of scores.
         store: Where results and receipts go.
         sizes: Area or volume of a sample in every row of axis 0, float64.
-        roi: Where a result is wanted; None: everywhere.
+        roi: Where a result is wanted, on the grid of the result; None: everywhere.
         skip_below: Windows in which every intensity is below this are air: background, without
             asking the model. None: ask it always.
+        shown: The image on the grid of the result, where that is not the model's.
     """
 
     plan: TilePlan
@@ -55,6 +57,7 @@ class TileTask:
     sizes: NDArray[np.float64]
     roi: Roi | None = None
     skip_below: float | None = None
+    shown: Source | None = None
 
     def __call__(
         self, tile: Tile, on_windows: Callable[[int], None], halved: bool = False
@@ -137,12 +140,31 @@ class TileTask:
             box = tile.read.along(0, row, end)
             values, valid = read_padded(self.source, box, self.plan.padding)
             valid = measured(values, valid)
-            wanted = valid if self.roi is None else valid & self.roi.mask(box)
+            wanted, asked = self._wanted(tile, box, valid)
             busy = wanted
             if self.skip_below is not None:
                 busy = wanted & (values >= self.skip_below).any(axis=0)
-            yield Strip(row, self._lane(values, valid), wanted, busy)
+            yield Strip(row, self._lane(values, valid), wanted, busy, asked)
             row = end
+
+    def _wanted(
+        self, tile: Tile, box: Box, valid: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], tuple[int, NDArray[np.bool_]] | None]:
+        """Return where of the model's grid a result is wanted, and so on the result's own."""
+        target, shown = self.plan.target, self.shown
+        if target is None or shown is None:
+            return (valid if self.roi is None else valid & self.roi.mask(box)), None
+        place = target.users(box)
+        wanted = np.zeros(place.shape, np.bool_)
+        if place.size:
+            wanted = shown.valid(place)
+            if shown.dtype.kind == "f":
+                wanted = measured(shown.read(place), wanted)
+            if self.roi is not None:
+                wanted = wanted & self.roi.mask(place)
+        core = tile.core.along(0, *(f[0] for f in (place.start, place.stop)))
+        asked = (place.start[0], wanted[core.relative_to(place).slices])
+        return target.needed(wanted, box), asked
 
 
 class _Once:

@@ -17,6 +17,7 @@ from ._folder import Folder, open_folder
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._moments import fit_exactly
 from ._orient import OrientedSink, OrientedSource
+from ._resampled import ResampledSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
 from ._stack import StackedSource
 
@@ -30,6 +31,7 @@ __all__ = [
     "OrientedSource",
     "Padding",
     "PolygonRoi",
+    "ResampledSource",
     "Roi",
     "Sink",
     "SinkSpec",
