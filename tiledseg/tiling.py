@@ -28,6 +28,8 @@ from .lattice import Lattice, starts
 from .resampling import Target
 from .taper import Taper, kept_range, normalized_profiles, weight_map
 
+Padding = Literal["reflect", "edge", "zero"]
+
 
 @dataclass(frozen=True, slots=True)
 class TilingSpec:
@@ -39,8 +41,8 @@ class TilingSpec:
         margin: Samples of a window's inner sides that are dropped.
         taper: Weight profile of a window; gaussian where nobody says otherwise.
         lattice: How window starts are placed; aligned where nobody says otherwise.
-        padding: What lies outside the image: its mirror image, as where nobody says otherwise, or
-            0 in model units.
+        padding: What lies outside the image: its mirror image, as where nobody says otherwise, its
+            outermost samples (``edge``), or 0 in model units.
         blend: What overlapping windows are averaged in: scores, as where nobody says otherwise, or
             logits, which become scores afterwards.
         core: Samples a tile owns, array order.
@@ -54,7 +56,7 @@ class TilingSpec:
     margin: int | None = None
     taper: Taper | None = None
     lattice: Lattice | None = None
-    padding: Literal["reflect", "zero"] | None = None
+    padding: Padding | None = None
     blend: Literal["scores", "logits"] | None = None
     core: tuple[int, ...] | None = None
     multiple: int | None = None
@@ -112,7 +114,7 @@ class TilePlan(Sequence[Tile]):
     margin: int
     taper: Taper
     lattice: Lattice
-    padding: Literal["reflect", "zero"]
+    padding: Padding
     multiple: int
     core: tuple[int, ...]
     microbatch: int = 1

@@ -32,16 +32,16 @@ def boxes_near(draw: st.DrawFn, shape: tuple[int, ...]) -> Box:
     return Box(start, stop)
 
 
-@given(images(), st.data())
-def test_reflection_is_numpys(image: np.ndarray, data: st.DataObject) -> None:
+@given(images(), st.sampled_from(["reflect", "edge"]), st.data())
+def test_padding_is_numpys(image: np.ndarray, padding: str, data: st.DataObject) -> None:
     shape = image.shape[1:]
     box = data.draw(boxes_near(shape))
-    values, valid = read_padded(MemorySource(image, nodata=NODATA), box, "reflect")
+    values, valid = read_padded(MemorySource(image, nodata=NODATA), box, padding)
     place = box.shift((ROOM,) * len(shape)).slices
     around = [(ROOM, ROOM)] * len(shape)
-    assert_array_equal(values, np.pad(image, [(0, 0), *around], mode="reflect")[:, *place])
+    assert_array_equal(values, np.pad(image, [(0, 0), *around], mode=padding)[:, *place])
     measured = (image != NODATA).any(axis=0)
-    assert_array_equal(valid, np.pad(measured, around, mode="reflect")[place])
+    assert_array_equal(valid, np.pad(measured, around, mode=padding)[place])
 
 
 @given(images(), st.data())
@@ -57,7 +57,7 @@ def test_zero_padding_is_not_valid(image: np.ndarray, data: st.DataObject) -> No
     assert_array_equal(np.where(valid, values, 0), expected)
 
 
-@given(images(), st.sampled_from(["reflect", "zero"]), st.data())
+@given(images(), st.sampled_from(["reflect", "edge", "zero"]), st.data())
 def test_a_padded_sample_does_not_depend_on_the_box(
     image: np.ndarray, padding: str, data: st.DataObject
 ) -> None:
@@ -110,7 +110,7 @@ def test_picks_lie_in_the_middle_of_equal_parts(extent: int, limit: int) -> None
     assert picks == [(2 * i + 1) * extent // (2 * m) for i in range(m)]
 
 
-@pytest.mark.parametrize("padding", ["reflect", "zero"])
+@pytest.mark.parametrize("padding", ["reflect", "edge", "zero"])
 def test_an_inner_box_is_read_as_it_is(padding: str) -> None:
     image = np.arange(60, dtype=np.int16).reshape(1, 6, 10)
     values, valid = read_padded(MemorySource(image), Box((1, 2), (4, 9)), padding)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ConfigError, UnknownFormat
 from ..labels import ClassSchema
-from ._base import Padding, Sink, SinkSpec, Source, centred_picks, read_padded
+from ._base import Sink, SinkSpec, Source, centred_picks, read_padded
 from ._files import require_place, settle, temporary_beside, write_text, writing
 from ._folder import Folder, open_folder
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
@@ -29,7 +29,6 @@ __all__ = [
     "MemorySource",
     "OrientedSink",
     "OrientedSource",
-    "Padding",
     "PolygonRoi",
     "ResampledSource",
     "Roi",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ..box import Box
 from ..grid import Grid
 from ..labels import ClassSchema
+from ..tiling import Padding
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-Padding = Literal["reflect", "zero"]
 
 
 class Source(ABC):
@@ -130,14 +130,15 @@ def read_padded(source: Source, box: Box, padding: Padding) -> tuple[Array, Mask
     Args:
         source: The image.
         box: What to read.
-        padding: ``reflect`` repeats the image mirrored at its first and last sample; ``zero``
-            marks what is outside as invalid, so that it becomes 0 in model units.
+        padding: ``reflect`` repeats the image mirrored at its first and last sample; ``edge``
+            repeats these samples; ``zero`` marks what is outside as invalid, so that it becomes 0
+            in model units.
 
     Returns:
         Samples (c, *box.shape) and where they are valid (*box.shape).
     """
     picks = [
-        _reflected(np.arange(a, b), n)
+        np.arange(a, b).clip(0, n - 1) if padding == "edge" else _reflected(np.arange(a, b), n)
         for a, b, n in zip(box.start, box.stop, source.grid.shape, strict=True)
     ]
     low = tuple(int(p.min()) for p in picks)

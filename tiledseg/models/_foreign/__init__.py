@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...errors import ConfigError
 from .._state import State
-from . import _mlm
+from . import _bundle, _mlm
 from ._understood import Understood
 from ._weights import WEIGHTS, Reader
 
@@ -25,7 +25,7 @@ __all__ = ["State", "Understood", "find_reader", "understand"]
 
 
 #: To add a kind of model, write a reader and name it here.
-READERS: tuple[Reader, ...] = (_mlm, *WEIGHTS)
+READERS: tuple[Reader, ...] = (_bundle, _mlm, *WEIGHTS)
 
 
 def find_reader(path: Path) -> Reader | None:
