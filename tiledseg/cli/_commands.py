@@ -235,8 +235,11 @@ def info(
 
 @app.command(name="import")
 def import_(
-    source: Annotated[str, typer.Argument(help="Model of another tool: file or folder.")],
+    source: Annotated[str, typer.Argument(help="Model of another tool: file, folder or URL.")],
     out: Annotated[str, typer.Option("--out", "-o", help="Folder for the model.")],
+    sha256: Annotated[
+        str | None, typer.Option(help="Of a file that is fetched, 64 hexadecimal digits.")
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="What the source does not say: channels=[red,green,nir]"),
@@ -250,7 +253,7 @@ def import_(
     card: dict[str, Any] = {}
     for change in changes or ():
         apply_change(card, change)
-    show(import_model(source, out, **card), as_json)
+    show(import_model(source, out, sha256=sha256, **card), as_json)
 
 
 @app.command()

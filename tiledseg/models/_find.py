@@ -12,6 +12,7 @@ from ..errors import ConfigError, DamagedInput
 from ._base import ModelCard
 from ._cache import known_sha256
 from ._card import CARD_NAME, read_card, weights_paths
+from ._fetch import is_url
 from ._foreign import Understood, find_reader, understand
 from ._state import State
 
@@ -52,6 +53,11 @@ def find_model(place: Path) -> tuple[ModelCard, tuple[Fold, ...]]:
         ConfigError: There is no model, or its card is wrong or says too little.
         DamagedInput: The model is not what it claims to be.
     """
+    if is_url(place):
+        raise ConfigError(
+            f"model {place}: what is elsewhere is fetched only when asked: tiledseg import URL "
+            "--out MODEL --sha256 HEX"
+        )
     if not os.path.exists(place):  # which takes names of any length
         raise ConfigError(f"there is no model at {place}")
     card, folder = _native_card(place), place if place.is_dir() else place.parent
@@ -100,9 +106,11 @@ def _native_card(place: Path) -> ModelCard | None:
                 "(see configs/models)"
             )
         return read_card(beside)
-    if not os.path.isfile(place / CARD_NAME) and find_reader(place) is not None:
-        return None
-    return read_card(place)
+    if place.suffix in _NATIVE or os.path.isfile(place / CARD_NAME):
+        return read_card(place)
+    if find_reader(place) is None and place.is_dir():
+        return read_card(place)  # says what is missing
+    return None
 
 
 def _folds(understood: Understood) -> tuple[Fold, ...]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, OutputFailed, TiledsegError
+from ..errors import ConfigError, MissingBackend, OutputFailed, TiledsegError
 from ._base import ModelCard
 from ._card import CARD_NAME, read_card, weights_paths, write_card
-from ._foreign import Understood, understand
+from ._fetch import fetch, is_url
+from ._foreign import Understood, linked_url, understand
 from ._state import fit_state
 
 
@@ -33,12 +34,16 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def import_model(source: str | Path, out: str | Path, **card: Any) -> Imported:
+def import_model(
+    source: str | Path, out: str | Path, *, sha256: str | None = None, **card: Any
+) -> Imported:
     """Write a foreign model natively.
 
     Args:
-        source: The file or folder of the foreign model.
+        source: The file or folder of the foreign model; or ``https://...`` or
+            ``hf://OWNER/REPOSITORY[@REVISION]/FILE``, which is fetched now.
         out: Folder to write, with ``model.yaml`` in it. Of an earlier import it is overwritten.
+        sha256: Of the file that is fetched: that of a URL, or that which a STAC item points to.
         card: Keys of a card, as in ``model.yaml``, that complete or overrule what the source says:
             ``channels=["red", "nir"], classes=["land", "water"], licence="MIT"``.
 
@@ -48,8 +53,12 @@ def import_model(source: str | Path, out: str | Path, **card: Any) -> Imported:
         DamagedInput: The source is not what it claims to be.
         OutputFailed: It cannot be written.
     """
-    place, folder = Path(source), Path(out)
+    place, folder = _local(source, sha256), Path(out)
     understood = understand(place)
+    if is_url(source):
+        told = f"fetched from {source}, sha256 {understood.sha256[:12]}"
+        own = understood.card.get("provenance")
+        card = {"provenance": f"{own}; {told}" if own else told, **card}
     whole = understood.complete(place, card)
     _check_out(folder)
     try:
@@ -60,12 +69,30 @@ def import_model(source: str | Path, out: str | Path, **card: Any) -> Imported:
         else:
             notes = _copy(understood.graph, *understood.beside, to=folder)
         write_card(whole, folder)
+        _check_graph(whole, folder)
     except TiledsegError:
         raise
     except OSError as error:
         raise OutputFailed(f"{folder} cannot be written: {error.strerror or error}") from None
     written = (folder / CARD_NAME, *weights_paths(whole, folder))
     return Imported(understood.kind, whole, written, (*understood.notes, *notes))
+
+
+def _local(source: str | Path, sha256: str | None) -> Path:
+    """Return a source on disk, after fetching what is to be fetched.
+
+    Raises:
+        ConfigError: Nothing is to be fetched, or it cannot be.
+        DamagedInput: What was fetched has another sha256.
+    """
+    if is_url(source):
+        return fetch(str(source), sha256)
+    if sha256 is not None:
+        url = linked_url(Path(source))
+        if url is None:
+            raise ConfigError(f"--sha256 is for what is fetched, and {source} points to no URL")
+        fetch(url, sha256)
+    return Path(source)
 
 
 def _check_out(folder: Path) -> None:
@@ -99,6 +126,26 @@ def _write_weights(understood: Understood, card: ModelCard, folder: Path) -> lis
             notes.append(note)
         save_weights(network, card, folder / name)
     return notes
+
+
+def _check_graph(card: ModelCard, folder: Path) -> None:
+    """Open a copied graph where its library is there; one that cannot be opened is not left.
+
+    Raises:
+        ConfigError: It is not what the card says.
+        DamagedInput: It cannot be read.
+    """
+    if card.format == "tiledseg":  # what was fitted to a network is known to be right
+        return
+    from . import load_model  # which finds models, native ones and those this module reads
+
+    try:
+        with suppress(MissingBackend):
+            load_model(folder, probed=False)
+    except TiledsegError:
+        for file in (CARD_NAME, card.weights):
+            (folder / file).unlink()
+        raise
 
 
 def _copy(*files: Path, to: Path) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -53,20 +53,24 @@ def read_checkpoint(path: Path) -> Any:
         except (SafetensorError, OSError) as error:
             raise DamagedInput(f"{path} is not a safetensors file: {error}") from None
     try:
-        with torch.serialization.safe_globals(_NUMBERS):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
+            warnings.simplefilter("ignore")  # torch warns of what it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise DamagedInput(_refusal(path, str(error))) from None
     except Exception as error:  # torch lets out every kind of error on strange bytes
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DamagedInput(f"{path} is not a file of weights that can be read: {reason}") from None
+        raise DamagedInput(f"{path} {_told(error)}") from None
 
 
-def _refusal(path: Path, told: str) -> str:
-    asked = re.search(r"GLOBAL (\S+)", told)
-    if asked is None:
-        return f"{path} is not a file of weights that can be read: {' '.join(told.split())[:200]}"
-    return (
-        f"{path} is refused: to load it, {asked[1]} would have to be run, and only tensors and "
-        "plain values are read; save its state dict alone, or take a .safetensors file"
-    )
+def _told(error: Exception) -> str:
+    """Return why a file was not read, without torch's advice to read it in another way."""
+    text = " ".join(str(error).split())
+    asked = re.search(r"GLOBAL (\S+)", text)
+    if asked is not None:
+        return (
+            f"is refused: to load it, {asked[1]} would have to be run, and only tensors and plain "
+            "values are read; save its state dict alone, or take a .safetensors file"
+        )
+    if "legacy .tar" in text:
+        return "is refused: it is of a form older than torch 0.1.10, which is all pickles"
+    found = re.search("WeightsUnpickler error: (.+)", text)
+    reason = (found[1] if found else text.partition("In PyTorch 2.6")[0]) or type(error).__name__
+    return f"is not a file of weights that can be read: {reason[:200]}"

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from ...document import brief, read_values
 from ...errors import ConfigError, DamagedInput
 from .._cache import known_sha256
+from .._fetch import fetched, is_url
 from ._mlm_scaling import Scaling, steps_of
 from ._understood import Understood
 from ._weights import read_first
@@ -257,6 +258,11 @@ def _weights(path: Path, item: _Item) -> Understood:
     """
     places = {asset.href: _place(path, asset.href) for asset in item.models()}
     found = read_first(place for place in places.values() if place is not None)
+    if found is None and linked_url(path) is not None:
+        raise ConfigError(
+            f"STAC item {path}: its model is at {linked_url(path)}, which is fetched only when "
+            f"asked: tiledseg import {path} --out MODEL --sha256 HEX"
+        )
     if found is None:
         raise ConfigError(
             f"STAC item {path}: no model that is known here, and lies beside the item, among its "
@@ -268,8 +274,21 @@ def _weights(path: Path, item: _Item) -> Understood:
     return found
 
 
+def linked_url(path: Path) -> str | None:
+    """Return where the model of an item is to be fetched from; None where it is no URL.
+
+    Raises:
+        ConfigError: The item is wrong.
+    """
+    if not claims(path):
+        return None
+    return next((a.href for a in _item(path).models() if is_url(a.href)), None)
+
+
 def _place(path: Path, href: str) -> Path | None:
-    """Return the file of a link, which must lie in the item's folder or below; else None."""
+    """Return the file of a link: in the item's folder or below, or fetched before; else None."""
+    if is_url(href):
+        return fetched(href)
     place = (path.parent / href).resolve()
     inside = place.is_relative_to(path.parent.resolve())
     return place if inside and place.is_file() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from ._beside import read_beside
 from ._checkpoint import is_checkpoint, read_checkpoint
 from ._understood import Understood
 
-_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+_TORCH = (".pt", ".pth", ".ckpt")
+_SUFFIXES = (*_TORCH, ".bin", ".safetensors")
 #: Where training scripts put the weights among other values; the first that is there is taken.
 _KEYS = ("state_dict", "model_state_dict", "network_weights", "model", "net", "network")
 _DEEP = 3
@@ -23,7 +25,9 @@ def claims(path: Path) -> bool:
     """Return whether this is a file of weights alone."""
     if path.suffix not in _SUFFIXES or not os.path.isfile(path):
         return False
-    return path.suffix == ".safetensors" or is_checkpoint(path)
+    # Not a zip: whatever it holds, it is no graph, and reading it says what is wrong.
+    plain = path.suffix in _TORCH and not zipfile.is_zipfile(path)
+    return plain or path.suffix == ".safetensors" or is_checkpoint(path)
 
 
 def read(path: Path) -> Understood:

@@ -84,7 +84,7 @@ class Understood:
             "name": source.stem or source.name,
             "format": "tiledseg",
             "provenance": f"imported from {source.name}, sha256 {self.sha256[:12]}",
-            **merged(self.card, changes),
+            **{k: v for k, v in merged(self.card, changes).items() if v != ""},
             "weights": weights,
             "sha256": None,
         }

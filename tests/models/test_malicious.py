@@ -1,0 +1,221 @@
+"""Files made to harm are refused in one sentence, and what they carry does not run."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import stat
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import tiledseg
+from tiledseg.cli import run
+from tiledseg.errors import ConfigError, DamagedInput, TiledsegError
+from tiledseg.models import find_card, load_model
+
+#: A complete card, so that nothing else stops the file from being read.
+SAID = {
+    "dims": 2,
+    "channels": ["red", "nir"],
+    "classes": [{"name": "land"}, {"name": "water"}],
+    "window": [64, 64],
+    "multiple": 4,
+    "architecture": {"name": "unet", "channels": [4, 8, 8], "strides": [2, 2]},
+}
+
+
+class Payload:
+    """Unpickling this writes a file."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.sentinel.write_text, ("owned",)
+
+
+@pytest.fixture
+def sentinel(tmp_path: Path) -> Path:
+    """What a payload would write; a test of the payload itself is that it does."""
+    place = tmp_path / "owned"
+    pickle.loads(pickle.dumps(Payload(place)))
+    assert place.read_text() == "owned"
+    place.unlink()
+    return place
+
+
+def old_tar(values: Any, path: Path) -> None:
+    """Write what torch wrote before 0.1.10: a tar of pickles."""
+    with tarfile.open(path, "w") as archive:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            body = pickle.dumps(values)
+            header = tarfile.TarInfo(name)
+            header.size = len(body)
+            archive.addfile(header, io.BytesIO(body))
+
+
+def text_pickle(values: Any, path: Path) -> None:
+    path.write_bytes(pickle.dumps(values, protocol=0))
+
+
+def plain_pickle(values: Any, path: Path) -> None:
+    path.write_bytes(pickle.dumps(values, protocol=2))
+
+
+def old_torch(values: Any, path: Path) -> None:
+    torch.save(values, path, _use_new_zipfile_serialization=False)
+
+
+HOW: dict[str, Callable[[Any, Path], None]] = {
+    "torch": torch.save,
+    "old torch": old_torch,
+    "oldest torch": old_tar,
+    "pickle": plain_pickle,
+    "text pickle": text_pickle,
+}
+WHERE: dict[str, Callable[[Any], Any]] = {
+    "alone": lambda bad: bad,
+    "among weights": lambda bad: {"state_dict": {"w": torch.zeros(3), "x": bad}},
+    "beside weights": lambda bad: {"state_dict": {"w": torch.zeros(3)}, "hyper_parameters": bad},
+}
+
+
+def refused(path: Path, sentinel: Path, told: str) -> None:
+    """Check that a file is refused by all that might read it."""
+    out = path.parent / "made"
+    for use in (load_model, lambda p: tiledseg.import_model(p, out, **SAID), tiledseg.load_model):
+        with pytest.raises(TiledsegError, match=told) as caught:
+            use(path)
+        assert "\n" not in str(caught.value)
+        assert not sentinel.exists()
+    assert run(["info", str(path)]) in (0, 2)
+    assert run(["import", str(path), "--out", str(out)]) == 2
+    assert not sentinel.exists()
+    assert not (out / "model.yaml").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".ckpt"])
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("how", HOW)
+def test_a_pickle_with_a_payload_does_not_run(
+    tmp_path: Path, sentinel: Path, how: str, where: str, suffix: str
+) -> None:
+    path = tmp_path / f"w{suffix}"
+    HOW[how](WHERE[where](Payload(sentinel)), path)
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(SAID))
+    told = r"is refused: .* would have to be run|all pickles|can be read: |no kind of"
+    refused(path, sentinel, told)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_pickle_under_another_name_does_not_run(tmp_path: Path, sentinel: Path, how: str) -> None:
+    for name in ("w.safetensors", "w.onnx", "w.yaml", "w.zip", "item.json"):
+        HOW[how](Payload(sentinel), tmp_path / name)
+        for use in (find_card, lambda path: tiledseg.import_model(path, tmp_path / "made", **SAID)):
+            with pytest.raises(TiledsegError) as caught:
+                use(tmp_path / name)
+            assert "\n" not in str(caught.value)
+        assert not sentinel.exists()
+    assert not list(tmp_path.glob("made/*"))
+
+
+def test_the_card_beside_it_does_not_run(tmp_path: Path, sentinel: Path) -> None:
+    torch.save({"w": torch.zeros(3)}, tmp_path / "w.pt")
+    path = f"!!python/object/apply:pathlib.Path [{sentinel}]"
+    evil = f"name: !!python/object/apply:pathlib.Path.touch [{path}]"
+    (tmp_path / "w.yaml").write_text(evil)
+    refused(tmp_path / "w.pt", sentinel, "could not determine a constructor")
+
+
+def test_an_item_that_points_to_a_pickle(tmp_path: Path, sentinel: Path) -> None:
+    torch.save({"state_dict": Payload(sentinel)}, tmp_path / "w.pt")
+    shape = {"shape": [1, 2, 64, 64], "dim_order": ["batch", "channel", "height", "width"]}
+    classes = [{"value": i, "name": name} for i, name in enumerate(("land", "water"))]
+    properties = {
+        "mlm:name": "x",
+        "mlm:input": [{"bands": ["red", "nir"], "input": shape}],
+        "mlm:output": [{"result": shape, "classification:classes": classes}],
+    }
+    assets = {"m": {"href": "w.pt", "roles": ["mlm:model"]}}
+    item = {"type": "Feature", "id": "1", "properties": properties, "assets": assets}
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    with pytest.raises(DamagedInput, match="is refused: to load it"):
+        tiledseg.import_model(
+            tmp_path / "item.json", tmp_path / "made", architecture=SAID["architecture"]
+        )
+    assert not sentinel.exists()
+
+
+# --------------------------------------------------------------------- archives
+
+
+def member(name: str, kind: int = stat.S_IFREG) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (kind | 0o644) << 16
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
+
+
+TRAPS: dict[str, tuple[zipfile.ZipInfo, bytes, str]] = {
+    "parent": (member("../owned"), b"owned", r"'\.\./owned' in it leads out"),
+    "deep parent": (member("a/../../owned"), b"owned", "leads out"),
+    "absolute": (member("/tmp/owned"), b"owned", "leads out"),
+    "windows": (member("..\\owned"), b"owned", "leads out"),
+    "drive": (member("C:\\owned"), b"owned", "leads out"),
+    "link": (member("model.yaml", stat.S_IFLNK), b"/etc/passwd", "is a link"),
+    "bomb": (member("w.pt"), b"\0" * 20_000_000, r"would unpack \d+ bytes to 20000000"),
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_trap_in_an_archive_is_not_unpacked(
+    tmp_path: Path, trap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TILEDSEG_CACHE", str(tmp_path / "cache"))
+    info, body, told = TRAPS[trap]
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+        archive.writestr("m/model.yaml", yaml.safe_dump(SAID))
+        archive.writestr(info, body)
+    with pytest.raises(DamagedInput, match=f"m.zip is refused: .*{told}") as caught:
+        tiledseg.import_model(tmp_path / "m.zip", tmp_path / "made")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("owned"))
+    assert not list((tmp_path / "cache").rglob("*"))
+
+
+def test_a_damaged_archive_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILEDSEG_CACHE", str(tmp_path / "cache"))
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+        archive.writestr("model.yaml", yaml.safe_dump(SAID) * 50)
+    whole = bytearray((tmp_path / "m.zip").read_bytes())
+    whole[200] ^= 1
+    (tmp_path / "m.zip").write_bytes(whole)
+    with pytest.raises(DamagedInput, match="cannot be unpacked: Bad CRC"):
+        tiledseg.import_model(tmp_path / "m.zip", tmp_path / "made")
+    assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+
+
+def test_a_payload_in_an_archive(tmp_path: Path, sentinel: Path) -> None:
+    torch.save(Payload(sentinel), tmp_path / "w.pt")
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+        archive.write(tmp_path / "w.pt", "deep/w.pt")
+    with pytest.raises(DamagedInput, match="is refused: to load it"):
+        tiledseg.import_model(tmp_path / "m.zip", tmp_path / "made", **SAID)
+    assert not sentinel.exists()
+
+
+def test_a_safetensors_header_that_lies(tmp_path: Path) -> None:
+    header = b'{"w": {"dtype": "F32", "shape": [9999999999], "data_offsets": [0, 39999999996]}}'
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises((DamagedInput, ConfigError), match="is not a safetensors file"):
+        tiledseg.import_model(path, tmp_path / "made", **SAID)

@@ -1,0 +1,58 @@
+"""A model of tiledseg itself: fetched, out of an archive, or to be given another card."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from ...errors import ConfigError, TiledsegError
+from .._base import ModelCard
+from .._card import CARD_NAME, card_to_dict, read_card, weights_paths
+from ._understood import Understood
+
+
+def claims(path: Path) -> bool:
+    """Return whether this is a folder with a card, or one file with its card inside."""
+    if os.path.isfile(path / CARD_NAME):
+        return True
+    with suppress(TiledsegError):
+        return path.suffix == ".safetensors" and bool(_inside(path))
+    return False
+
+
+def read(path: Path) -> Understood:
+    """Return the model as it is.
+
+    Raises:
+        ConfigError: Its card is wrong, or weights that it names are not there.
+    """
+    from .._torch import read_weights  # which brings MONAI
+
+    files: tuple[Path, ...] = ()
+    if path.is_dir():
+        card, files = read_card(path), (path / CARD_NAME,)
+        weights = weights_paths(card, path)
+    else:
+        card, weights = _inside(path), (path,)
+    values, kind = card_to_dict(card), "model of tiledseg"
+    if card.format != "tiledseg":
+        return Understood(kind, values, (*files, *weights), graph=weights[0])
+    states = tuple(partial(read_weights, file) for file in weights)
+    return Understood(kind, values, (*files, *weights), states)
+
+
+def _inside(path: Path) -> ModelCard:
+    """Return the card inside a .safetensors file.
+
+    Raises:
+        ConfigError: There is none, or it is wrong.
+        DamagedInput: The file is none.
+    """
+    from .._torch import read_embedded_card
+
+    card = read_embedded_card(path)
+    if card is None:
+        raise ConfigError(f"{path} has no card inside")
+    return card
