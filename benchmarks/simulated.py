@@ -101,7 +101,7 @@ class SimulatedPool:
         began = time.thread_time()
         self.submitted += 1
         self._given[copy] = (unit.tile.index, 0)
-        self.most = max(self.most, len(self._given) / self._alive)
+        self.most = max(self.most, len(self._given) / max(1, self._alive))
         self._assign(copy, avoid)
         self.cpu += time.thread_time() - began
 

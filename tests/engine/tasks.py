@@ -62,6 +62,21 @@ class Poisoned(Trivial):
 
 
 @dataclass(frozen=True)
+class Preempted(Trivial):
+    """Its worker is told to go in the middle of a tile, at the first ``times`` attempts."""
+
+    tile: int = 0
+    times: int = 0
+    seconds: float = 0.0
+
+    def act(self, tile: int, attempt: int) -> None:
+        if tile == self.tile and attempt < self.times:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        time.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
 class Slow(Trivial):
     """Takes a quarter of a minute at the first attempt at one tile."""
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,10 @@ from tiledseg.errors import ClusterFailed, ConfigError, DamagedInput
 
 pytest.importorskip("distributed")
 
-from tests.engine.tasks import Faulty, Poisoned, Slow, Trivial, units
+import dask
+from distributed import LocalCluster
+
+from tests.engine.tasks import Faulty, Poisoned, Preempted, Slow, Trivial, units
 from tiledseg.engine._dask import _clusters, batch_system, local_workers, running_cluster
 
 
@@ -47,30 +54,79 @@ def test_every_tile_is_done_by_other_processes(runner: Runner) -> None:
     assert sum(e.windows for e in events if isinstance(e, WindowsDone)) == 120
 
 
-def test_a_poisoned_tile_among_300_loses_no_other(runner: Runner, tmp_path: Path) -> None:
-    events = run(runner, Poisoned(str(tmp_path), tiles=(150,)), 300)
+def test_of_two_poisoned_tiles_among_300_less_memory_helps_one_and_no_other_is_lost(
+    runner: Runner, tmp_path: Path
+) -> None:
+    (tmp_path / "alone").mkdir()
+    events: list[Event] = []
+    smaller = Poisoned(str(tmp_path / "alone"), tiles=(150,))
+    runner.run(units(Poisoned(str(tmp_path), tiles=(30, 150)), 300, events.append, smaller))
     assert done(events) == [i for i in range(300) if i != 150]
     (lost,) = [e for e in events if isinstance(e, TileLost)]
     assert lost.tile == 150
     assert "died" in lost.reason
-
-
-def test_a_tile_that_kills_its_workers_is_tried_with_less_memory(
-    runner: Runner, tmp_path: Path
-) -> None:
-    events: list[Event] = []
-    heavy = Poisoned(str(tmp_path), tiles=(3,))
-    runner.run(units(heavy, 9, events.append, smaller=Trivial(str(tmp_path))))
-    assert done(events) == list(range(9))
-    assert len(list(tmp_path.glob("3-*"))) == 3  # two deaths, then alone
-    assert len(list(tmp_path.iterdir())) == 9 + 2
+    assert (tmp_path / "alone" / "30-0").exists()
 
 
 def test_tiles_whose_workers_die_by_chance_are_done_after_all(
     runner: Runner, tmp_path: Path
 ) -> None:
-    events = run(runner, Poisoned(str(tmp_path), tiles=tuple(range(0, 60, 10)), times=1), 60)
+    events = run(runner, Poisoned(str(tmp_path), tiles=(0, 20, 40), times=1), 60)
     assert done(events) == list(range(60))
+
+
+def test_workers_that_are_told_to_go_are_not_killed_by_their_tile(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """As batch systems do it, three times in the same tile."""
+    (tmp_path / "alone").mkdir()
+    events: list[Event] = []
+    task = Preempted(str(tmp_path), tile=3, times=3)
+    runner.run(units(task, 9, events.append, smaller=Trivial(str(tmp_path / "alone"))))
+    assert done(events) == list(range(9))
+    assert (tmp_path / "3-3").exists()
+    assert not list((tmp_path / "alone").iterdir())  # it was never isolated
+
+
+@contextmanager
+def started(address: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a worker as clusters do."""
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"]
+    with subprocess.Popen(
+        [*command, "--memory-limit", "0", "--no-dashboard", *options],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_walltimes_and_cancelled_jobs_lose_nothing(tmp_path: Path) -> None:
+    """One worker has a short life and starts anew, the other is cancelled in the middle."""
+    (tmp_path / "alone").mkdir()
+    events: list[Event] = []
+    task = Preempted(str(tmp_path), tile=-1, seconds=0.5)
+    every = units(task, 40, events.append, smaller=Trivial(str(tmp_path / "alone")))
+    settings = {"distributed.scheduler.allowed-failures": 0}
+    with dask.config.set(settings), LocalCluster(0, dashboard_address=None) as cluster:
+        address = str(cluster.scheduler_address)
+        with (
+            started(address, "--lifetime", "8s", "--lifetime-restart"),
+            started(address) as doomed,
+            running_cluster(address, lambda line: None) as runner,
+            ThreadPoolExecutor(1) as thread,
+        ):
+            running = thread.submit(runner.run, every)
+            while len({e.receipt.worker for e in events if isinstance(e, TileDone)}) < 2:
+                time.sleep(0.1)
+            os.killpg(doomed.pid, signal.SIGTERM)  # SLURM tells every process of a job
+            running.result(120)
+    assert done(events) == list(range(40))
+    assert len({e.receipt.worker for e in events if isinstance(e, TileDone)}) > 2
+    assert not list((tmp_path / "alone").iterdir())
 
 
 def test_a_straggler_does_not_hold_up_the_run(runner: Runner, tmp_path: Path) -> None:
@@ -197,7 +253,6 @@ def test_a_job_that_was_taken_in_is_waited_for(sbatch: Path) -> None:
 
 def test_the_users_own_dask_is_left_alone(runner: Runner) -> None:
     """Arrays that are computed beside a run do not go to its workers."""
-    import dask
     import dask.array
 
     assert dask.config.get("scheduler", None) is None

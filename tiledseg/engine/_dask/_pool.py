@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +21,7 @@ from ...errors import ClusterFailed
 from .._driver import Copy, Died, Driver, Ended, Message, Told
 from .._events import Event, RunStopped, TileLost, TileStarted, WindowsDone
 from .._runner import Runner, Unit, compute
+from ._leaving import LEFT, Leaving
 
 Say = Callable[[str], None]
 #: First part of every key: Dask gathers its figures by it.
@@ -30,6 +32,9 @@ _FRESH, _WORD_EVERY = 1.0, 2.0
 _ALONE = 20.0
 #: Characters of a reason that travel home.
 _REASON = 500
+#: How often workers may leave a copy before it counts as one that drives them out: what watches
+#: over memory may send SIGTERM, too.
+_EXCUSES = 8
 _one_at_a_time = threading.Lock()
 
 
@@ -71,6 +76,23 @@ def _require_tiledseg(client: Client) -> None:
             )
 
 
+@dataclass
+class _Flight:
+    """A copy on its way.
+
+    Args:
+        unit: Task and tile, pickled.
+        others: Workers to take if possible; none: any.
+        excused: How often it was given out anew because its workers left in order.
+        future: What Dask knows it as.
+    """
+
+    unit: bytes
+    others: list[str]
+    excused: int = 0
+    future: Future = field(init=False)
+
+
 class _DaskPool:
     """A cluster as the driver's pool."""
 
@@ -82,16 +104,20 @@ class _DaskPool:
         )
         self._topic = f"{_PREFIX}-{uuid.uuid4().hex[:12]}"
         self._inbox: queue.SimpleQueue[tuple[Copy, Future | Event]] = queue.SimpleQueue()
-        self._futures: dict[Copy, Future] = {}
+        self._flights: dict[Copy, _Flight] = {}
+        self._left: set[str] = set()
         self._workers: dict[str, str] = {}
         self._asked = float("-inf")
         self._alone_since: float | None = None
+        client.register_plugin(Leaving())
+        client.subscribe_topic(LEFT, lambda message: self._left.add(message[1]))
         client.subscribe_topic(self._topic, self._hear)
 
     def close(self) -> None:
         """Stop listening."""
         if self._client.status == "running":
             self._client.unsubscribe_topic(self._topic)
+            self._client.unsubscribe_topic(LEFT)
 
     def size(self) -> int:
         """Return how many workers there are; asked at most once a second."""
@@ -128,16 +154,19 @@ class _DaskPool:
     def submit(self, copy: Copy, unit: Unit, avoid: str | None) -> None:
         """Submit a copy under a key of its own."""
         others = [address for address in self._workers if avoid is not None and address != avoid]
-        future = self._client.submit(
-            _work,
-            *(self._topic, copy, pickle.dumps((unit.task, unit.tile))),
-            key=(self._topic, *copy),
+        self._flights[copy] = _Flight(pickle.dumps((unit.task, unit.tile)), others)
+        self._send(copy)
+
+    def _send(self, copy: Copy) -> None:
+        flight = self._flights[copy]
+        flight.future = self._client.submit(
+            *(_work, self._topic, copy, flight.unit),
+            key=(self._topic, *copy, flight.excused),
             pure=False,
-            workers=others or None,
-            allow_other_workers=bool(others),
+            workers=flight.others or None,
+            allow_other_workers=bool(flight.others),
         )
-        self._futures[copy] = future
-        self._listen(copy, future)
+        self._listen(copy, flight.future)
 
     def take(self, seconds: float) -> Message | None:
         """Return the next message."""
@@ -147,11 +176,11 @@ class _DaskPool:
             return None
         if not isinstance(what, Future):
             return Told(copy, what)
-        return None if copy not in self._futures else self._outcome(copy, what)
+        return None if copy not in self._flights else self._outcome(copy, what)
 
     def forget(self, copies: Iterable[Copy]) -> None:
         """Cancel copies that have not begun; results of others are dropped."""
-        futures = [self._futures.pop(copy) for copy in copies if copy in self._futures]
+        futures = [self._flights.pop(copy).future for copy in copies if copy in self._flights]
         running = [future for future in futures if not future.done()]
         if running and self._client.status == "running":
             self._client.cancel(running)
@@ -164,8 +193,7 @@ class _DaskPool:
         try:
             return Ended(copy, future.result())
         except KilledWorker as error:
-            self._futures.pop(copy, None)
-            return Died(copy, f"last on {error.last_worker.address}")
+            return self._killed(copy, error.last_worker.address)
         except CancelledError:
             raise ClusterFailed(self._lost) from None
         except Exception as error:  # the task could not be sent, or not be understood there
@@ -175,6 +203,16 @@ class _DaskPool:
                 "image, model and work store as the driver"
             )
             return Ended(copy, RunStopped(ClusterFailed(sentence)))
+
+    def _killed(self, copy: Copy, worker: str) -> Message | None:
+        """Give a copy out anew whose last worker left in order; else it died with its worker."""
+        flight = self._flights[copy]
+        if worker in self._left and flight.excused < _EXCUSES:
+            flight.excused += 1
+            self._send(copy)
+            return None
+        del self._flights[copy]
+        return Died(copy, f"last on {worker}")
 
     def _listen(self, copy: Copy, future: Future) -> None:
         future.add_done_callback(lambda done: self._inbox.put((copy, done)))
