@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .grid import Grid, Space
     from .io import as_dask, open_source
     from .labels import ClassSchema
-    from .models import ModelCard, Probe, import_model
+    from .models import ModelCard, Probe, create_model, import_model
     from .pipeline import (
         BatchResult,
         Result,
@@ -62,7 +62,7 @@ _HOMES = {
     "grid": ("Grid", "Space"),
     "io": ("as_dask", "open_source"),
     "labels": ("ClassSchema",),
-    "models": ("ModelCard", "Probe", "import_model"),
+    "models": ("ModelCard", "Probe", "create_model", "import_model"),
     "pipeline": (
         "BatchResult",
         "Result",
@@ -105,6 +105,7 @@ __all__ = [
     "TilingSpec",
     "UnknownFormat",
     "as_dask",
+    "create_model",
     "import_model",
     "load_model",
     "open_source",

@@ -195,11 +195,16 @@ def test_weights_of_another_network_are_refused(card: ModelCard, tmp_path: Path)
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({}, "architecture None is not known; known are unet, basic_unet"),
+    ({}, "architecture None is not known; known are fcn, unet, .*, basic_unet"),
     ({"name": "resnet"}, "architecture 'resnet' is not known"),
     ({"name": ["unet"]}, "is not known"),
-    ({"name": "unet"}, "architecture 'unet': .*missing 2 required"),
-    ({"name": "unet", "channels": [4, 8], "strides": [2], "depth": 3}, "keyword argument 'depth'"),
+    ({"name": "unett"}, r"architecture 'unett' is not known \(like unet, unetr"),
+    ({"name": "unet", "strides": [2]}, "architecture 'unet' needs features, strides together"),
+    ({"name": "unet", "channels": [4, 8], "strides": [2], "depth": 3}, "no argument 'depth'"),
+    (
+        {"name": "unet", "channels": [4, 8, 8], "strides": [2, 7]},
+        r"\(64, 48\) must be a multiple of 14, 14",
+    ),
     ({"name": "unet", "channels": [4, 8], "strides": [2], "out_channels": 3}, "out_channels"),
     ({"name": "unet", "channels": [-4, 8], "strides": [2]}, "negative dimension"),
     ({"name": "unet", "channels": [4, 8], "strides": [2], "act": "x"}, "'X' is not a valid value"),

@@ -54,6 +54,7 @@ __all__ = [
     "card_to_dict",
     "class_maps",
     "combine",
+    "create_model",
     "create_network",
     "decide",
     "draw_noise",
@@ -81,9 +82,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load what needs MONAI only when it is asked for."""
+    """Load what builds networks only when it is asked for."""
+    if name == "create_model":
+        from ._create import create_model
+
+        return create_model
     if name == "create_network":
-        from ._monai import create_network
+        from ._create import create_network
 
         return create_network
     if name == "save_model":

@@ -116,7 +116,7 @@ def _check_out(folder: Path) -> None:
 
 def _write_weights(understood: Understood, card: ModelCard, folder: Path) -> list[str]:
     """Write the weights of every fold; return notes on how they fitted."""
-    from ._monai import create_network
+    from ._create import create_network
     from ._torch import save_weights
 
     network, notes = create_network(card), []

@@ -21,7 +21,7 @@ from ..errors import ConfigError, DamagedInput
 from ._base import Model, ModelCard, Runtime
 from ._cache import cache_folder, writing_cache
 from ._card import card_from_dict, card_to_dict, write_card
-from ._monai import create_network
+from ._create import create_network
 from ._state import State, fit_state
 
 _CARD_KEY = "tiledseg_card"
