@@ -34,6 +34,10 @@ def _per_channel(values: tuple[float, ...], x: Any, xp: Any) -> Any:
 class Linear:
     """``x * scale + offset``, one value for all channels or one per channel.
 
+    Reflectance is made by such a step from what a product stores: Sentinel-2 L1C and L2A scale 1e-4
+    and, since processing baseline 04.00 (25 January 2022), offset -0.1 (their users' handbook);
+    Landsat Collection 2 Level 2 scale 2.75e-5, offset -0.2 (USGS, LSDS-1619).
+
     Args:
         scale: Factor.
         offset: Summand.
@@ -62,6 +66,28 @@ class Clip:
     def __call__(self, x: Any, xp: Any = np) -> Any:
         """Return ``x`` (c, *spatial) transformed."""
         return xp.clip(x, _per_channel(self.low, x, xp), _per_channel(self.high, x, xp))
+
+
+@dataclass(frozen=True, slots=True)
+class Nodata:
+    """What one channel lacks where others were measured: ``value`` becomes ``fill``.
+
+    One of each for all channels or one per channel. Where nothing was measured in any channel, the
+    file's own nodata or mask says so, and the sample is 0 in model units whatever the steps.
+
+    Args:
+        value: Stands for "not measured", in the units of the chain so far.
+        fill: What the model was trained to see there; the mean, say.
+    """
+
+    kind: ClassVar[str] = "nodata"
+    value: tuple[float, ...] = (0.0,)
+    fill: tuple[float, ...] = (0.0,)
+
+    def __call__(self, x: Any, xp: Any = np) -> Any:
+        """Return ``x`` (c, *spatial) transformed."""
+        absent = x == _per_channel(self.value, x, xp)
+        return xp.where(absent, _per_channel(self.fill, x, xp), x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +245,10 @@ def _between(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[Step,
 #: Share of a mean below which a deviation is what rounding left of 0.
 _EPSILON = 1e-12
 
-Step = Linear | Clip | Log | Sigmoid
+Step = Linear | Clip | Nodata | Log | Sigmoid
 SceneStep = SceneRange | SceneScore
 _STEPS: dict[str, type[Step] | type[SceneStep]] = {
-    s.kind: s for s in (Linear, Clip, Log, Sigmoid, SceneRange, SceneScore)
+    s.kind: s for s in (Linear, Clip, Nodata, Log, Sigmoid, SceneRange, SceneScore)
 }
 
 

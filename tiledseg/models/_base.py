@@ -50,7 +50,10 @@ class ModelCard:
         activation: What turns the raw output into scores; ``none`` where the output is scores.
         single_output: Whether one output channel stands for two classes: the second is where the
             score exceeds 0.5.
-        normalization: From file intensities to model units.
+        normalization: From file intensities to model units. Steps that need the scene's statistics
+            take them once from its overview, a decimated image of at most 1024 x 1024 samples, 256
+            per axis for volumes, or from every sample where they are ``exact``; the plan keeps
+            the numbers.
         locality: Whether an output sample depends on a bounded neighbourhood only.
         margin: Receptive radius in samples: context a sample needs for an exact result; 0 where
             unknown or global. It is the default of the tiling's discarded margin.
