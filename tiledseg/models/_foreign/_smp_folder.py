@@ -1,0 +1,191 @@
+"""Folders that `save_pretrained` of segmentation_models_pytorch writes.
+
+``config.json`` holds the class and its arguments; beside it lie the weights, and what
+albumentations saved of the preprocessing where that was done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...document import brief, read_values
+from ...errors import ConfigError
+from .._architectures import door_of, find_architecture
+from ._state_dict import state_of
+from ._understood import Understood
+
+_CONFIG, _MARK, _LARGEST = "config.json", "_model_class", 1_000_000
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_TRANSFORMS = "albumentations_config_eval.json"
+#: Arguments of the config that a card says in other words, or that build nothing for segmentation.
+_OTHERS = {
+    *(_MARK, "activation", "aux_params", "classes", "in_channels"),
+    *("encoder_name", "encoder_weights"),
+}
+_WINDOW = 512
+#: Mean and standard deviation of ImageNet's RGB in 0 to 1, with which these encoders were trained
+#: (https://docs.pytorch.org/vision/stable/models.html); others of the library have their own.
+_MEAN, _STD, _BYTE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255.0
+_IMAGENET = (
+    *("resnet", "resnext", "vgg", "densenet", "efficientnet", "mobilenet", "mobileone"),
+    *("se_res", "mit_b"),
+)
+
+
+def claims(path: Path) -> bool:
+    """Return whether this is such a folder."""
+    config = path / _CONFIG
+    if not os.path.isfile(config) or _weights(path) is None:
+        return False
+    try:
+        return config.stat().st_size < _LARGEST and f'"{_MARK}"' in config.read_text("utf-8")
+    except (OSError, ValueError):
+        return False
+
+
+def read(path: Path) -> Understood:
+    """Return the network of a folder.
+
+    Raises:
+        ConfigError: The config is wrong, or its class is not among the architectures here.
+        MissingBackend: The library is not installed.
+    """
+    config, weights = _values(path / _CONFIG), _weights(path)
+    notes: list[str] = []
+    card = {**_network(path, config), **_scores(config, notes), **_images(path, config, notes)}
+    files = tuple(file for name in (_CONFIG, _TRANSFORMS) if (file := path / name).is_file())
+    if weights is None:  # gone since it was claimed
+        raise ConfigError(f"{path} holds no weights: expected {' or '.join(_WEIGHTS)}")
+    state = partial(_state, weights, bool(config.get("aux_params")))
+    return Understood(
+        "segmentation_models_pytorch folder", card, (*files, weights), (state,), notes=tuple(notes)
+    )
+
+
+def _values(file: Path) -> dict[str, Any]:
+    try:
+        values = read_values(file.read_text(encoding="utf-8"), str(file), json.loads)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: expected keys and values")
+    return values
+
+
+def _weights(path: Path) -> Path | None:
+    return next((file for name in _WEIGHTS if os.path.isfile(file := path / name)), None)
+
+
+def _state(weights: Path, auxiliary: bool) -> dict[str, torch.Tensor]:
+    """Return the weights, without those of a head that classifies whole images."""
+    state = state_of(weights)
+    if not auxiliary:
+        return state
+    return {k: v for k, v in state.items() if not k.startswith("classification_head.")}
+
+
+def _network(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Return architecture, multiple and window."""
+    name = str(config[_MARK]).lower()  # the library's classes are named as the architectures here
+    arguments = {k: v for k, v in config.items() if k not in _OTHERS}
+    if "decoder_use_batchnorm" in arguments:  # what releases before 0.4 wrote
+        arguments["decoder_use_norm"] = arguments.pop("decoder_use_batchnorm")
+    encoder = config.get("encoder_name")
+    try:
+        row = find_architecture(name, encoder, 2)
+        multiple = max(door_of(row.door).multiple(name, 2, arguments))
+    except ConfigError as error:
+        raise ConfigError(f"{path / _CONFIG}: {error}") from None
+    return {
+        "dims": 2,
+        "architecture": {"name": name, "encoder": encoder, **arguments},
+        "multiple": multiple,
+        "window": [-(-_WINDOW // multiple) * multiple] * 2,
+    }
+
+
+def _scores(config: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Return classes and activation; the network's own activation is never part of it."""
+    count, activation = config.get("classes"), config.get("activation")
+    if type(count) is not int or count < 1:
+        raise ConfigError(f"{_CONFIG}: classes: expected a whole number, found {brief(count)}")
+    notes.append("the folder does not name its classes: they are numbered")
+    if count == 1:
+        classes = [{"name": "background"}, {"name": "class 1"}]
+        return {"classes": classes, "single_output": True, "activation": "sigmoid"}
+    sigmoid = activation in ("sigmoid", "logsigmoid")
+    if activation is None:
+        notes.append("the folder names no activation: softmax, one class per sample")
+    return {
+        "classes": [{"name": f"class {i}"} for i in range(count)],
+        "activation": "sigmoid" if sigmoid else "softmax",
+    }
+
+
+def _images(path: Path, config: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Return channels and normalisation."""
+    count = config.get("in_channels")
+    if type(count) is not int or count < 1:
+        raise ConfigError(f"{_CONFIG}: in_channels: expected a whole number, found {brief(count)}")
+    encoder = str(config.get("encoder_name"))
+    pretrained = config.get("encoder_weights")
+    steps: list[dict[str, Any]] = []
+    if (path / _TRANSFORMS).is_file():
+        steps = _transforms(path / _TRANSFORMS, notes)
+    elif pretrained == "imagenet" and count == 3 and encoder.startswith(_IMAGENET):
+        steps = [_standard(_MEAN, _STD, _BYTE)]
+        notes.append(
+            "normalised as the images of 8-bit RGB that the encoder was trained on first (imagenet)"
+        )
+    else:
+        notes.append(
+            "the folder does not say how images are normalised: they are taken as they are"
+        )
+    if count == 3:
+        return {"channels": ["red", "green", "blue"], "normalization": steps}
+    return {"channels": [f"channel {i}" for i in range(1, count + 1)], "normalization": steps}
+
+
+def _standard(mean: Any, std: Any, largest: float) -> dict[str, Any]:
+    """Return the step ``(x / largest - mean) / std``."""
+    return {
+        "kind": "linear",
+        "scale": [1.0 / (largest * s) for s in std],
+        "offset": [-m / s for m, s in zip(mean, std, strict=True)],
+    }
+
+
+def _transforms(file: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """Return the normalisation among the transforms that albumentations saved.
+
+    Raises:
+        ConfigError: It is not of the standard form.
+    """
+    whole = _values(file).get("transform")
+    listed = whole.get("transforms", [whole]) if isinstance(whole, dict) else []
+    steps, others = [], []
+    for one in listed:
+        name = str(one.get("__class_fullname__", "")).rpartition(".")[2]
+        if name != "Normalize":
+            others.append(name)
+            continue
+        mean, std, largest = one.get("mean"), one.get("std"), one.get("max_pixel_value", _BYTE)
+        if one.get("normalization", "standard") != "standard" or not _numbers(mean, std, largest):
+            raise ConfigError(f"{file}: Normalize {brief(one)} is not of the standard form")
+        steps.append(_standard(mean, std, largest))
+    done = ", ".join(n for n in others if n not in ("ToTensorV2", "PadIfNeeded"))
+    if done:
+        notes.append(f"transforms of {file.name} that are not done: {done}")
+    return steps
+
+
+def _numbers(mean: Any, std: Any, largest: Any) -> bool:
+    lists = isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) > 0
+    plain = lists and all(isinstance(v, int | float) for v in (*mean, *std, largest))
+    return plain and largest > 0 and all(s > 0 for s in std)
