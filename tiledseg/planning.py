@@ -22,6 +22,7 @@ class ModelShape:
     any_size: bool
     margin: int
     local: bool = False
+    rim: int = 0
 
 
 def make_plan(
@@ -58,6 +59,12 @@ def make_plan(
         model = replace(model, multiple=spec.multiple)
     window = _window(grid, spec, model)
     margin = _margin(spec, model)
+    if margin < model.rim and any(e > w for e, w in zip(grid.shape, window, strict=True)):
+        raise ConfigError(
+            f"tiling.margin {margin} keeps samples that the model makes of mirror images: its rim "
+            f"is {model.rim}, so take a margin of {model.rim} at least, and a window with room for "
+            "it"
+        )
     stride = spec.stride or default_stride(window, margin, model)
     lattice = spec.lattice or Lattice.ALIGNED
     for axis, (extent, w, s) in enumerate(zip(grid.shape, window, stride, strict=True)):
@@ -118,9 +125,9 @@ def _margin(spec: TilingSpec, model: ModelShape) -> int:
         return spec.margin
     window = spec.window or model.window
     if spec.stride is None:
-        return model.margin if has_room(window, model.margin, model.multiple) else 0
+        return model.margin if has_room(window, model.margin, model.multiple) else model.rim
     room = min(w - s for w, s in zip(window, spec.stride, strict=True))
-    return model.margin if 2 * model.margin <= room else 0
+    return model.margin if 2 * model.margin <= room else model.rim
 
 
 def has_room(window: tuple[int, ...], margin: int, multiple: int) -> bool:

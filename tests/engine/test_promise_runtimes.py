@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import yaml
+from torch import nn
 
 from tiledseg.engine import (
     Decision,
@@ -28,7 +32,7 @@ from tiledseg.engine import (
 )
 from tiledseg.io import MemorySource
 from tiledseg.labels import ClassSchema
-from tiledseg.models import Model, ModelCard, Runtime, load_model, runtimes
+from tiledseg.models import Model, ModelCard, Runtime, card_to_dict, load_model, runtimes
 from tiledseg.planning import ModelShape, make_plan
 from tiledseg.tiling import TilePlan, TilingSpec
 
@@ -106,22 +110,79 @@ def sha(*arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("dims", "way"), _ways())
-def test_one_map_and_one_set_of_scores(
-    tmp_path: Path, make_model: MakeModel, dims: int, way: Runtime, threads: int
-) -> None:
-    cores = CORES[dims]
+def assert_one_result(folder: Path, model: Model, threads: int) -> None:
+    """Compute a model's map and scores in cores, orders and runners of many kinds."""
+    cores = CORES[model.card.dims]
     source = MemorySource(image(cores[0]))
-    model = load_model(make_model(dims), threads=threads, runtime=way)
     whole = plan_for(source, model, cores[0], threads)
     seen = {}
     for n, core in enumerate(cores):
         for runner in (SerialRunner(), ThreadRunner(2)):
             name = f"{core} {type(runner).__name__}"
             plan = replace(whole, core=core)
-            labels, scores = compute(tmp_path / name, source, model, plan, runner, random.Random(n))
+            labels, scores = compute(folder / name, source, model, plan, runner, random.Random(n))
             assert len(np.unique(labels)) > 1, "one class everywhere shows nothing"
             assert np.isfinite(scores).all()
             seen[name] = sha(labels, scores)
     assert len(set(seen.values())) == 1, seen
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("dims", "way"), _ways())
+def test_one_map_and_one_set_of_scores(
+    tmp_path: Path, make_model: MakeModel, dims: int, way: Runtime, threads: int
+) -> None:
+    assert_one_result(tmp_path, load_model(make_model(dims), threads=threads, runtime=way), threads)
+
+
+def _torchscript(network: nn.Module, path: Path) -> None:
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # torch: deprecated, and every extent it takes as fixed
+        torch.jit.trace(network, torch.zeros(1, 3, 32, 40)).save(path)
+
+
+def _pt2(network: nn.Module, path: Path) -> None:
+    free = {0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    with torch.no_grad():
+        made = torch.export.export(network, (torch.zeros(2, 3, 32, 40),), dynamic_shapes=(free,))
+    torch.export.save(made, path)
+
+
+def _openvino(network: nn.Module, path: Path) -> None:
+    ov = pytest.importorskip("openvino")
+    graph = path.with_suffix(".onnx")
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        free = {"x": {0: "n", 2: "h", 3: "w"}}
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 3, 32, 40),),
+            str(graph),
+            dynamo=False,
+            input_names=["x"],
+            dynamic_axes=free,
+        )
+    ov.save_model(ov.convert_model(str(graph)), str(path), compress_to_fp16=False)
+
+
+EXPORTS = {
+    "torchscript": (_torchscript, ".ts"),
+    "pt2": (_pt2, ".pt2"),
+    "openvino": (_openvino, ".xml"),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_graph_files_too(tmp_path: Path, make_model: MakeModel, kind: str, threads: int) -> None:
+    native = load_model(make_model(2))
+    assert native.network is not None
+    export, suffix = EXPORTS[kind]
+    path = tmp_path / f"net{suffix}"
+    export(native.network.to(memory_format=torch.contiguous_format), path)
+    card = {**card_to_dict(native.card), "format": kind, "weights": path.name, "sha256": None}
+    path.with_suffix(".yaml").write_text(yaml.safe_dump({**card, "architecture": {}}))
+    model = load_model(path, threads=threads)
+    x = torch.from_numpy(image((32, 40))[None].astype(np.float32)) / 100 - 1
+    torch.testing.assert_close(model(x), native(x), rtol=1e-4, atol=1e-4)
+    assert_one_result(tmp_path, model, threads)

@@ -105,7 +105,8 @@ WRONG = {
     "dims": ({"dims": 4}, "dims: input should be 2 or 3, found 4"),
     "format": (
         {"format": "pickle"},
-        "format: input should be 'tiledseg' or 'onnx', found 'pickle'",
+        "format: input should be 'tiledseg', 'onnx', 'openvino', 'torchscript' or 'pt2', found "
+        "'pickle'",
     ),
     "activation": ({"activation": "relu"}, "activation: input should be 'softmax'"),
     "locality": ({"locality": "near"}, "locality: input should be 'local'"),

@@ -109,7 +109,8 @@ def load_model(
 
     Args:
         path: Folder with ``model.yaml``, a card (.yaml), a .safetensors file with its card inside,
-            or an .onnx file with its card beside it (same name, .yaml).
+            or a graph file (.onnx, .xml, TorchScript, .pt2). A card beside it (same name, .yaml)
+            says what the file does not.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Threads of one call, for libraries that ask for it when loading.
         runtime: Library and precision; None takes the model's reference.
@@ -139,6 +140,10 @@ def load_model(
 def _load(card: ModelCard, fold: Fold, device: str, threads: int, runtime: Runtime) -> Model:
     """Load one network."""
     state = fold.state
+    if card.format in ("torchscript", "pt2"):
+        from ._torch_graph import load_torch_graph
+
+        return load_torch_graph(card, fold.file, device)
     if state is None:
         return _graph_model(card, lambda shape: fold.file, threads, runtime)
     from ._torch import load_network, torch_model

@@ -16,7 +16,8 @@ from ..tiling import TilingSpec
 Activation = Literal["softmax", "sigmoid", "none"]
 Locality = Literal["local", "global", "unknown"]
 Average = Literal["scores", "logits"]
-Format = Literal["tiledseg", "onnx"]
+Format = Literal["tiledseg", "onnx", "openvino", "torchscript", "pt2"]
+Layout = Literal["auto", "channels_first", "channels_last"]
 RuntimeName = Literal["torch", "compiled", "onnxruntime", "openvino"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -37,7 +38,8 @@ class ModelCard:
 
     Args:
         name: Short name.
-        format: Kind of weights: ``tiledseg`` (safetensors + architecture) or ``onnx``.
+        format: Kind of weights: ``tiledseg`` (safetensors + architecture), or a graph: ``onnx``,
+            ``openvino`` (an .xml with its .bin), ``torchscript`` or ``pt2`` (torch.export).
         weights: File with the weights, relative to the card.
         sha256: Of that file, hexadecimal; None is filled in when the model is loaded.
         dims: 2 or 3 spatial axes.
@@ -65,6 +67,11 @@ class ModelCard:
         mirror: Axes to mirror, in all combinations, where the user does not say; array order.
         average: What the mean over folds and mirrored views is taken of, where the user does not
             say.
+        layout: For graphs, where the channels of the input are; ``auto`` looks at its extents.
+        output: For graphs, the name or number of the output that holds the scores, or None: the
+            first that can.
+        rim: For graphs, samples that the output lacks on every side, as convolutions without
+            padding leave it. `window` is what comes out.
         licence: SPDX name or short text.
         provenance: Where the weights come from.
     """
@@ -91,6 +98,9 @@ class ModelCard:
     folds: tuple[str, ...] = ()
     mirror: tuple[int, ...] = ()
     average: Average = "scores"
+    layout: Layout = "auto"
+    output: str | None = None
+    rim: int = 0
     licence: str = ""
     provenance: str = ""
 

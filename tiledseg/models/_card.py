@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..labels import ClassSchema
 from ..normalize import Clip, Normalization, SceneRange, SceneStep, Step
 from ..tiling import TilingSpec
-from ._base import Activation, Average, Format, Locality, ModelCard
+from ._base import Activation, Average, Format, Layout, Locality, ModelCard
 from ._cache import write_whole
 
 CARD_NAME = "model.yaml"
@@ -71,6 +71,9 @@ class CardDocument(BaseModel):
     folds: list[str] = Field(default_factory=list)
     mirror: list[Annotated[int, Field(ge=0, le=2)]] = Field(default_factory=list)
     average: Average = "scores"
+    layout: Layout = "auto"
+    output: str | None = None
+    rim: int = Field(0, ge=0, le=_LARGEST)
     licence: str = ""
     provenance: str = ""
 
@@ -81,6 +84,15 @@ def read_card(path: Path) -> ModelCard:
     Raises:
         ConfigError: There is none, or it is wrong; the sentence names the key.
     """
+    return card_from_dict(*card_values(path))
+
+
+def card_values(path: Path) -> tuple[Any, str]:
+    """Return the plain values of a card's file, and what to call it in messages.
+
+    Raises:
+        ConfigError: There is none, or it cannot be read.
+    """
     file = path / CARD_NAME if path.is_dir() else path
     try:
         text = file.read_text(encoding="utf-8")
@@ -88,7 +100,7 @@ def read_card(path: Path) -> ModelCard:
         raise ConfigError(f"there is no model card {file}") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"card {file} cannot be read: {' '.join(str(error).split())}") from None
-    return card_from_dict(read_values(text, f"card {file}"), str(file))
+    return read_values(text, f"card {file}"), str(file)
 
 
 def card_from_dict(values: Any, name: str) -> ModelCard:
@@ -240,10 +252,15 @@ def weights_paths(card: ModelCard, folder: Path) -> tuple[Path, ...]:
     Raises:
         ConfigError: A variable is not set, or a path leaves the folder by ``..``.
     """
-    return tuple(folder / _within(card.name, name) for name in (card.weights, *card.folds))
+    return tuple(folder / within(card.name, name) for name in (card.weights, *card.folds))
 
 
-def _within(card: str, weights: str) -> str:
+def within(card: str, weights: str) -> str:
+    """Return the path of weights that a card names, in its folder or from a variable.
+
+    Raises:
+        ConfigError: A variable is not set, or the path leaves the folder by ``..``.
+    """
     expanded = os.path.expandvars(weights)
     if "$" in expanded:
         raise ConfigError(f"card {card!r}: weights {weights} names a variable not set")

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 
-from ..errors import ConfigError
 from ._base import Model, ModelCard, Runtime
+from ._fit import Call, Fit, Port, fit_of
 
-#: Where the ONNX file for an input (1, c, *window) is.
+#: Where the file of the graph for an input (1, c, *window) is.
 Graph = Callable[[tuple[int, ...]], Path]
-#: Runs windows (n, c, *window) and returns raw outputs (n, k, *window).
-Call = Callable[[torch.Tensor], torch.Tensor]
 K = TypeVar("K")
 V = TypeVar("V")
 #: Shapes whose graphs are kept loaded: those of an input that ends and of one that begins.
@@ -35,50 +33,6 @@ def recent(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
     return value
 
 
-#: What ONNX Runtime and OpenVINO call float32.
-_FLOAT = ("tensor(float)", "f32")
-
-
-class Port(NamedTuple):
-    """An input or output of a graph; a free extent is None or a name."""
-
-    name: str
-    shape: Sequence[int | str | None]
-    kind: str
-
-    def __str__(self) -> str:
-        return f"{self.name!r} {self.kind} [{', '.join(str(n or '?') for n in self.shape)}]"
-
-
-def check_graph(card: ModelCard, path: Path, inputs: list[Port], outputs: list[Port]) -> None:
-    """Compare what a file states with its card; a fixed extent is a number there.
-
-    The shape of the output is checked at the first call: files often leave it open.
-
-    Raises:
-        ConfigError: It does not take one float32 image like the card's, or gives no float32.
-    """
-    said = ["n", len(card.channels), *(("any",) * card.dims if card.any_size else card.window)]
-    if len(inputs) != 1 or not _fits(inputs[0], said):
-        raise ConfigError(
-            f"{path} takes {', '.join(map(str, inputs)) or 'nothing'}, the card says one float "
-            f"image {said}: correct its channels, dims, window or any_size"
-        )
-    if not outputs or outputs[0].kind not in _FLOAT:
-        raise ConfigError(
-            f"{path} gives {', '.join(map(str, outputs)) or 'nothing'}, expected float scores "
-            "first: export it without its arg max, in float32"
-        )
-
-
-def _fits(port: Port, said: list[Any]) -> bool:
-    """Return whether a port is what the card says; a graph for one window serves any number."""
-    if port.kind not in _FLOAT or len(port.shape) != len(said):
-        return False
-    fixed = [(n, wanted) for n, wanted in zip(port.shape, said, strict=True) if isinstance(n, int)]
-    return all(n == wanted or (n, wanted) == (1, "n") for n, wanted in fixed)
-
-
 class ExportedModel(Model):
     """A graph in a library of its own, on the CPU.
 
@@ -88,7 +42,7 @@ class ExportedModel(Model):
     Args:
         card: Its card.
         runtime: Library and precision.
-        graph: Gives the ONNX file for a shape.
+        graph: Gives the file for a shape.
         threads: Threads of one call.
     """
 
@@ -108,6 +62,16 @@ class ExportedModel(Model):
                 self._calls, shape, lambda: self._prepare(self._graph((1, *shape[1:])), shape)
             )
         return call(x.contiguous())
+
+    def fit(self, path: Path, inputs: list[Port], outputs: list[Port]) -> Fit:
+        """Return how a graph fits the card; one that was exported here fits as it is.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        if self.card.format == "tiledseg":
+            return Fit(self.card, str(path))
+        return fit_of(self.card, str(path), inputs, outputs)
 
     @abstractmethod
     def _prepare(self, path: Path, shape: tuple[int, ...]) -> Call:

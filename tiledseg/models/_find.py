@@ -7,17 +7,20 @@ import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigError, DamagedInput
 from ._base import ModelCard
 from ._cache import known_sha256
-from ._card import CARD_NAME, read_card, weights_paths
+from ._card import CARD_NAME, card_from_dict, card_values, weights_paths, within
+from ._companions import companions
 from ._fetch import is_url
 from ._foreign import Understood, find_reader, understand
+from ._graph_card import GRAPHS, graph_format, graph_values
 from ._state import State
 
 #: How the files of native models end.
-_NATIVE = (".yaml", ".yml", ".safetensors", ".onnx")
+_NATIVE = (".yaml", ".yml", ".safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Fold:
 def is_model(place: Path) -> bool:
     """Return whether there is a model, native or foreign, as far as its outside tells."""
     native = place.suffix in _NATIVE or os.path.isfile(place / CARD_NAME)
-    return native or find_reader(place) is not None
+    return native or graph_format(place) is not None or find_reader(place) is not None
 
 
 def find_model(place: Path) -> tuple[ModelCard, tuple[Fold, ...]]:
@@ -60,15 +63,15 @@ def find_model(place: Path) -> tuple[ModelCard, tuple[Fold, ...]]:
         )
     if not os.path.exists(place):  # which takes names of any length
         raise ConfigError(f"there is no model at {place}")
+    if graph_format(place) is not None:
+        return _graph_card(place), (_graph_fold(place),)
     card, folder = _native_card(place), place if place.is_dir() else place.parent
     if card is None:
         understood = understand(place)
         return understood.complete(place), _folds(understood)
     files = weights_paths(card, folder)
-    if place.suffix == ".onnx":
-        files = (place,)
     if card.format != "tiledseg":
-        return card, tuple(map(Fold, files))
+        return card, tuple(map(_graph_fold, files))
     from ._torch import read_weights
 
     return card, tuple(Fold(file, partial(read_weights, file)) for file in files)
@@ -98,19 +101,37 @@ def _native_card(place: Path) -> ModelCard | None:
         from ._torch import read_embedded_card
 
         return read_embedded_card(place)
-    if place.suffix == ".onnx":
-        beside = place.with_suffix(".yaml")
-        if not beside.is_file():
-            raise ConfigError(
-                f"{place} needs a card that says what its channels and classes are: write {beside} "
-                "(see configs/models)"
-            )
-        return read_card(beside)
-    if place.suffix in _NATIVE or os.path.isfile(place / CARD_NAME):
-        return read_card(place)
-    if find_reader(place) is None and place.is_dir():
-        return read_card(place)  # says what is missing
-    return None
+    there = place.suffix in _NATIVE or os.path.isfile(place / CARD_NAME)
+    if not there and (find_reader(place) is not None or not place.is_dir()):
+        return None
+    values, name = card_values(place)  # says what is missing
+    if isinstance(values, dict) and values.get("format") in GRAPHS:
+        folder = place if place.is_dir() else place.parent
+        file = folder / within(name, str(values.get("weights", "")))
+        if os.path.isfile(file):
+            values = graph_values(values, file)
+    return card_from_dict(values, name)
+
+
+def _graph_card(graph: Path) -> ModelCard:
+    """Return the card beside a graph file, or what the file tells."""
+    beside = graph.with_suffix(".yaml")
+    values: Any = {}
+    if beside.is_file():
+        values, _ = card_values(beside)
+        if not isinstance(values, dict):
+            return card_from_dict(values, str(beside))
+    return card_from_dict(graph_values({**values, "weights": graph.name}, graph), str(beside))
+
+
+def _graph_fold(graph: Path) -> Fold:
+    """Return a graph, identified by its own bytes and those of the files it reads besides."""
+    found = graph_format(graph) if os.path.isfile(graph) else None
+    more = () if found is None else companions(graph, found)
+    if not more or not all(map(os.path.isfile, more)):
+        return Fold(graph)
+    digests = "".join(map(known_sha256, (graph, *more)))
+    return Fold(graph, digest=hashlib.sha256(digests.encode()).hexdigest())
 
 
 def _folds(understood: Understood) -> tuple[Fold, ...]:

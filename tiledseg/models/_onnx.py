@@ -10,7 +10,8 @@ import torch
 
 from ..errors import DamagedInput, MissingBackend
 from ._base import ModelCard, Runtime
-from ._exported import Call, ExportedModel, Graph, Port, check_graph, recent
+from ._exported import ExportedModel, Graph, recent
+from ._fit import Call, Facts, Port
 
 try:
     import onnxruntime as ort
@@ -31,17 +32,20 @@ class OnnxModel(ExportedModel):
 
     def _prepare(self, path: Path, shape: tuple[int, ...]) -> Call:
         session = self.session(path)
-        name = session.get_inputs()[0].name
+        outputs = ports_of(session.get_outputs())
+        fit = self.fit(path, ports_of(session.get_inputs()), outputs)
+        name, wanted, count = session.get_inputs()[0].name, [outputs[fit.output].name], fit.batch
 
-        def call(x: torch.Tensor) -> torch.Tensor:
+        def run(x: torch.Tensor) -> torch.Tensor:
             values = x.numpy()
+            parts = (values[i : i + count] for i in range(0, len(values), count))
             try:
-                raw = [session.run(None, {name: values[i : i + 1]})[0] for i in range(len(values))]
+                raw = [session.run(wanted, {name: part})[0] for part in parts]
             except Exception as error:  # ONNX Runtime's errors share no base but Exception
                 raise RuntimeError(f"ONNX Runtime: {' '.join(str(error).split())[:300]}") from None
             return torch.from_numpy(raw[0] if len(raw) == 1 else np.concatenate(raw))
 
-        return call
+        return fit.around(run)
 
 
 def load_onnx(card: ModelCard, graph: Graph, threads: int) -> OnnxModel:
@@ -55,12 +59,30 @@ def load_onnx(card: ModelCard, graph: Graph, threads: int) -> OnnxModel:
     if card.format == "onnx":
         path = graph((1, len(card.channels), *card.window))
         session = model.session(path)
-        check_graph(card, path, _ports(session.get_inputs()), _ports(session.get_outputs()))
+        model.fit(path, ports_of(session.get_inputs()), ports_of(session.get_outputs()))
     return model
 
 
-def _ports(arguments: list[Any]) -> list[Port]:
-    return [Port(a.name, a.shape or (), a.type) for a in arguments]
+def onnx_facts(path: Path) -> Facts:
+    """Return what an ONNX file states.
+
+    Raises:
+        DamagedInput: It is no ONNX file.
+    """
+    session = _session(path, 1)
+    inputs, outputs = ports_of(session.get_inputs()), ports_of(session.get_outputs())
+    return Facts(tuple(inputs), tuple(outputs), dict(session.get_modelmeta().custom_metadata_map))
+
+
+def ports_of(arguments: list[Any]) -> list[Port]:
+    """Return what a session states of its inputs or outputs."""
+    return [Port(a.name, a.shape or (), _kind(a.type)) for a in arguments]
+
+
+def _kind(text: str) -> str:
+    """Return the name of a type as numpy has it: ``tensor(float)`` is float32."""
+    inner = text.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(inner, inner)
 
 
 def _session(path: Path, threads: int) -> ort.InferenceSession:

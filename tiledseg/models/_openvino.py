@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import DamagedInput, MissingBackend, TiledsegError
-from ._exported import Call, ExportedModel, Port, check_graph
+from ._exported import ExportedModel
+from ._fit import Call, Facts, Fit, Port
 
 try:
     import openvino as ov
@@ -31,29 +34,26 @@ class OpenVinoModel(ExportedModel):
     """
 
     def _prepare(self, path: Path, shape: tuple[int, ...]) -> Call:
+        graph = _read(path)
+        fit = self.fit(path, ports_of(graph.inputs), ports_of(graph.outputs))
         mine = threading.local()  # used over and over by one thread, their output too
 
-        def call(x: torch.Tensor) -> torch.Tensor:
+        def run(x: torch.Tensor) -> torch.Tensor:
+            count = fit.batch
             if not hasattr(mine, "requests"):
-                mine.requests, mine.raw = _requests(self._compile(path, shape), len(x))
-            values = x.numpy()
-            for i, request in enumerate(mine.requests):
-                request.start_async({0: values[i : i + 1]}, share_inputs=True)
-            for error in [_ended(request) for request in mine.requests]:  # all, before any is told
-                if error is not None:
-                    raise error
-            return torch.from_numpy(mine.raw)
+                calls = len(x) // count
+                mine.requests = _Requests(self._compile(path, shape, fit), fit.output, calls, count)
+            found: torch.Tensor = mine.requests(x.numpy())
+            return found
 
-        return call
+        return fit.around(run)
 
-    def _compile(self, path: Path, shape: tuple[int, ...]) -> Any:
-        core = ov.Core()
-        try:
-            graph = core.read_model(str(path))
-            if self.card.format == "onnx":
-                check_graph(self.card, path, _ports(graph.inputs), _ports(graph.outputs))
-            graph.reshape({0: [1, *shape[1:]]})
-            return core.compile_model(
+    def _compile(self, path: Path, shape: tuple[int, ...], fit: Fit) -> Any:
+        graph = _read(path)
+        given = fit.given_shape(shape)
+        with _told(f"run {path} on an input {given}"):
+            graph.reshape({0: given})
+            return ov.Core().compile_model(
                 graph,
                 "CPU",
                 {
@@ -63,26 +63,99 @@ class OpenVinoModel(ExportedModel):
                     properties.num_streams(): min(shape[0], self.threads or 1),
                 },
             )
-        except TiledsegError:
-            raise
-        except Exception as error:  # OpenVINO's errors share no base but Exception
-            first = " ".join(str(error).split())[:200]
-            if "bad_alloc" in first:
-                raise MemoryError(first) from None
-            raise DamagedInput(
-                f"OpenVINO cannot run {path} on an input {[1, *shape[1:]]}: {first}; the file is "
-                "damaged, or its card is wrong"
-            ) from None
 
 
-def _ports(arguments: list[Any]) -> list[Port]:
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn OpenVINO's errors into one sentence.
+
+    Raises:
+        DamagedInput: The file is damaged, or its card is wrong.
+        MemoryError: There is no memory.
+    """
+    try:
+        yield
+    except TiledsegError:
+        raise
+    except Exception as error:  # OpenVINO's errors share no base but Exception
+        first = " ".join(str(error).split())[:200]
+        if "bad_alloc" in first:
+            raise MemoryError(first) from None
+        raise DamagedInput(
+            f"OpenVINO cannot {what}: {first}; the file is damaged, or its card is wrong"
+        ) from None
+
+
+def openvino_facts(path: Path) -> Facts:
+    """Return what a graph states.
+
+    Raises:
+        DamagedInput: It is none that OpenVINO reads.
+    """
+    graph = _read(path)
+    return Facts(tuple(ports_of(graph.inputs)), tuple(ports_of(graph.outputs)))
+
+
+def _read(path: Path) -> Any:
+    with _told(f"read {path}"):
+        return ov.Core().read_model(str(path))
+
+
+#: Types that OpenVINO names otherwise than numpy.
+_NAMES = {
+    **{f"f{bits}": f"float{bits}" for bits in (16, 32, 64)},
+    **{f"i{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"u{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+    "boolean": "bool",
+}
+
+
+def ports_of(arguments: list[Any]) -> list[Port]:
+    """Return what a graph states of its inputs or outputs."""
     found = []
     for a in arguments:
         rank = a.partial_shape.rank
         shape = a.partial_shape if rank.is_static else ()
         extents = [n.get_length() if n.is_static else None for n in shape]
-        found.append(Port(next(iter(a.names), "?"), extents, a.element_type.get_type_name()))
+        kind = a.element_type.get_type_name()
+        found.append(Port(next(iter(a.names), "?"), extents, _NAMES.get(kind, kind)))
     return found
+
+
+class _Requests:
+    """Requests that run side by side, and write into one array.
+
+    Args:
+        compiled: The compiled graph.
+        output: Number of the output that is wanted.
+        calls: Requests.
+        count: Windows of each.
+    """
+
+    def __init__(self, compiled: Any, output: int, calls: int, count: int) -> None:
+        self._output, self._count = output, count
+        self._requests = [compiled.create_infer_request() for _ in range(calls)]
+        port = compiled.output(output)
+        self._raw: NDArray[Any] | None = None
+        if port.partial_shape.is_static:
+            kind = _NAMES[port.element_type.get_type_name()]
+            self._raw = np.empty((calls * count, *port.shape[1:]), kind)
+            for i, request in enumerate(self._requests):
+                part = self._raw[i * count : (i + 1) * count]
+                request.set_output_tensor(output, ov.Tensor(part, shared_memory=True))
+
+    def __call__(self, values: NDArray[Any]) -> torch.Tensor:
+        """Return the output for inputs (calls * count, ...)."""
+        for i, request in enumerate(self._requests):
+            part = values[i * self._count : (i + 1) * self._count]
+            request.start_async({0: part}, share_inputs=True)
+        for error in [_ended(request) for request in self._requests]:  # all, before any is told
+            if error is not None:
+                raise error
+        if self._raw is not None:
+            return torch.from_numpy(self._raw)
+        parts = [request.get_output_tensor(self._output).data for request in self._requests]
+        return torch.from_numpy(np.concatenate(parts))
 
 
 def _ended(request: Any) -> Exception | None:
@@ -92,12 +165,3 @@ def _ended(request: Any) -> Exception | None:
     except Exception as error:  # OpenVINO's errors share no base but Exception
         return error
     return None
-
-
-def _requests(compiled: Any, count: int) -> tuple[list[Any], NDArray[np.float32]]:
-    """Return requests that all write into one array, (count, k, *window), and that array."""
-    raw = np.empty((count, *compiled.output(0).shape[1:]), np.float32)
-    requests = [compiled.create_infer_request() for _ in range(count)]
-    for i, request in enumerate(requests):
-        request.set_output_tensor(0, ov.Tensor(raw[i : i + 1], shared_memory=True))
-    return requests, raw

@@ -1,7 +1,8 @@
 """Which libraries and precisions can run a model, by names that users write.
 
 The *reference* of a model is the plainest way to run it, in float32: torch eager for a network,
-ONNX Runtime for an ONNX file. Everything else is measured against it.
+ONNX Runtime for an ONNX file, its own library for any other graph. Everything else is measured
+against it.
 """
 
 from __future__ import annotations
@@ -24,15 +25,22 @@ _ON_CPU = {
         Runtime("openvino", "bf16"),
     ),
     "onnx": (Runtime("onnxruntime"), Runtime("openvino"), Runtime("openvino", "bf16")),
+    "openvino": (Runtime("openvino"), Runtime("openvino", "bf16")),
+    "torchscript": (Runtime("torch"),),
+    "pt2": (Runtime("torch"),),
 }
-_ON_CUDA = (
-    Runtime("torch"),
-    Runtime("torch", "bf16"),
-    Runtime("torch", "fp16"),
-    Runtime("compiled"),
-    Runtime("compiled", "bf16"),
-    Runtime("compiled", "fp16"),
-)
+_ON_CUDA = {
+    "tiledseg": (
+        Runtime("torch"),
+        Runtime("torch", "bf16"),
+        Runtime("torch", "fp16"),
+        Runtime("compiled"),
+        Runtime("compiled", "bf16"),
+        Runtime("compiled", "fp16"),
+    ),
+    "torchscript": (Runtime("torch"),),
+    "pt2": (Runtime("torch"),),
+}
 #: Libraries that run exported graphs.
 _GRAPHS = ("onnxruntime", "openvino")
 #: Package a runtime needs besides torch. The exporter of torch needs onnx itself.
@@ -41,7 +49,7 @@ _NEEDS = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx
 
 def reference(card: ModelCard) -> Runtime:
     """Return the plainest way to run a model, against which the others are measured."""
-    return Runtime("onnxruntime" if card.format == "onnx" else "torch")
+    return _ON_CPU[card.format][0]
 
 
 def runtimes(card: ModelCard, device: str) -> tuple[Runtime, ...]:
@@ -71,7 +79,7 @@ def check_runtime(card: ModelCard, device: str, runtime: Runtime) -> None:
 def _known(card: ModelCard, device: str) -> tuple[Runtime, ...]:
     if device == "cpu":
         return _ON_CPU[card.format]
-    return _ON_CUDA if card.format == "tiledseg" else ()
+    return _ON_CUDA.get(card.format, ())
 
 
 def _packages(card: ModelCard, runtime: Runtime) -> tuple[str, ...]:

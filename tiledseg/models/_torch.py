@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -22,6 +21,7 @@ from ._base import Model, ModelCard, Runtime
 from ._cache import cache_folder, writing_cache
 from ._card import card_from_dict, card_to_dict, write_card
 from ._create import create_network
+from ._device import exact_device
 from ._state import State, fit_state
 
 _CARD_KEY = "tiledseg_card"
@@ -91,12 +91,7 @@ def torch_model(card: ModelCard, network: nn.Module, device: str, runtime: Runti
     Raises:
         ConfigError: There is no such device.
     """
-    found = find_device(device)
-    if found.type == "cuda":  # fp32 as promised, and the same bits every time
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.deterministic = True
-    return TorchModel(card, network, found, runtime)
+    return TorchModel(card, network, exact_device(device), runtime)
 
 
 def _layout(network: nn.Module, dims: int, device: torch.device) -> torch.memory_format:
@@ -140,23 +135,6 @@ def _compiled(network: nn.Module) -> Callable[[torch.Tensor], Any]:
             raise ConfigError(f"torch cannot compile this model here: {reason}") from None
 
     return run
-
-
-def find_device(name: str) -> torch.device:
-    """Return a device that is there.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"runtime.device {name!r} cannot be used: choose cpu, cuda or cuda:N")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"runtime.device {name!r} cannot be used: {reason}") from None
-    return device
 
 
 def read_embedded_card(weights: Path) -> ModelCard | None:

@@ -280,9 +280,8 @@ def _decide(
 
 def draft_plan(config: RunConfig, grid: Grid, card: ModelCard, threads: int) -> TilePlan:
     """Return the plan as far as the image and the card decide it."""
-    shape = ModelShape(
-        card.window, card.multiple, card.any_size, card.margin, card.locality == "local"
-    )
+    margin, local = max(card.margin, card.rim), card.locality == "local"
+    shape = ModelShape(card.window, card.multiple, card.any_size, margin, local, card.rim)
     return make_plan(grid, config.tiling.over(card.tiling), shape, 1, threads)
 
 

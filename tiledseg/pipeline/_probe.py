@@ -155,9 +155,9 @@ def _tiling(
     A global model, and one whose window is too small for its radius, keeps the window it was
     trained with; its windows overlap and are blended.
     """
-    card, margin, local = model.card, reach.radius, reach.locality == "local"
-    multiple = _multiple(card, reach)
-    shape = ModelShape(card.window, multiple, card.any_size, margin, local)
+    card, local = model.card, reach.locality == "local"
+    margin, multiple = max(reach.radius, card.rim), _multiple(card, reach)
+    shape = ModelShape(card.window, multiple, card.any_size, margin, local, card.rim)
     costs: dict[tuple[int, ...], float] = {}
     sizes = _SIZES[card.dims] if card.any_size else (1.0,)
     for size in sizes if local else ():
@@ -167,7 +167,7 @@ def _tiling(
                 seconds = _seconds(model, (microbatch, len(card.channels), *window))
                 costs[window] = seconds / prod(default_stride(window, margin, shape))
     if not costs:
-        return card.window, default_stride(card.window, 0, shape), 0
+        return card.window, default_stride(card.window, card.rim, shape), card.rim
     window = min(costs, key=costs.__getitem__)
     return window, default_stride(window, margin, shape), margin
 

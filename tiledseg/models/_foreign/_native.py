@@ -10,6 +10,7 @@ from pathlib import Path
 from ...errors import ConfigError, TiledsegError
 from .._base import ModelCard
 from .._card import CARD_NAME, card_to_dict, read_card, weights_paths
+from .._companions import companions
 from ._understood import Understood
 
 
@@ -38,7 +39,9 @@ def read(path: Path) -> Understood:
         card, weights = _inside(path), (path,)
     values, kind = card_to_dict(card), "model of tiledseg"
     if card.format != "tiledseg":
-        return Understood(kind, values, (*files, *weights), graph=weights[0])
+        beside = companions(weights[0], card.format)
+        read_from = (*files, *weights, *beside)
+        return Understood(kind, values, read_from, graph=weights[0], beside=beside)
     states = tuple(partial(read_weights, file) for file in weights)
     return Understood(kind, values, (*files, *weights), states)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from . import _onnx_file, _state_dict
+from . import _graph_file, _state_dict
 from ._understood import Understood
 
 
@@ -21,7 +21,7 @@ class Reader(Protocol):
 
 
 #: Graphs first: they say more of themselves than a state dict does.
-WEIGHTS: tuple[Reader, ...] = (_onnx_file, _state_dict)
+WEIGHTS: tuple[Reader, ...] = (_graph_file, _state_dict)
 
 
 def read_first(files: Iterable[Path]) -> Understood | None:

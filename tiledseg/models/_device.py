@@ -1,0 +1,35 @@
+"""Where a network runs."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from ..errors import ConfigError
+
+
+def exact_device(name: str) -> torch.device:
+    """Return a device on which float32 is float32, with the same bits every time.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    device = _find_device(name)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+    return device
+
+
+def _find_device(name: str) -> torch.device:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"runtime.device {name!r} cannot be used: choose cpu, cuda or cuda:N")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"runtime.device {name!r} cannot be used: {reason}") from None
+    return device
