@@ -81,7 +81,7 @@ class Cost:
         workers: Tiles computed at the same time.
         block_rows: Rows the source reads at once.
         fixed: Caches and whole-image memory of readers, held all the time.
-        after: Whole-image memory of writers and vectors, held once the tiles are done.
+        after: Whole-image memory of what is returned and of vectors, held once the tiles are done.
         device_reserved: What the weights hold on a device with memory of its own.
         device_workspace: What one model call adds there; None: the device is the host.
     """
@@ -278,11 +278,12 @@ def _refusal(plan: TilePlan, cost: Cost, budget: Budget) -> BudgetExceeded:
             f"{format_bytes(cost.reserved + cost.fixed)} before any tile, budget is "
             f"{format_bytes(budget.host)}: raise budget.memory"
         )
-    if cost.reserved + cost.fixed + cost.after > budget.host:
+    if cost.reserved + end_bytes(plan, cost) > budget.host:
+        remedy = ", leave out polygons and surfaces, or have the class map written to a file"
         return BudgetExceeded(
-            f"writing {plan.output.shape} samples and their vectors needs {format_bytes(need)}, "
-            f"budget is {format_bytes(budget.host)}: raise budget.memory, leave out polygons or "
-            "surfaces, or write to .zarr, which is written piece by piece"
+            f"putting {plan.output.shape} samples together needs {format_bytes(need)} "
+            f"({format_bytes(cost.after)} of it for a class map in memory and vectors), budget is "
+            f"{format_bytes(budget.host)}: raise budget.memory{remedy if cost.after else ''}"
         )
     return BudgetExceeded(
         f"tile core {plan.core} needs {format_bytes(need)}, budget is {format_bytes(budget.host)} "

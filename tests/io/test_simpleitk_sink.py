@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tracemalloc
 from collections.abc import Iterator
+from itertools import permutations, product
 from pathlib import Path
+from shutil import disk_usage
 
 import nibabel
 import numpy as np
@@ -16,7 +19,7 @@ import SimpleITK as sitk
 from tiledseg.box import Box
 from tiledseg.errors import ConfigError, OutputFailed
 from tiledseg.grid import PATIENT, Grid
-from tiledseg.io import SinkSpec
+from tiledseg.io import OrientedSink, SinkSpec
 from tiledseg.io._simpleitk import VolumeSink, open_volume, read_schema
 from tiledseg.labels import ClassInfo, ClassSchema
 
@@ -132,6 +135,120 @@ def test_bands_are_channels(tmp_path, suffix):
         np.testing.assert_array_equal(made.read(box), values[(slice(None), *box.slices)])
 
 
+def as_itk_writes(path: Path, spec: SinkSpec, values: np.ndarray) -> Path:
+    """Write a whole volume from memory through SimpleITK."""
+    bands = np.moveaxis(values, 0, -1)
+    image = sitk.GetImageFromArray(
+        bands if len(values) > 1 else values[0], isVector=len(values) > 1
+    )
+    centers = spec.grid.centers()
+    spacing = np.linalg.norm(centers[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(centers[:3, 3].tolist())
+    image.SetDirection((centers[:3, :3] / spacing).ravel().tolist())
+    sitk.WriteImage(image, str(path), useCompression=path.suffix != ".nii")
+    return path
+
+
+ORIENTATIONS = [
+    "".join(letter[int(bit)] for letter, bit in zip(axes, bits, strict=True))
+    for axes in permutations(("RL", "AP", "IS"))
+    for bits in product("01", repeat=3)
+]
+
+
+def turned_grid(codes: str) -> Grid:
+    """Return a grid close to the given axes, a little oblique."""
+    tilt = np.reshape(sitk.VersorTransform((3.0, -1.0, 2.0), 0.2).GetMatrix(), (3, 3))
+    whole = Grid.from_centers((5, 6, 7), (-90.3, 20.0, 0.1), (0.5, 0.75, 3.1), tilt, PATIENT)
+    return whole.reorient(codes)[0]
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+@SUFFIXES
+def test_headers_are_those_of_simpleitk(tmp_path, suffix, bands):
+    """For every orientation, handedness and for none: the same words, geometry and samples."""
+    grids = {**GRIDS, "local": Grid.local((4, 5, 6))}
+    grids |= {codes: turned_grid(codes) for codes in ORIENTATIONS}
+    for name, grid in grids.items():
+        spec = SinkSpec(grid, np.dtype("u1" if bands == 1 else "f4"), ("a", "b", "c")[:bands], None)
+        values = numbered(spec)
+        mine, theirs = (tmp_path / f"{name} {who}{suffix}" for who in ("mine", "itk"))
+        written(mine, spec, values)
+        as_itk_writes(theirs, spec, values)
+        one, other = sitk.ReadImage(str(mine)), sitk.ReadImage(str(theirs))
+        np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, (one, other)), name)
+        for get in ("GetSpacing", "GetOrigin", "GetDirection"):
+            ours, itk = getattr(one, get)(), getattr(other, get)()
+            np.testing.assert_allclose(ours, itk, rtol=1e-6, atol=1e-6, err_msg=f"{name} {get}")
+        assert one.GetPixelID() == other.GetPixelID()
+        if suffix.startswith(".nii"):
+            same_nifti(mine, theirs)
+        else:
+            assert words(mine) == words(theirs), name
+
+
+def same_nifti(mine: Path, theirs: Path) -> None:
+    """Compare all fields; a half turn has two quaternions, of which either will do."""
+    one, other = (nibabel.load(path) for path in (mine, theirs))
+    loose = {"quatern_b", "quatern_c", "quatern_d", "srow_x", "srow_y", "srow_z", "pixdim"}
+    loose |= {"qoffset_x", "qoffset_y", "qoffset_z"}
+    for field in set(one.header.keys()) - loose:
+        np.testing.assert_array_equal(one.header[field], other.header[field], field)
+    np.testing.assert_allclose(one.header["pixdim"], other.header["pixdim"], rtol=1e-6)
+    np.testing.assert_allclose(one.header.get_sform(), other.header.get_sform(), atol=1e-5)
+    # Where the rotation is a half turn, float32 keeps the quaternion to 3e-4 only.
+    np.testing.assert_allclose(one.header.get_qform(), other.header.get_qform(), atol=1e-4)
+
+
+def words(path: Path) -> list[str]:
+    """Return a text header without its numbers."""
+    head = path.read_bytes().split(b"LOCAL")[0].split(b"\n\n")[0].decode()
+    kept = ("TransformMatrix", "Offset", "ElementSpacing", "CompressedDataSize", "space dir",
+            "space orig")  # fmt: skip
+    return [
+        next((name for name in kept if line.startswith(name)), line) for line in head.splitlines()
+    ]
+
+
+@SUFFIXES
+def test_every_order_of_axes_and_of_boxes(tmp_path, suffix):
+    """A turned frame hands over slabs along any axis, backwards too."""
+    spec = SinkSpec(GRIDS["oblique"], np.dtype("u2"), ("a", "b"), None)
+    values = numbered(spec)
+    for codes in ORIENTATIONS:
+        turned, axes = spec.grid.reorient(codes)
+        path = tmp_path / f"{codes}{suffix}"
+        sink = OrientedSink(VolumeSink(path, spec), axes)
+        sink.prepare()
+        for low in range(0, turned.shape[0], 4):
+            box = turned.box.along(0, low, min(low + 4, turned.shape[0]))
+            sink.write(box, axes.apply(values)[(slice(None), *box.slices)])
+        sink.commit()
+        read = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        np.testing.assert_array_equal(np.moveaxis(read, -1, 0), values, codes)
+        if codes != ORIENTATIONS[0]:  # the same bytes whatever the way
+            assert path.read_bytes() == (tmp_path / f"{ORIENTATIONS[0]}{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_bytes_do_not_depend_on_threads(tmp_path, suffix):
+    spec = class_map(Grid.local((40, 250, 260)))  # several pieces
+    noise = np.random.default_rng(0).integers(0, 9, (1, *spec.grid.shape)).astype("u1")
+    made = set()
+    for threads in (1, 2, 5):
+        path = tmp_path / f"{threads}{suffix}"
+        sink = VolumeSink(path, spec, threads)
+        sink.prepare()
+        sink.write(spec.grid.box, noise)
+        sink.commit()
+        made.add(path.read_bytes())
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), noise[0])
+        if suffix == ".nii.gz":
+            np.testing.assert_array_equal(np.asarray(nibabel.load(path).dataobj).T, noise[0])
+    assert len(made) == 1
+
+
 @SUFFIXES
 def test_names_and_colours_go_along(tmp_path, suffix):
     path = tmp_path / f"a.b{suffix}"
@@ -159,10 +276,24 @@ def test_what_can_be_compressed_is(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_nifti_refuses_slanted_axes_before_any_work(tmp_path, suffix):
-    sink = VolumeSink(tmp_path / f"labels{suffix}", class_map(SHEARED))
     with pytest.raises(ConfigError, match=r"perpendicular axes only.*take \.nrrd or \.mha"):
-        sink.prepare()
+        VolumeSink(tmp_path / f"labels{suffix}", class_map(SHEARED))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_refuses_long_axes_before_any_work(tmp_path, suffix):
+    spec = class_map(Grid.local((1, 2, 40_000)))
+    with pytest.raises(ConfigError, match=r"at most 32767 samples along .*take \.nrrd or \.mha"):
+        VolumeSink(tmp_path / f"labels{suffix}", spec)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_other_formats_hold_long_axes(tmp_path, suffix):
+    spec = class_map(Grid.local((1, 2, 40_000)))
+    values, path = numbered(spec), tmp_path / f"labels{suffix}"
+    written(path, spec, values)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), values[0])
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
@@ -192,7 +323,7 @@ def test_abort_leaves_the_old_file_and_nothing_else(tmp_path, suffix):
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs root")
     yield place
@@ -201,21 +332,51 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @SUFFIXES
 def test_a_full_disk_is_told_and_nothing_stays(small_disk, suffix):
-    """ITK writes half a NIfTI file and reports nothing."""
+    """Whether the samples find no room, or what they are compressed to."""
     path = small_disk / f"labels{suffix}"
     spec = class_map(Grid.from_centers((60, 110, 130), (0, 0, 0), (1, 1, 1), None, PATIENT))
     noise = np.random.default_rng(0).integers(0, 255, (1, *spec.grid.shape)).astype("u1")
     sink = VolumeSink(path, spec)
+    if suffix == ".nii":
+        (small_disk / "other").write_bytes(bytes(600_000))
     sink.prepare()
-    sink.write(spec.grid.box, noise)
-    with pytest.raises(OutputFailed, match=rf"cannot write {path}: .*") as caught:
+
+    def finish() -> None:
+        sink.write(spec.grid.box, noise)
         sink.commit()
+
+    with pytest.raises(OutputFailed, match=rf"cannot write {path}: No space left") as caught:
+        finish()
     assert "\n" not in str(caught.value)
     sink.abort()
-    assert list(small_disk.iterdir()) == []
+    assert [file.name for file in small_disk.iterdir() if file.name != "other"] == []
+    assert disk_usage(small_disk).free > 500_000  # the nameless file is gone too
+
+
+def test_a_small_disk_is_told_before_any_work(small_disk):
+    spec = class_map(Grid.local((100, 110, 130)))
+    told = r"its samples need 1\.4 MB before they are compressed, 1\.2 MB are free in .*make room"
+    with pytest.raises(OutputFailed, match=told):
+        VolumeSink(small_disk / "labels.nii.gz", spec)
+
+
+@SUFFIXES
+def test_samples_are_not_held_in_memory(tmp_path, suffix):
+    """64 MB of scores, in slabs of 8 MB."""
+    spec = SinkSpec(Grid.local((64, 256, 256)), np.dtype("f4"), ("a", "b", "c", "d"), np.nan)
+    tracemalloc.start()
+    try:
+        sink = VolumeSink(tmp_path / f"scores{suffix}", spec, threads=2)
+        sink.prepare()
+        for low in range(0, 64, 8):
+            box = spec.grid.box.along(0, low, low + 8)
+            sink.write(box, np.zeros((4, *box.shape), "f4"))
+        sink.commit()
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_folder_is_told(tmp_path):
-    sink = VolumeSink(tmp_path / "absent/labels.nii.gz", class_map(GRIDS["oblique"]))
     with pytest.raises(OutputFailed, match=r"cannot write .*absent/labels\.nii\.gz: No such file"):
-        sink.prepare()
+        VolumeSink(tmp_path / "absent/labels.nii.gz", class_map(GRIDS["oblique"]))

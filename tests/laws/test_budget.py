@@ -125,6 +125,20 @@ def test_a_device_that_is_too_small_is_named() -> None:
         fit_core(VOLUME, ON_DEVICE, Budget(64 * GB, 400_000_000))
 
 
+@pytest.mark.parametrize(
+    ("shape", "after", "told"),
+    [
+        ((400, 512, 512), 2 * GB, r"\(2\.0 GB of it for a class map in memory and .*leave out"),
+        ((400, 9000, 9000), 0, r"\(0 B of it .*\), budget is 1\.0 GB: raise budget\.memory$"),
+    ],
+)
+def test_a_run_that_fits_but_for_its_end_says_so(
+    shape: tuple[int, ...], after: int, told: str
+) -> None:
+    with pytest.raises(BudgetExceeded, match=told):
+        fit_core(planned(shape, 96), replace(COST, after=after), Budget(GB))
+
+
 def test_a_core_of_the_users_own_is_not_changed() -> None:
     plan = replace(SCENE, core=(2048, 2048))
     assert check_core(plan, COST, Budget(8 * GB)) is plan

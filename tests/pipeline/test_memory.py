@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tiledseg.box import Box
 from tiledseg.budget import parse_bytes
-from tiledseg.grid import Grid
-from tiledseg.io import SinkSpec, create_sink
+from tiledseg.grid import PATIENT, Grid
+from tiledseg.io import SinkSpec, create_sink, open_source
+from tiledseg.labels import ClassSchema
 
 MakeModel = Callable[..., Path]
 
@@ -91,6 +93,27 @@ def test_the_core_is_chosen_to_fit(
     model = make_model(classes=24, window=(256, 256))
     more = ("--scores", str(tmp_path / "scores.tif")) if scores else ()
     assert _peak(scene, model, tmp_path / "map.tif", memory, *more) <= parse_bytes(memory)
+
+
+@pytest.mark.slow
+def test_a_label_map_larger_than_the_room_for_it(tmp_path: Path, make_model: MakeModel) -> None:
+    """221 MB, mostly air; the budget leaves less beside the program, and all samples are there."""
+    grid = Grid.from_centers((1500, 384, 384), (0, 0, 0), (1, 1, 1), None, PATIENT)
+    spec = SinkSpec(grid, np.dtype(np.uint8), ("ct",), None)
+    sink = create_sink(tmp_path / "volume.nii", spec)
+    sink.prepare()  # nothing is written: the file is all hole, and so air
+    box = Box.of_shape((32, 32, 32), (500, 300, 200))
+    sink.write(box, np.random.default_rng(0).integers(1, 255, (1, *box.shape), np.uint8))
+    sink.commit()
+    out = tmp_path / "labels.nii.gz"
+    more = ("--set", "input.skip_below=1", "--set", "output.report=false")
+    schema = ClassSchema.of_names(["air", "fat", "muscle", "bone"], background=0)
+    model = make_model(dims=3, channels=1, schema=schema, window=(64, 64, 64))
+    assert _peak(tmp_path / "volume.nii", model, out, "1GB", *more) <= parse_bytes("1GB")
+    with open_source(out) as labels:
+        assert labels.grid.like(grid)
+        assert labels.read(box).any()
+        assert not labels.read(box.along(0, 700, 732)).any()
 
 
 @pytest.mark.slow

@@ -209,18 +209,21 @@ def _as_numpy(image: Any) -> Any:
         ) from None
 
 
-def create_sink(path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "cog") -> Sink:
+def create_sink(
+    path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "cog", threads: int = 1
+) -> Sink:
     """Return the unprepared sink for a file name.
 
     Args:
         path: Final name; the suffix is the format.
         spec: What will be written.
         layout: For GeoTIFF.
+        threads: Threads that may compress; the bytes do not depend on them.
 
     Raises:
         UnknownFormat: No sink writes this suffix.
         ConfigError: The format does not hold images of this many axes.
-        OutputFailed: The folder is not there or cannot be written.
+        OutputFailed: The folder is not there, cannot be written or has no room.
     """
     name = path.name.lower()
     known = (*_RASTER_SINKS, *_VOLUME_SINKS, ".zarr")
@@ -240,7 +243,7 @@ def create_sink(path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"] = "c
     if name.endswith(_VOLUME_SINKS):
         from ._simpleitk import VolumeSink
 
-        return VolumeSink(path, spec)
+        return VolumeSink(path, spec, threads)
     from ._zarr import ZarrSink
 
     return ZarrSink(path, spec)

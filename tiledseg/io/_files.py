@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..budget import format_bytes
 from ..errors import OutputFailed, TiledsegError
 
 _HASH_UP_TO = 64 * 2**20
@@ -55,6 +57,22 @@ def require_place(path: Path) -> None:
         raise OutputFailed(f"cannot write {path}: there is a folder of that name")
     if not os.access(path.parent, os.W_OK):
         raise OutputFailed(f"cannot write {path}: no permission to write into {path.parent}")
+
+
+def require_room(path: Path, needed: int) -> None:
+    """Refuse a disk on which samples have no room, before any work.
+
+    Raises:
+        OutputFailed: There is less room.
+    """
+    with writing(path):
+        free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise OutputFailed(
+            f"cannot write {path}: its samples need {format_bytes(needed)} before they are "
+            f"compressed, {format_bytes(free)} are free in {path.parent}; make room, or choose "
+            "another folder"
+        )
 
 
 def require_own(path: Path, opening: str) -> None:

@@ -31,14 +31,11 @@ def run_cost(
     labels = card.schema.dtype.itemsize
     samples = prod(source.grid.shape)
     after = 0
-    volume_file = config.out is None or not config.out.endswith((".zarr", ".tif", ".tiff"))
-    if volume_file:
-        after += 2 * samples * labels  # an array, or a volume file written from memory
+    if config.out is None:
+        after += samples * labels  # the array that is returned
     scores = 0
     if config.output.scores is not None:
         scores = np.dtype(config.output.score_type).itemsize
-        if not config.output.scores.endswith((".zarr", ".tif", ".tiff")):
-            after += 2 * samples * scores * card.outputs
     if config.output.polygons is not None:
         after += vector.polygons_need(samples)
     if config.output.surfaces is not None:

@@ -36,7 +36,9 @@ def score_sink(job: Job) -> Sink | None:
 def _sink(job: Job, path: Path | None, spec: SinkSpec) -> Sink:
     if path is None:
         return MemorySink(spec)
-    return create_sink(path, spec, layout=job.config.output.layout)
+    runtime = job.config.runtime
+    threads = job.plan.threads * (1 if runtime.distributed else runtime.workers)
+    return create_sink(path, spec, job.config.output.layout, threads)
 
 
 def _oriented(job: Job, sink: Sink) -> Sink:

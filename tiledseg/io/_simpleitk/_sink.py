@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
+import tempfile
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from ...box import Box
-from ...errors import ConfigError, OutputFailed
+from ...errors import ConfigError
 from ...labels import ClassSchema
 from .._base import Sink, SinkSpec
-from .._files import require_own, settle, temporary_beside, write_text, writing
-from ._itk import reason
+from .._deflate import deflated
+from .._files import (
+    require_own,
+    require_room,
+    settle,
+    temporary_beside,
+    write_text,
+    writing,
+)
+from ._new_headers import NIFTI_LONGEST, NIFTI_OFFSET, meta_header, nifti_header, nrrd_header
+from ._new_samples import NewSamples
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-#: Byte at which ITK writes the samples of a NIfTI file.
-_NIFTI_1_OFFSET = 352
 #: How the colour table and the class names begin.
 _OPENINGS = ("# Color table, ", '{\n  "classes": [')
 #: Cosine of two axes above which they do not count as perpendicular.
@@ -29,86 +36,95 @@ _SLANT = 1e-4
 
 
 class VolumeSink(Sink):
-    """A volume file; the samples are held in memory until `commit`.
+    """A volume file, written plane by plane; no more than a plane of all bands is held.
 
-    Label maps also get a colour table for 3D Slicer (``labels.ctbl``) and their class names as
-    JSON (``labels.json``).
+    What is compressed waits in a nameless file in the same folder, for as much room there as the
+    samples take. Label maps also get a colour table for 3D Slicer (``labels.ctbl``) and their class
+    names as JSON (``labels.json``).
+
+    Args:
+        path: Final name.
+        spec: What comes.
+        threads: Threads that compress.
 
     Raises:
-        OutputFailed: One of these was not written by tiledseg.
+        ConfigError: NIfTI was asked for, and cannot hold the grid.
+        OutputFailed: There is no room, or one of the sidecars was not written by tiledseg.
     """
 
-    def __init__(self, path: Path, spec: SinkSpec) -> None:
+    def __init__(self, path: Path, spec: SinkSpec, threads: int = 1) -> None:
         super().__init__(path, spec)
-        self._array: NDArray[Any] | None = None
+        self._threads = threads
+        self._nifti = path.name.lower().endswith((".nii", ".nii.gz"))
+        self._plain = path.name.lower().endswith(".nii")
+        if self._nifti:
+            _require_nifti(path, spec)
         if spec.schema is not None:
             for sidecar, opening in zip(self._sidecar_paths(), _OPENINGS, strict=True):
                 require_own(sidecar, opening)
+        self._bytes = spec.grid.box.size * len(spec.bands) * spec.dtype.itemsize
+        require_room(path, self._bytes)
+        self._samples: NewSamples | None = None
 
     def prepare(self) -> None:
-        """Make room in memory, and see that the file can be made and can hold the geometry.
-
-        Raises:
-            ConfigError: NIfTI was asked for, and the axes are not perpendicular.
-        """
-        direction = self.spec.grid.direction
-        slant = float(np.abs(direction.T @ direction - np.eye(3)).max())
-        if slant > _SLANT and _is_nifti(self.path):
-            raise ConfigError(
-                f"cannot write {self.path}: NIfTI holds perpendicular axes only, these are off by "
-                f"{slant:.2g}; take .nrrd or .mha"
-            )
+        """Make the temporary files."""
+        self.abort()
+        offset = NIFTI_OFFSET if self._plain else 0
         with writing(self.path):
-            temporary_beside(self.path).touch()
-        self._array = np.zeros((len(self.spec.bands), *self.spec.grid.shape), self.spec.dtype)
+            partial = temporary_beside(self.path).open("w+b")
+            if self._plain:
+                partial.write(nifti_header(self.spec))
+                file = partial
+            else:
+                partial.close()
+                file = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115 - kept open
+            self._samples = NewSamples(file, self.spec, offset, interleaved=not self._nifti)
 
     def write(self, box: Box, values: NDArray[Any]) -> None:
         """Store samples."""
-        if self._array is None:
+        if self._samples is None:
             raise RuntimeError("prepare comes before write")
-        self._array[(slice(None), *box.slices)] = values
+        with writing(self.path):
+            self._samples.write(box, values)
 
     def commit(self) -> list[Path]:
-        """Write the file, rename it, and write the sidecars of a label map."""
+        """Compress, rename, and write the sidecars of a label map."""
+        samples, self._samples = self._samples, None
+        if samples is None:
+            raise RuntimeError("prepare comes before commit")
         partial = temporary_beside(self.path)
-        image = self._image()
-        self._array = None
-        try:
-            sitk.WriteImage(image, str(partial), useCompression=not self.path.name.endswith(".nii"))
-        except RuntimeError as error:
-            raise OutputFailed(
-                f"cannot write {self.path}: {reason(error)}; make room and run again to go on"
-            ) from error
+        with writing(self.path), samples:
+            samples.flush()
+            if not self._plain:
+                with partial.open("wb") as file:
+                    self._compress(samples, file)
         with writing(self.path):
-            _check_whole(partial, self.spec)
             settle(partial, self.path)
         return [self.path, *self._sidecars()]
 
+    def _compress(self, samples: NewSamples, file: BinaryIO) -> None:
+        if self._nifti:
+            pieces = chain([nifti_header(self.spec)], samples.pieces())
+            file.writelines(deflated(pieces, "gzip", self._threads))
+            return
+        is_nrrd = self.path.name.lower().endswith(".nrrd")
+        file.write(nrrd_header(self.spec) if is_nrrd else meta_header(self.spec, 0))
+        begin = file.tell()
+        kind: Literal["gzip", "zlib"] = "gzip" if is_nrrd else "zlib"
+        file.writelines(deflated(samples.pieces(), kind, self._threads))
+        if not is_nrrd:
+            packed = file.tell() - begin
+            file.seek(0)
+            file.write(meta_header(self.spec, packed))
+
     def abort(self) -> None:
-        """Remove the temporary file."""
-        self._array = None
+        """Remove the temporary files."""
+        samples, self._samples = self._samples, None
+        if samples is not None:
+            with suppress(OSError):  # what is buffered may find no room
+                samples.close()
         for path in (self.path, *self._sidecar_paths()):
             temporary_beside(path).unlink(missing_ok=True)
-
-    def _image(self) -> sitk.Image:
-        array = self._array
-        if array is None:
-            raise RuntimeError("prepare comes before commit")
-        if len(array) == 1:
-            image = sitk.GetImageFromArray(array[0])
-        else:
-            image = sitk.GetImageFromArray(np.moveaxis(array, 0, -1), isVector=True)
-        grid = self.spec.grid
-        centers = grid.centers()
-        linear = centers[:3, :3]
-        spacing = np.linalg.norm(linear, axis=0)
-        image.SetSpacing(spacing.tolist())
-        image.SetOrigin(centers[:3, 3].tolist())
-        try:
-            image.SetDirection((linear / spacing).ravel().tolist())
-        except RuntimeError as error:
-            raise ConfigError(f"cannot write {self.path}: {reason(error)}") from error
-        return image
 
     def _sidecars(self) -> list[Path]:
         schema = self.spec.schema
@@ -125,24 +141,24 @@ class VolumeSink(Sink):
         return self.path.with_name(f"{stem}.ctbl"), self.path.with_name(f"{stem}.json")
 
 
-def _check_whole(path: Path, spec: SinkSpec) -> None:
-    """Count what was written: ITK reports a full disk for NRRD and MHA, but not for NIfTI."""
-    if not _is_nifti(path):
-        return
-    expected = spec.grid.box.size * len(spec.bands) * spec.dtype.itemsize
-    found = -_NIFTI_1_OFFSET
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            while piece := file.read(2**20):
-                found += len(piece)
-    except (EOFError, zlib.error) as error:
-        raise OSError(f"the file on disk is not whole ({error})") from error
-    if found < expected:
-        raise OSError(f"only {max(0, found)} of {expected} bytes are on disk; make room")
+def _require_nifti(path: Path, spec: SinkSpec) -> None:
+    """Refuse what NIfTI-1 cannot hold.
 
-
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
+    Raises:
+        ConfigError: The axes are not perpendicular, or one is too long.
+    """
+    direction = spec.grid.direction
+    slant = float(np.abs(direction.T @ direction - np.eye(3)).max())
+    if slant > _SLANT:
+        raise ConfigError(
+            f"cannot write {path}: NIfTI holds perpendicular axes only, these are off by "
+            f"{slant:.2g}; take .nrrd or .mha"
+        )
+    if max(*spec.grid.shape, len(spec.bands)) > NIFTI_LONGEST:
+        raise ConfigError(
+            f"cannot write {path}: NIfTI holds at most {NIFTI_LONGEST} samples along an axis, "
+            f"there are {spec.grid.shape}; take .nrrd or .mha"
+        )
 
 
 def _suffix(path: Path) -> str:
