@@ -43,7 +43,18 @@ DOORS = {
     ),
 }
 CORE = (
-    *("errors", "box", "grid", "lattice", "taper", "resampling", "tiling", "planning", "budget"),
+    *(
+        "errors",
+        "box",
+        "grid",
+        "lattice",
+        "taper",
+        "resampling",
+        "spacing",
+        "tiling",
+        "planning",
+        "budget",
+    ),
     *("labels", "normalize"),
 )
 

@@ -46,6 +46,8 @@ class InputSpec:
             there, or bounds in world units: xmin, ymin[, zmin], xmax, ymax[, zmax].
         skip_below: Windows in which every intensity is below this (air in CT: -900) become
             background without asking the model.
+        resample: Whether the image is brought to the spacing the model was trained at: ``auto``
+            where the two differ and are known in metres or mm, ``never`` or ``always``.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -54,6 +56,7 @@ class InputSpec:
     series: str | None = None
     roi: str | tuple[float, ...] | None = None
     skip_below: float | None = None
+    resample: Literal["auto", "never", "always"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,8 @@ class OutputSpec:
         work: Where unfinished work lies: a folder, or ``s3://bucket/prefix``; in it, every output
             has a folder of its name. Beside the output where nothing is said.
         log: File to append a line of JSON to for every tile that ends, or None.
+        grid: Grid of class map and scores: the ``source`` image's, the ``model``'s, or that of the
+            image in a file whose axes run as the source's.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -172,6 +177,7 @@ class OutputSpec:
     report: bool = True
     work: str | None = None
     log: str | None = None
+    grid: str = "source"
 
 
 class RunConfig(BaseModel):

@@ -34,6 +34,11 @@ METHODS: tuple[Method, ...] = get_args(Method)
 _PARALLEL = 0.01
 
 
+def everywhere(method: Method, dims: int) -> tuple[Method, ...]:
+    """Return a method for every one of so many axes."""
+    return (method,) * dims
+
+
 @dataclass(frozen=True, slots=True)
 class Taps:
     """What every sample of a stretch of an axis is made of: sum of ``weight * sample[index]``.

@@ -362,7 +362,8 @@ def sampled_rows(image: np.ndarray, model: Path) -> list[int]:
     """Return the first row of every window compared; the image's samples are their row."""
     settings = {"tiling": {"window": [64, 64]}, "runtime": {"runtime": "torch"}}
     with tiledseg.plan(image, model, **settings) as job:
-        view = choosing.View(job.source, job.grid, None, Normalization(()), job.overview)
+        grids = replace(job.grids, lane=Normalization(()))
+        view = choosing.View(grids, job.normalization, job.overview)
         windows = view.windows(job.plan)
     assert windows is not None
     return [int(window[0].min()) for window in windows]

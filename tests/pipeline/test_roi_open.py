@@ -18,10 +18,18 @@ from rasterio.transform import Affine
 from tiledseg.errors import ConfigError, DamagedInput, GridMismatch
 from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
 from tiledseg.io import MaskRoi, MemorySource, OrientedSource, open_source
-from tiledseg.pipeline._roi import open_roi
+from tiledseg.normalize import Normalization
+from tiledseg.pipeline import _roi
+from tiledseg.pipeline._grids import Grids
 
 UTM = Space(SpaceKind.PROJECTED, CRS.from_epsg(32633).to_wkt(), 1.0)
 MATRIX = np.array([[10.0, 0, 5e5], [0, -10.0, 5.4e6], [0, 0, 1]])
+
+
+def open_roi(roi, source):
+    """Open a roi of an image that the model sees as it is."""
+    lane = Normalization(())
+    return _roi.open_roi(roi, Grids(source, source, source, None, source.grid, None, lane))
 
 
 def scene(space: Space = UTM) -> MemorySource:

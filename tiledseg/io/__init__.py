@@ -16,6 +16,7 @@ from ._files import require_place, settle, temporary_beside, write_text, writing
 from ._folder import Folder, open_folder
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._moments import fit_exactly
+from ._normalized import NormalizedSource
 from ._orient import OrientedSink, OrientedSource
 from ._resampled import ResampledSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
@@ -27,6 +28,7 @@ __all__ = [
     "MaskRoi",
     "MemorySink",
     "MemorySource",
+    "NormalizedSource",
     "OrientedSink",
     "OrientedSource",
     "PolygonRoi",

@@ -24,6 +24,11 @@ _EDGE = 12
 _ROOM = 1 << 19
 
 
+def margin(method: Method) -> int:
+    """Return the most samples of an axis that `reach` asks for besides those below its samples."""
+    return 2 * _HALO + 2 * _BLOCK if method == "cubic" else 3
+
+
 def reach(method: Method, taps: Taps, extent: int) -> tuple[int, int]:
     """Return the half-open range of an axis' samples that taps need.
 

@@ -13,7 +13,7 @@ from ..box import Box
 from ..normalize import measured
 from ..resampling import Method, Scaling, Taps
 from ._base import Array, Mask, Source
-from ._interpolate import along, reach
+from ._interpolate import along, margin, reach
 
 #: Samples from one that was not measured within which a cubic spline still feels that it is not
 #: there (0.27**8 = 3e-5 of it): interpolated linearly.
@@ -61,6 +61,12 @@ class ResampledSource(Source):
         blocks = zip(inner.blocks, scaling.scale, shape, strict=True)
         self.blocks = tuple(min(n, max(1, ceil(b / s))) for b, s, n in blocks)
         self.working_bytes = inner.working_bytes
+
+    @property
+    def needs(self) -> tuple[tuple[float, int], ...]:
+        """Per axis, samples of the image read for one of this, and besides; see `Cost`."""
+        pairs = zip(self._scaling.scale, self._methods, strict=True)
+        return tuple((scale, margin(method)) for scale, method in pairs)
 
     def read(self, box: Box) -> Array:
         """Return the samples of ``box``; NaN where the data themselves hold no number."""

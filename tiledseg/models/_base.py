@@ -11,6 +11,7 @@ from torch import nn
 
 from ..labels import ClassSchema
 from ..normalize import Normalization
+from ..spacing import Resampling
 from ..tiling import TilingSpec
 
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -60,6 +61,7 @@ class ModelCard:
         margin: Receptive radius in samples: context a sample needs for an exact result; 0 where
             unknown or global. It is the default of the tiling's discarded margin.
         spacing: Sample spacing it was trained at (array order, metres or mm), or None.
+        resampling: How images of another spacing are brought to it, and scores back.
         orientation: For volumes, the anatomical letters of the input's array axes, or None.
         tiling: How the model wants to be tiled, where the user does not say.
         folds: Files with further weights of the same network, relative to the card; the mean of all
@@ -93,6 +95,7 @@ class ModelCard:
     locality: Locality = "unknown"
     margin: int = 0
     spacing: tuple[float, ...] | None = None
+    resampling: Resampling = field(default_factory=Resampling)
     orientation: str | None = None
     tiling: TilingSpec = field(default_factory=TilingSpec)
     folds: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from ..document import brief, read_values
 from ..errors import ConfigError
 from ..labels import ClassSchema
 from ..normalize import Clip, Normalization, SceneRange, SceneStep, Step
+from ..spacing import Resampling
 from ..tiling import TilingSpec
 from ._base import Activation, Average, Format, Layout, Locality, ModelCard
 from ._cache import write_whole
@@ -25,7 +26,7 @@ CARD_NAME = "model.yaml"
 #: Keys whose values take another form in `ModelCard`.
 _TURNED = {
     *("classes", "background", "channels", "window", "spacing", "normalization"),
-    *("tiling", "folds", "mirror"),
+    *("tiling", "folds", "mirror", "resampling"),
 }
 #: Samples along an axis beyond which a number is a slip.
 _LARGEST = 2**31
@@ -66,6 +67,7 @@ class CardDocument(BaseModel):
     locality: Locality = "unknown"
     margin: int = Field(0, ge=0, le=_LARGEST)
     spacing: list[float] | None = None
+    resampling: Resampling = Resampling()
     orientation: str | None = None
     tiling: TilingSpec = TilingSpec()
     folds: list[str] = Field(default_factory=list)
@@ -131,6 +133,7 @@ def card_from_dict(values: Any, name: str) -> ModelCard:
         window=tuple(document.window),
         spacing=None if document.spacing is None else tuple(document.spacing),
         normalization=normalization,
+        resampling=document.resampling,
         tiling=document.tiling,
         folds=tuple(document.folds),
         mirror=tuple(document.mirror),
@@ -165,6 +168,8 @@ def _problem(card: ModelCard) -> str | None:
     spacing = card.spacing
     if spacing is not None and (len(spacing) != card.dims or not all(s > 0 for s in spacing)):
         return f"spacing: expected {card.dims} positive numbers, found {spacing}"
+    if problem := card.resampling.problem(card.dims):
+        return problem
     own = sorted({"window", "core", "multiple"} & set(card.tiling.given()))
     if own:
         return f"tiling.{own[0]}: is no wish of a model; window and multiple are keys of the card"
@@ -225,14 +230,15 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
     values = {
         name: getattr(card, name)
         for name in CardDocument.model_fields
-        if name not in ("classes", "background", "normalization", "tiling")
+        if name not in ("classes", "background", "normalization", "tiling", "resampling")
     }
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
     steps = [
         {k: list(v) if isinstance(v, tuple) else v for k, v in step.items()}
         for step in card.normalization.to_list()
     ]
-    return {**values, **schema, "normalization": steps, "tiling": _plain(card.tiling)}
+    wishes = {"tiling": _plain(card.tiling), "resampling": card.resampling.given()}
+    return {**values, **schema, "normalization": steps, **wishes}
 
 
 def write_card(card: ModelCard, folder: Path) -> None:

@@ -10,9 +10,11 @@ from .. import vector
 from ..config import RunConfig, RuntimeSpec
 from ..engine import machine
 from ..errors import ConfigError
-from ..grid import Grid, SpaceKind
+from ..grid import SpaceKind
 from ..models import ModelCard
+from ..spacing import spacing_of
 from ..tiling import TilePlan
+from ._grids import Grids
 
 #: Relative difference of sample spacing from the model's from which on the user is told.
 _SPACING_TOLERANCE = 0.25
@@ -75,7 +77,7 @@ def crowd_warnings(plan: TilePlan, spec: RuntimeSpec) -> list[str]:
     ]
 
 
-def plan_warnings(grid: Grid, plan: TilePlan, card: ModelCard) -> list[str]:
+def plan_warnings(grids: Grids, plan: TilePlan, card: ModelCard) -> list[str]:
     told = []
     if plan.extra_work > _EXTRA_WORK:
         told.append(
@@ -94,16 +96,23 @@ def plan_warnings(grid: Grid, plan: TilePlan, card: ModelCard) -> list[str]:
             f"the margin {plan.margin} is less than the model's receptive radius {card.margin}: "
             "the result can differ from whole-image inference; use a larger window and margin"
         )
-    unit = grid.space.unit
-    if card.spacing and unit:
-        scale = unit * (1000 if grid.space.kind is SpaceKind.PATIENT else 1)
-        found = tuple(s * scale for s in grid.spacing)
-        if any(
-            abs(f / s - 1) > _SPACING_TOLERANCE for f, s in zip(found, card.spacing, strict=True)
-        ):
-            unit_name = "mm" if grid.space.kind is SpaceKind.PATIENT else "m"
-            told.append(
-                f"model {card.name!r} was trained at a spacing of {card.spacing} {unit_name}, the "
-                f"image has {tuple(round(f, 4) for f in found)}: expect worse results, or resample"
-            )
+    told += _spacing_warnings(grids, card)
     return told
+
+
+def _spacing_warnings(grids: Grids, card: ModelCard) -> list[str]:
+    """Return what there is to say of a spacing that is not the model's."""
+    grid = grids.source.grid
+    spacing = spacing_of(grid)
+    if card.spacing is None or spacing is None or grids.told is not None:
+        return []
+    found, unit = spacing
+    if all(abs(f / s - 1) <= _SPACING_TOLERANCE for f, s in zip(found, card.spacing, strict=True)):
+        return []
+    remedy = "let it be resampled (input.resample)"
+    if grid.space.kind is SpaceKind.GEOGRAPHIC:
+        remedy = "reproject it to a CRS in metres (gdalwarp)"
+    return [
+        f"model {card.name!r} was trained at a spacing of {card.spacing} {unit}, the image has "
+        f"{tuple(round(f, 4) for f in found)}: expect worse results, or {remedy}"
+    ]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from ..box import Box
 from ..config import RunConfig
 from ..errors import ConfigError
-from ..grid import AxisMap, Grid
-from ..io import OrientedSource, Source, fit_exactly, open_source, read_padded
+from ..io import Source, fit_exactly, open_source, read_padded
 from ..models import ModelCard
 from ..normalize import Normalization, measured
 from ..tiling import TilePlan
+from ._grids import Grids, orient, place
 
 #: Most samples per axis, and in all, of the decimated image that the picture and scene statistics
 #: are taken from. 256 along every axis keeps a common head scan whole.
@@ -35,18 +35,19 @@ class View:
     """An image as the model sees it.
 
     Args:
-        source: The image, in the model's orientation.
-        grid: The image's own grid.
-        axes: From the image's own axes to the model's, or None where they agree.
+        grids: The image on the grids of the run.
         normalization: Fitted to the image.
-        overview: Decimated image, (c, *s), and where it was measured.
+        overview: Decimated image on the grid of the result, (c, *s), and where it was measured.
     """
 
-    source: Source
-    grid: Grid
-    axes: AxisMap | None
+    grids: Grids
     normalization: Normalization
     overview: tuple[NDArray[Any], NDArray[np.bool_]]
+
+    @property
+    def source(self) -> Source:
+        """The image, in the model's orientation and on its grid."""
+        return self.grids.source
 
     def windows(self, plan: TilePlan) -> torch.Tensor | None:
         """Return some windows (n, c, *window) of the best seen parts, spread over the image.
@@ -66,7 +67,7 @@ class View:
         good = np.flatnonzero(shares >= _GOOD * shares.max())
         chosen = good[np.unique(np.linspace(0, len(good) - 1, _SAMPLE).round().astype(int))]
         read = (self._read(boxes[i], plan) for i in chosen)
-        return torch.stack([torch.from_numpy(self.normalization(*parts)) for parts in read])
+        return torch.stack([torch.from_numpy(self.grids.lane(*parts)) for parts in read])
 
     def _read(self, box: Box, plan: TilePlan) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         values, valid = read_padded(self.source, box, plan.padding)
@@ -89,12 +90,17 @@ def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
     """
     opened = open_image(config, image, card)
     try:
-        source, axes = orient(opened, card)
-        normalization, overview = _look(source, card)
+        image, _ = orient(opened, card)
+        limit = _limit(image, card)
+        normalization, overview = _look(image, card, limit)
+        grids = place(config, card, opened, normalization)
+        if grids.shown.grid != image.grid:
+            values, valid = grids.shown.overview(limit)
+            overview = values, measured(values, valid)
     except BaseException:
         opened.close()
         raise
-    return View(source, opened.grid, axes, normalization, overview)
+    return View(grids, normalization, overview)
 
 
 def open_image(config: RunConfig, image: Any, card: ModelCard) -> Source:
@@ -131,21 +137,18 @@ def _elsewhere(wanted: tuple[str, ...], there: tuple[str, ...]) -> bool:
     return asked != found and set(asked) <= set(found)
 
 
-def orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:
-    """Return an image along the axes that a model wants, and how it was turned, if it was."""
-    codes = card.orientation
-    if codes is None or source.grid.orientation in (None, codes):
-        return source, None
-    return OrientedSource(source, codes), source.grid.reorient(codes)[1]
-
-
-def _look(
-    source: Source, card: ModelCard
-) -> tuple[Normalization, tuple[NDArray[Any], NDArray[np.bool_]]]:
-    """Read a decimated image once; fit the normalisation to it."""
+def _limit(source: Source, card: ModelCard) -> int:
+    """Return the most samples per axis of a decimated image."""
     limit = _OVERVIEW[card.dims]
     if card.dims == 2:
         limit = max(64, min(limit, isqrt(_OVERVIEW_SAMPLES // len(source.channels))))
+    return limit
+
+
+def _look(
+    source: Source, card: ModelCard, limit: int
+) -> tuple[Normalization, tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Read a decimated image once; fit the normalisation to it."""
     values, valid = source.overview(limit)
     valid = measured(values, valid)
     normalization = card.normalization

@@ -34,6 +34,7 @@ from ..planning import ModelShape, make_plan
 from ..tiling import TilePlan
 from ._checks import check_air, check_travel, check_vectors, crowd_warnings, plan_warnings
 from ._choose import Choice, Chosen, Question, begun, choose, follow
+from ._grids import Grids
 from ._image import View, open_view
 from ._memory import device_budget, run_cost
 from ._names import inputs_of, outputs_of, spare_inputs
@@ -74,9 +75,7 @@ class Job:
     Args:
         config: The config, as given.
         model: The network.
-        source: The image, in the model's orientation.
-        axes: From the image's own axes to the model's, or None where they agree.
-        grid: The image's own grid.
+        grids: The image on the grids of the run.
         normalization: Fitted to the image.
         plan: Lattice and tiles.
         cost: What a tile costs.
@@ -91,9 +90,7 @@ class Job:
 
     config: RunConfig
     model: Model
-    source: Source
-    axes: AxisMap | None
-    grid: Grid
+    grids: Grids
     normalization: Normalization
     plan: TilePlan
     cost: Cost
@@ -110,6 +107,21 @@ class Job:
         """What the next inputs of a batch may take over."""
         chosen = Chosen(self.model, self.choice, self.plan, self.footprint)
         return Shared(self.model, self.plan.threads, chosen)
+
+    @property
+    def source(self) -> Source:
+        """The image, in the model's orientation and on its grid."""
+        return self.grids.source
+
+    @property
+    def axes(self) -> AxisMap | None:
+        """From the axes of the written result to the model's, or None where they agree."""
+        return self.grids.axes
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the result as it is written."""
+        return self.grids.grid
 
     @property
     def card(self) -> ModelCard:
@@ -161,6 +173,8 @@ class Job:
     def describe(self) -> dict[str, Any]:
         """Return the figures a person wants before a long run."""
         figures = self.plan.describe()
+        if self.grids.told is not None:
+            figures["resampled"] = self.grids.told
         figures["memory"] = format_bytes(total_bytes(self.plan, self.cost))
         figures["budget"] = format_bytes(self.budget.host)
         if self.budget.device is not None:
@@ -222,7 +236,7 @@ def prepare(
     with ExitStack() as on_error:
         view = open_view(config, image, card)
         on_error.callback(view.source.close)
-        roi = None if config.input.roi is None else open_roi(config.input.roi, view.source)
+        roi = None if config.input.roi is None else open_roi(config.input.roi, view.grids)
         if roi is not None:
             on_error.callback(roi.close)
         spare_inputs(outputs_of(config), inputs_of(config, view.source, roi))
@@ -241,8 +255,7 @@ def _decide(
 ) -> Job:
     """Decide how to segment an open image."""
     first = shared.model
-    source, normalization = view.source, view.normalization
-    plan = draft_plan(config, source.grid, first.card, networks.threads)
+    plan = draft_plan(config, view.grids, first.card, networks.threads)
     former = None if unfinished is None else unfinished.plan
     before = None if former is None else begun(former)
     count = config.runtime.microbatch
@@ -251,18 +264,16 @@ def _decide(
     chosen = choose(question) if shared.chosen is None else follow(question, shared.chosen)
     many = partial(fit_core, least=workers_of(config))
     plan, fit = chosen.plan, many if config.tiling.core is None else check_core
-    if former is not None and config.tiling.core is None and former.grid == plan.grid:
+    if former is not None and config.tiling.core is None and _alike(former, plan):
         plan, fit = replace(plan, core=former.core), check_core
     budget = Budget(room, device_budget(config, chosen.footprint))
-    cost = run_cost(config, source, first.card, chosen.footprint, roi)
+    cost = run_cost(config, view.grids, first.card, chosen.footprint, roi)
     plan = fit(plan, replace(cost, fixed=cost.fixed + shared.held), budget)
     return Job(
         config=config,
         model=chosen.model,
-        source=source,
-        axes=view.axes,
-        grid=view.grid,
-        normalization=normalization,
+        grids=view.grids,
+        normalization=view.normalization,
         plan=plan,
         cost=cost,
         budget=budget,
@@ -270,19 +281,24 @@ def _decide(
         choice=chosen.choice,
         overview=view.overview,
         warnings=(
-            *plan_warnings(view.grid, plan, first.card),
+            *plan_warnings(view.grids, plan, first.card),
             *crowd_warnings(plan, config.runtime),
         ),
         footprint=chosen.footprint,
-        made_from=made_from(config, first.card, source, roi),
+        made_from=made_from(config, first.card, view.grids.image, roi),
     )
 
 
-def draft_plan(config: RunConfig, grid: Grid, card: ModelCard, threads: int) -> TilePlan:
+def _alike(former: TilePlan, plan: TilePlan) -> bool:
+    return (former.grid, former.target) == (plan.grid, plan.target)
+
+
+def draft_plan(config: RunConfig, grids: Grids, card: ModelCard, threads: int) -> TilePlan:
     """Return the plan as far as the image and the card decide it."""
     margin, local = max(card.margin, card.rim), card.locality == "local"
     shape = ModelShape(card.window, card.multiple, card.any_size, margin, local, card.rim)
-    return make_plan(grid, config.tiling.over(card.tiling), shape, 1, threads)
+    wishes = config.tiling.over(card.tiling)
+    return make_plan(grids.source.grid, wishes, shape, 1, threads, grids.target)
 
 
 def require_same(job: Job, where: str | Path | Folder) -> None:

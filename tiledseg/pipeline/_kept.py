@@ -9,7 +9,8 @@ from typing import Any
 from ..config import RunConfig
 from ..models import ModelCard
 from ..report import ClassMeasure, InputRow
-from ._image import open_image, orient
+from ._grids import orient, place
+from ._image import open_image
 from ._inputs import Input
 from ._names import report_folder
 from ._origin import made_from
@@ -30,7 +31,9 @@ def kept(one: Input, config: RunConfig, card: ModelCard) -> InputRow | None:
         return None
     with open_image(config, one.image, card) as opened:
         source, _ = orient(opened, card)
-        roi = None if config.input.roi is None else open_roi(config.input.roi, source)
+        roi = None
+        if config.input.roi is not None:
+            roi = open_roi(config.input.roi, place(config, card, opened, card.normalization))
         try:
             if made_from(config, card, source, roi) != stored.get("made_from"):
                 return None

@@ -10,8 +10,9 @@ from .. import vector
 from ..budget import Cost, parse_bytes
 from ..config import RunConfig
 from ..engine import Footprint
-from ..io import Roi, Source
+from ..io import ResampledSource, Roi
 from ..models import ModelCard
+from ._grids import Grids
 
 
 def device_budget(config: RunConfig, footprint: Footprint) -> int | None:
@@ -24,12 +25,13 @@ def device_budget(config: RunConfig, footprint: Footprint) -> int | None:
 
 
 def run_cost(
-    config: RunConfig, source: Source, card: ModelCard, footprint: Footprint, roi: Roi | None
+    config: RunConfig, grids: Grids, card: ModelCard, footprint: Footprint, roi: Roi | None
 ) -> Cost:
     """Return what tiles cost, and what readers, writers and vectors hold besides."""
     workers = 1 if config.runtime.distributed else config.runtime.workers  # tiles in a process
     labels = card.schema.dtype.itemsize
-    samples = prod(source.grid.shape)
+    source, result = grids.source, grids.shown.grid
+    samples = prod(result.shape)
     after = 0
     if config.out is None:
         after += samples * labels  # the array that is returned
@@ -39,7 +41,7 @@ def run_cost(
     if config.output.polygons is not None:
         after += vector.polygons_need(samples)
     if config.output.surfaces is not None:
-        after += vector.surfaces_need(source.grid.shape)
+        after += vector.surfaces_need(result.shape)
     return Cost(
         reserved=footprint.reserved,
         workspace=footprint.workspace,
@@ -54,4 +56,14 @@ def run_cost(
         block_rows=source.blocks[0],
         fixed=source.working_bytes + (0 if roi is None else roi.working_bytes * workers),
         after=after,
+        interpolated=source.needs if isinstance(source, ResampledSource) else None,
+        shown_bytes=_shown_bytes(grids),
     )
+
+
+def _shown_bytes(grids: Grids) -> int:
+    """Return the bytes per sample that are read to see where a result is wanted."""
+    shown = grids.shown
+    if grids.target is None:
+        return 0
+    return 1 + (len(shown.channels) * shown.dtype.itemsize if shown.dtype.kind == "f" else 0)

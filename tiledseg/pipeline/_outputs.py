@@ -62,5 +62,5 @@ def write_vectors(
 
 def whole_map(job: Job, store: WorkStore) -> NDArray[Any]:
     """Return the whole class map in the image's own orientation."""
-    labels = store.labels(job.plan.grid.box)
+    labels = store.labels(job.plan.output.box)
     return labels if job.axes is None else job.axes.inverse.apply(labels)

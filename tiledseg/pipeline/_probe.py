@@ -135,7 +135,7 @@ def _windows(
         view = _view(card, model, sample)
         config = RunConfig.parse({"image": str(sample), "model": str(model)})
         with view.source:
-            found = view.windows(draft_plan(config, view.source.grid, card, threads))
+            found = view.windows(draft_plan(config, view.grids, card, threads))
         if found is not None:
             return found, f"{len(found)} windows of {view.source.uri}", True
     noise = draw_noise((_NOISE, len(card.channels), *card.window), torch.Generator().manual_seed(0))

@@ -15,7 +15,8 @@ from ..models import Model, Runtime, versions_behind
 from ..normalize import Normalization
 from ..tiling import Tile
 from ..vector import row_measures
-from ._image import open_image, orient
+from ._grids import place
+from ._image import open_image
 from ._job import decision_of
 from ._network import Networks
 from ._roi import open_roi
@@ -66,13 +67,15 @@ def _opened(work: str, made_for: str) -> TileTask:
     try:
         wanted = (identity["model"], config.runtime.device, config.combine)
         model = _model(paths, *wanted, runtime, plan.threads)
-        source, _ = orient(open_image(config, config.image, model.card), model.card)
-        roi = None if config.input.roi is None else open_roi(config.input.roi, source)
+        opened = open_image(config, config.image, model.card)
+        normalization = Normalization.from_list(identity["normalization"])
+        grids = place(config, model.card, opened, normalization)
+        roi = None if config.input.roi is None else open_roi(config.input.roi, grids)
     except ConfigError as error:
         raise ConfigError(f"worker {machine.worker()}: {error}") from None
     for name, found, planned in (
         ("model", model.card.sha256, identity["model"]),
-        ("image", source.fingerprint(), identity["input"]),
+        ("image", grids.source.fingerprint(), identity["input"]),
         ("roi", None if roi is None else roi.fingerprint(), identity["roi"]),
         ("set of library versions", versions_behind(runtime), identity["libraries"]),
     ):
@@ -83,14 +86,15 @@ def _opened(work: str, made_for: str) -> TileTask:
             )
     return TileTask(
         plan,
-        source,
-        Normalization.from_list(identity["normalization"]),
+        grids.source,
+        grids.lane,
         model,
         decision_of(config, model.card),
         store,
-        row_measures(plan.grid)[0],
+        row_measures(plan.output)[0],
         roi,
         config.input.skip_below,
+        grids.shown,
     )
 
 

@@ -75,7 +75,7 @@ class Ran:
             tiles=len(job.plan),
             resumed=tally.kept,
             lost=tally.lost,
-            unmeasured=prod(job.plan.grid.shape) - int(tally.samples.sum()),
+            unmeasured=prod(job.plan.output.shape) - int(tally.samples.sum()),
             seam=seam,
             seconds=seconds,
             waited={k: tally.waited.get(k, 0.0) / busy for k in ("reading", "writing")},
@@ -122,7 +122,7 @@ def write_report(
     values, valid = job.overview
     facts = report.ReportFacts(
         title=f"{out.name}: {job.card.name} on {Path(job.source.uri).name}",
-        grid=job.plan.grid,
+        grid=job.plan.output,
         schema=job.card.schema,
         image=values,
         valid=valid,
@@ -147,12 +147,14 @@ def versions() -> dict[str, str]:
 def _told(job: Job, ran: Ran) -> dict[str, Any]:
     """Return how it ran, in words and figures."""
     plan, seconds = job.plan, ran.seconds[0]
-    samples = plan.grid.box.size
+    samples = plan.output.box.size
     return {
         "input": job.source.uri,
         **job.choice.describe(),
         "model": f"{job.card.name} ({(job.card.sha256 or '')[:12]})",
-        "image": " x ".join(map(str, plan.grid.shape)),
+        "image": " x ".join(map(str, job.grids.image.grid.shape)),
+        **({} if job.grids.told is None else {"resampled": job.grids.told}),
+        **_elsewhere(job),
         "window": " x ".join(map(str, plan.window)),
         "stride": " x ".join(map(str, plan.stride)),
         "margin": plan.margin,
@@ -176,6 +178,13 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
     }
 
 
+def _elsewhere(job: Job) -> dict[str, Any]:
+    """Return the grids besides the image's, by their shapes."""
+    told = {"model_grid": job.plan.grid.shape, "result_grid": job.plan.output.shape}
+    own = job.grids.image.grid.shape
+    return {name: " x ".join(map(str, shape)) for name, shape in told.items() if shape != own}
+
+
 def _asked(config: RunConfig, card: ModelCard) -> dict[str, Any]:
     """Return what of the image was asked for, and in which views, where it is not all and plain."""
     told: dict[str, Any] = {}
@@ -193,7 +202,7 @@ def _asked(config: RunConfig, card: ModelCard) -> dict[str, Any]:
 
 def warnings(job: Job, ran: Ran) -> tuple[str, ...]:
     """Return what the user should know of a run."""
-    if ran.lost or ran.unmeasured < prod(job.plan.grid.shape):
+    if ran.lost or ran.unmeasured < prod(job.plan.output.shape):
         return job.warnings
     where = "" if job.roi is None else " inside the region of interest"
     return (*job.warnings, f"nothing was segmented: {job.source.uri} has no valid sample{where}")

@@ -8,12 +8,24 @@ from pathlib import Path
 
 from .. import vector
 from ..errors import ConfigError
-from ..io import BoxRoi, MaskRoi, OrientedSource, PolygonRoi, Roi, Source, open_source, reproject
+from ..io import (
+    BoxRoi,
+    MaskRoi,
+    OrientedSource,
+    PolygonRoi,
+    ResampledSource,
+    Roi,
+    Source,
+    open_source,
+    reproject,
+)
+from ..resampling import Scaling, everywhere
+from ._grids import Grids
 
 _POLYGON_FILES = (".gpkg", ".geojson", ".json", ".fgb", ".shp")
 
 
-def open_roi(roi: str | Path | Sequence[float], source: Source) -> Roi:
+def open_roi(roi: str | Path | Sequence[float], grids: Grids) -> Roi:
     """Open the region of interest of an image.
 
     Args:
@@ -23,21 +35,22 @@ def open_roi(roi: str | Path | Sequence[float], source: Source) -> Roi:
             or an image on the same grid, wanted where it is measured and not zero; a volume may
             be stored along other axes. Polygons are brought into the image's CRS; where image or
             polygons have none, coordinates are taken as the image's own.
-        source: The image, in the model's orientation.
+        grids: The image on the grids of the run; the roi is asked for on that of the result, and
+            a mask lies there or on the image's own.
 
     Raises:
         ConfigError: There is no such file, it does not fit the image, or it misses the image.
         DamagedInput: The file is not what it claims to be.
         GridMismatch: A mask lies on another grid.
     """
-    numbers = _numbers(roi)
+    source, numbers = grids.shown, _numbers(roi)
     if numbers is not None:
         return _box(numbers, source)
     path = str(roi)
     _require_there(path)
     if path.lower().endswith(_POLYGON_FILES):
         return _polygons(Path(path), source)
-    return _mask(path, source)
+    return _mask(path, grids)
 
 
 def _numbers(roi: str | Path | Sequence[float]) -> tuple[float, ...] | None:
@@ -84,13 +97,18 @@ def _polygons(path: Path, source: Source) -> Roi:
     return PolygonRoi(source.grid, polygons, str(path))
 
 
-def _mask(path: str, source: Source) -> Roi:
-    mask = open_source(path, dims=2 if source.grid.ndim == 2 else 3)
+def _mask(path: str, grids: Grids) -> Roi:
+    grid, image = grids.shown.grid, grids.image.grid
+    opened = mask = open_source(path, dims=2 if grid.ndim == 2 else 3)
     try:
-        codes = source.grid.orientation
+        codes = grid.orientation
         if codes is not None and mask.grid.orientation not in (None, codes):
-            return MaskRoi(source.grid, OrientedSource(mask, codes))
-        return MaskRoi(source.grid, mask)
+            mask = OrientedSource(opened, codes)
+        if image.like(mask.grid) and not grid.like(mask.grid):
+            there = Scaling.between(mask.grid, grid, f"roi {path}")
+            picks = everywhere("nearest", grid.ndim)
+            mask = ResampledSource(mask, grid.shape, there, picks, border="missing")
+        return MaskRoi(grid, mask)
     except BaseException:
-        mask.close()
+        opened.close()
         raise

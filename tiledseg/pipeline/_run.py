@@ -55,7 +55,7 @@ class Run(AbstractContextManager["Run"]):
         self.tiles = range(len(job.plan)) if shard is None else shard.tiles(job.plan)
         self.tally = Tally(len(job.plan), len(job.card.schema.unique), on_event)
         self._labels, self._scores = label_sink(job, out), score_sink(job)
-        self._sizes, self._unit = row_measures(job.plan.grid)
+        self._sizes, self._unit = row_measures(job.plan.output)
         self._progress: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -104,13 +104,14 @@ class Run(AbstractContextManager["Run"]):
         return TileTask(
             self.job.plan,
             self.job.source,
-            self.job.normalization,
+            self.job.grids.lane,
             self.job.model,
             self.job.decision,
             self._store,
             self._sizes,
             self.job.roi,
             self.job.config.input.skip_below,
+            self.job.grids.shown,
         )
 
     def finish(self) -> Result:

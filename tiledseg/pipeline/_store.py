@@ -55,6 +55,7 @@ def _settings(job: Job) -> dict[str, Any]:
     values["tiling"]["core"] = list(job.plan.core)
     values["image"], values["model"] = _whole(values["image"]), _whole(values["model"])
     values["input"]["roi"] = _whole(values["input"]["roi"])
+    values["output"]["grid"] = _whole(values["output"]["grid"])
     return values
 
 

@@ -1,0 +1,59 @@
+"""An image in model units, for models whose images are normalised before they are resampled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..box import Box
+from ..normalize import Normalization, measured
+from ._base import Array, Mask, Source
+
+
+class NormalizedSource(Source):
+    """An image in model units: float32, NaN where it was not measured.
+
+    Args:
+        inner: The image.
+        normalization: Fitted to it.
+    """
+
+    def __init__(self, inner: Source, normalization: Normalization) -> None:
+        self.inner, self._normalization = inner, normalization
+        self.uri, self.grid, self.channels = inner.uri, inner.grid, inner.channels
+        self.dtype, self.nodata = np.dtype(np.float32), None
+        self.blocks, self.working_bytes = inner.blocks, inner.working_bytes
+
+    def read(self, box: Box) -> Array:
+        """Return the samples of ``box``."""
+        values = self.inner.read(box)
+        valid = measured(values, self.inner.valid(box))
+        found = self._normalization(values, valid)
+        found[:, ~valid] = np.nan
+        return found
+
+    def valid(self, box: Box) -> Mask:
+        """Return where samples of ``box`` were measured."""
+        return self.inner.valid(box)
+
+    def overview(self, limit: int) -> tuple[Array, Mask]:
+        """Return the image's own overview, in model units."""
+        values, valid = self.inner.overview(limit)
+        seen = measured(values, valid)
+        found = self._normalization(values, seen)
+        found[:, ~seen] = np.nan
+        return found, valid
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the identity of the image and of what it is normalised by."""
+        return {**self.inner.fingerprint(), "normalized": self._normalization.to_list()}
+
+    def files(self) -> list[Path]:
+        """Return the files of the image."""
+        return self.inner.files()
+
+    def close(self) -> None:
+        """Close the image."""
+        self.inner.close()

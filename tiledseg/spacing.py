@@ -1,0 +1,153 @@
+"""What a model says of the spacing it was trained at, and the grid that follows for an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from math import cos, radians
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from .grid import Grid, SpaceKind
+from .resampling import Method, Scaling
+
+Wish = Literal["auto", "nearest", "linear", "cubic", "area"]
+ScoreMethod = Literal["nearest", "linear"]
+#: Metres of a degree along a meridian of the WGS 84 ellipsoid, on average.
+_DEGREE = 111_195.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How an image is brought to the spacing a model was trained at, and its scores back.
+
+    Args:
+        image: How samples are made, for all axes or for each, in array order. ``auto``: ``area``
+            where samples become larger, else ``linear``.
+        scores: How scores are brought to the grid of the result, for all axes or for each.
+            ``nearest`` along all is the nearest label.
+        logits: Whether a model that is blended in logits has them brought there, and made scores
+            afterwards.
+        align: ``corners`` keeps the outer corners of the image (scikit-image, GDAL, nnU-Net),
+            ``first`` the centre of its first sample (MONAI).
+        tolerance: Relative difference of spacing up to which an image is left as it is.
+        anisotropy: Where one axis' spacing, of the image or else of the model, is more than so
+            many times the least, it is resampled by ``across`` alone (nnU-Net: 3).
+        across: How samples and scores are made along that axis.
+        normalized: Whether the image is brought to model units before it is resampled.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    image: Wish | tuple[Wish, ...] = "auto"
+    scores: ScoreMethod | tuple[ScoreMethod, ...] = "linear"
+    logits: bool = False
+    align: Literal["corners", "first"] = "corners"
+    tolerance: float = 0.05
+    anisotropy: float | None = None
+    across: tuple[Wish, ScoreMethod] = ("nearest", "nearest")
+    normalized: bool = False
+
+    def given(self) -> dict[str, Any]:
+        """Return the wishes that are not the default, by name, as plain values."""
+        plain = Resampling()
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value != getattr(plain, name)
+        }
+
+    def problem(self, dims: int) -> str | None:
+        """Return what does not fit an image of so many axes, or None."""
+        for name, value in (("image", self.image), ("scores", self.scores)):
+            if isinstance(value, tuple) and len(value) != dims:
+                return f"resampling.{name}: expected one or {dims} words, found {len(value)}"
+        if not 0 <= self.tolerance < 1:
+            return f"resampling.tolerance: expected 0 to 1, found {self.tolerance}"
+        if self.anisotropy is not None and not self.anisotropy >= 1:
+            return f"resampling.anisotropy: expected a number above 1, found {self.anisotropy}"
+        return None
+
+    def differs(self, found: Sequence[float], wanted: Sequence[float]) -> bool:
+        """Whether an image's spacing is so different from the model's that it is resampled."""
+        return bool((np.abs(np.array(found) / wanted - 1) > self.tolerance).any())
+
+    def fit(self, shape: tuple[int, ...], found: Sequence[float], wanted: Sequence[float]) -> Fit:
+        """Return how an image is brought to a model's spacing.
+
+        Args:
+            shape: Of the image.
+            found: Its spacing, array order.
+            wanted: The model's, in the same unit.
+        """
+        sizes = list(zip(shape, found, wanted, strict=True))
+        if self.align == "first":  # as MONAI's Spacing: the last centre does not go further away
+            seen = tuple(max(1, round((n - 1) * a / b + 1)) for n, a, b in sizes)
+            scales = [b / a for _, a, b in sizes]
+            scaling = Scaling.of_centres(scales, [0.0] * len(shape))
+            back = scaling.inverse
+        else:
+            seen = tuple(max(1, round(a / b * n)) for n, a, b in sizes)  # as nnU-Net, ties included
+            scaling, back = Scaling.centred(shape, seen), Scaling.centred(seen, shape)
+        alone = self._alone(found, wanted)
+        image, scores = _each(self.image, len(shape)), _each(self.scores, len(shape))
+        if alone is not None:
+            image[alone], scores[alone] = self.across
+        pairs = zip(image, scaling.scale, strict=True)
+        auto: tuple[Method, Method] = ("linear", "area")
+        methods = tuple(auto[s > 1] if m == "auto" else m for m, s in pairs)
+        return Fit(seen, scaling, back, methods, tuple(scores))
+
+    def _alone(self, found: Sequence[float], wanted: Sequence[float]) -> int | None:
+        """Return the one axis whose samples are far apart beside the others', or None."""
+        if self.anisotropy is None:
+            return None
+        for spacing in (np.array(found), np.array(wanted)):
+            if spacing.max() / spacing.min() > self.anisotropy:
+                (axes,) = np.nonzero(spacing == spacing.max())
+                return int(axes[0]) if len(axes) == 1 else None
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """An image brought to a model's spacing.
+
+    Args:
+        shape: Of the model's grid.
+        scaling: From the model's grid to the image's.
+        back: From the image's grid to the model's.
+        image: How samples are made, per axis.
+        scores: How scores are made, per axis.
+    """
+
+    shape: tuple[int, ...]
+    scaling: Scaling
+    back: Scaling
+    image: tuple[Method, ...]
+    scores: tuple[Method, ...]
+
+
+def _each(value: Any, dims: int) -> list[Any]:
+    return list(value) if isinstance(value, tuple) else [value] * dims
+
+
+def spacing_of(grid: Grid) -> tuple[tuple[float, ...], str] | None:
+    """Return the distance between samples, array order, and its unit: m, or mm in patient space.
+
+    Returns:
+        For a geographic grid about what it is in its middle; None where there is no unit.
+    """
+    kind, unit = grid.space.kind, grid.space.unit
+    if kind is SpaceKind.GEOGRAPHIC:
+        middle = sum(grid.bounds[1]) / 2
+        # Axes of a geographic image are along meridians and parallels, or nearly.
+        metres = np.array([_DEGREE * cos(radians(middle)), _DEGREE])
+        lengths = np.linalg.norm(grid.matrix[:2, :2] * metres[:, None], axis=0)
+        return tuple(lengths[::-1].tolist()), "m"
+    if unit is None:
+        return None
+    scale = unit * (1000 if kind is SpaceKind.PATIENT else 1)
+    return tuple(s * scale for s in grid.spacing), "mm" if kind is SpaceKind.PATIENT else "m"
