@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,6 +20,7 @@ import tiledseg
 from tiledseg.cli import run
 from tiledseg.errors import ConfigError, DamagedInput
 from tiledseg.models import ModelCard, card_from_dict, create_network, find_card, load_model
+from tiledseg.models._foreign._checkpoint import read_checkpoint
 
 #: What a state dict does not say of itself.
 SAID = {
@@ -68,6 +73,32 @@ WRITERS: dict[str, Callable[[dict[str, Any], Path], object]] = {
     ),
     "plain.safetensors": save_file,
 }
+
+
+def test_settings_that_lightning_and_numpy_wrote_are_read(tmp_path: Path) -> None:
+    """Their classes are plain dicts and numbers; numpy before 2 had another name for its own."""
+    places = ["lightning", "lightning.fabric", "lightning.fabric.utilities"]
+    written = ModuleType("lightning.fabric.utilities.data")
+    written.AttributeDict = type("AttributeDict", (dict,), {"__module__": written.__name__})  # type: ignore[attr-defined]
+    values = {
+        "hyper_parameters": written.AttributeDict(lr=0.1),  # type: ignore[attr-defined]
+        "arguments": Namespace(epochs=3),
+        "best": np.float64(0.25),
+        "version": torch.__version__,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for place in places:
+            patch.setitem(sys.modules, place, ModuleType(place))
+        patch.setitem(sys.modules, written.__name__, written)
+        torch.save(values, tmp_path / "a.ckpt", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "a.ckpt").read_bytes()
+    assert b"numpy._core.multiarray" in whole
+    old = whole.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    (tmp_path / "b.ckpt").write_bytes(old)
+    for name in ("a.ckpt", "b.ckpt"):
+        found = read_checkpoint(tmp_path / name)
+        assert type(found["hyper_parameters"]) is dict
+        assert found == {**values, "hyper_parameters": {"lr": 0.1}}
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -128,7 +159,16 @@ def test_what_is_missing_is_asked_for(
     with pytest.raises(ConfigError, match=r"dims: .*architecture.name: is .*--set") as caught:
         load_model(tmp_path / "net.pth")
     assert "\n" not in str(caught.value)
-    assert run(["info", str(tmp_path / "net.pth")]) == 2
+    assert run(["info", str(tmp_path / "net.pth"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["understood"] == "state dict"
+    assert "channels: is missing" in told["missing"]
+    (tmp_path / "net.yaml").write_text(yaml.safe_dump({**SAID, "licence": "MIT"}))
+    assert run(["info", str(tmp_path / "net.pth"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["licence"], told["channels"]) == ("MIT", ["red", "nir"])
+    assert told["notes"] == ["the card is net.yaml, which lies beside it"]
+    (tmp_path / "net.yaml").unlink()
     with pytest.raises(ConfigError, match="channel: there is no such key"):
         tiledseg.import_model(tmp_path / "net.pth", tmp_path / "model", **SAID, channel=["x"])
     assert not (tmp_path / "model").exists()

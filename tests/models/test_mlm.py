@@ -178,9 +178,11 @@ def test_a_state_dict_needs_its_architecture(tmp_path: Path, values: dict[str, A
     network = create_network(card_from_dict(values, "x")).eval()
     torch.save({"state_dict": network.state_dict()}, tmp_path / "w.pt")
     item = write_item(tmp_path / "w.pt", shape=(-1, 2, 64, 64))
-    with pytest.raises(ConfigError, match=r"architecture\.name: is missing"):
+    with pytest.raises(ConfigError, match="do not fit card 'cover'"):
         load_model(item)
-    made = tiledseg.import_model(item, tmp_path / "m", architecture=values["architecture"])
+    arguments = {k: v for k, v in values["architecture"].items() if k != "name"}
+    made = tiledseg.import_model(item, tmp_path / "m", architecture=arguments)
+    assert "mlm:architecture 'U-Net' is unet here" in made.notes
     assert (made.card.window, made.card.any_size) == ((64, 64), False)
     x = torch.randn(1, 2, 64, 64)
     with torch.inference_mode():

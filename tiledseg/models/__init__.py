@@ -14,7 +14,7 @@ from ._cache import cache_folder, write_whole
 from ._card import card_from_dict, card_to_dict, read_card
 from ._combine import CombinedModel, combine, turns_of
 from ._exported import Graph
-from ._find import Fold, find_model, identified, is_model
+from ._find import Fold, describe_model, find_model, identified, is_model
 from ._foreign import Understood, understand
 from ._import import Imported, import_model
 from ._locality import Reach, draw_noise, measure_reach
@@ -57,6 +57,7 @@ __all__ = [
     "create_model",
     "create_network",
     "decide",
+    "describe_model",
     "draw_noise",
     "fastest_call",
     "fastest_trial",

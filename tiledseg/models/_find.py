@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ConfigError, DamagedInput
 from ._base import ModelCard
 from ._cache import known_sha256
-from ._card import CARD_NAME, card_from_dict, card_values, weights_paths, within
+from ._card import CARD_NAME, card_from_dict, card_to_dict, card_values, weights_paths, within
 from ._companions import companions
 from ._fetch import is_url
 from ._foreign import Understood, find_reader, understand
@@ -45,8 +45,27 @@ class Fold:
 
 def is_model(place: Path) -> bool:
     """Return whether there is a model, native or foreign, as far as its outside tells."""
-    native = place.suffix in _NATIVE or os.path.isfile(place / CARD_NAME)
-    return native or graph_format(place) is not None or find_reader(place) is not None
+    return _is_native(place) or graph_format(place) is not None or find_reader(place) is not None
+
+
+def describe_model(place: Path) -> dict[str, Any]:
+    """Return what there is to know of a model: its card, and of a foreign one what it is.
+
+    Raises:
+        ConfigError: There is no model, or its card is wrong.
+        DamagedInput: The model is not what it claims to be.
+    """
+    if graph_format(place) is not None or _native_card(place) is not None:
+        card, folds = find_model(place)
+        there = all(os.path.isfile(fold.file) for fold in folds)
+        return card_to_dict(identified(card, folds) if there else card)
+    found = understand(place)
+    told: dict[str, Any] = {"understood": found.kind}
+    try:
+        told |= card_to_dict(found.complete(place)) | {"sha256": found.sha256}
+    except ConfigError as error:
+        told |= {**found.values(place, {}), "missing": str(error)}
+    return {**told, "notes": list(found.notes)}
 
 
 def find_model(place: Path) -> tuple[ModelCard, tuple[Fold, ...]]:
@@ -95,14 +114,17 @@ def identified(card: ModelCard, folds: tuple[Fold, ...]) -> ModelCard:
     return replace(card, sha256=digest)
 
 
+def _is_native(place: Path) -> bool:
+    return place.suffix in _NATIVE or os.path.isfile(place / CARD_NAME)
+
+
 def _native_card(place: Path) -> ModelCard | None:
     """Return the card of a native model; None where it has none and a reader knows what it is."""
     if place.suffix == ".safetensors":
         from ._torch import read_embedded_card
 
         return read_embedded_card(place)
-    there = place.suffix in _NATIVE or os.path.isfile(place / CARD_NAME)
-    if not there and (find_reader(place) is not None or not place.is_dir()):
+    if not _is_native(place) and (find_reader(place) is not None or not place.is_dir()):
         return None
     values, name = card_values(place)  # says what is missing
     if isinstance(values, dict) and values.get("format") in GRAPHS:

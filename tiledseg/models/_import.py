@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import ConfigError, MissingBackend, OutputFailed, TiledsegError
 from ._base import ModelCard
 from ._card import CARD_NAME, read_card, weights_paths, write_card
+from ._companions import companions
 from ._fetch import fetch, is_url
 from ._foreign import Understood, linked_url, understand
 from ._state import fit_state
@@ -64,18 +65,27 @@ def import_model(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CARD_NAME).unlink(missing_ok=True)  # no card beside weights it does not fit
+        notes: list[str] = []
         if understood.graph is None:
             notes = _write_weights(understood, whole, folder)
         else:
-            notes = _copy(understood.graph, *understood.beside, to=folder)
+            _copy(understood.graph, understood.beside, folder)
         write_card(whole, folder)
         _check_graph(whole, folder)
     except TiledsegError:
         raise
     except OSError as error:
         raise OutputFailed(f"{folder} cannot be written: {error.strerror or error}") from None
-    written = (folder / CARD_NAME, *weights_paths(whole, folder))
-    return Imported(understood.kind, whole, written, (*understood.notes, *notes))
+    return Imported(
+        understood.kind, whole, tuple(_files(whole, folder)), (*understood.notes, *notes)
+    )
+
+
+def _files(card: ModelCard, folder: Path) -> list[Path]:
+    """Return the files of an imported model."""
+    weights = weights_paths(card, folder)
+    more = () if card.format == "tiledseg" else companions(weights[0], card.format)
+    return [folder / CARD_NAME, *weights, *more]
 
 
 def _local(source: str | Path, sha256: str | None) -> Path:
@@ -103,9 +113,9 @@ def _check_out(folder: Path) -> None:
     """
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
-    own: set[Path] = set()
-    with suppress(ConfigError):
-        own = {folder / CARD_NAME, *weights_paths(read_card(folder / CARD_NAME), folder)}
+    own: list[Path] = []
+    with suppress(TiledsegError):
+        own = _files(read_card(folder / CARD_NAME), folder)
     kept = {path for path in own if path.is_file()}
     probe = folder / CARD_NAME.replace(".yaml", ".probe.json")
     if not kept or set(folder.iterdir()) - kept - {probe}:
@@ -143,15 +153,16 @@ def _check_graph(card: ModelCard, folder: Path) -> None:
         with suppress(MissingBackend):
             load_model(folder, probed=False)
     except TiledsegError:
-        for file in (CARD_NAME, card.weights):
-            (folder / file).unlink()
+        for file in _files(card, folder):
+            file.unlink(missing_ok=True)
         raise
 
 
-def _copy(*files: Path, to: Path) -> list[str]:
-    """Copy files whole; there is nothing to note."""
-    for file in files:
-        partial = to / f".partial.{file.name}"
+def _copy(graph: Path, beside: tuple[Path, ...], folder: Path) -> None:
+    """Copy a graph and what it needs beside it, each whole."""
+    for file in (graph, *beside):
+        place = folder / file.relative_to(graph.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_name(f".partial.{place.name}")
         shutil.copyfile(file, partial)
-        partial.replace(to / file.name)
-    return []
+        partial.replace(place)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..io import Source, open_source, read_schema
-from ..models import card_to_dict, find_card, find_probe, is_model
+from ..models import describe_model, find_probe, is_model
 
 
 def describe(path: str | Path, series: str | None = None) -> dict[str, Any]:
@@ -33,9 +33,8 @@ def describe(path: str | Path, series: str | None = None) -> dict[str, Any]:
 
 
 def _model(place: Path) -> dict[str, Any]:
-    card = find_card(place)
-    told = {"kind": "model", **card_to_dict(card)}
-    probe = None if card.sha256 is None else find_probe(place, card.sha256)
+    told = {"kind": "model", **describe_model(place)}
+    probe = None if told["sha256"] is None else find_probe(place, told["sha256"])
     return told if probe is None else {**told, "probe": probe.to_dict()}
 
 

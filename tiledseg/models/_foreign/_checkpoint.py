@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,20 @@ from safetensors.torch import load_file
 
 from ...errors import DamagedInput
 
-#: What checkpoints hold besides tensors and plain values: numbers of numpy. The list is as in
-#: torch's own words for `torch.serialization.add_safe_globals`.
-_NUMBERS = [
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+_scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]  # no public name
+#: What checkpoints hold besides tensors and plain values, none of which runs anything: numbers of
+#: numpy, from before its version 2 too, and what training scripts and Lightning keep settings in,
+#: read as plain dicts. A pair gives what stands in a file under a name.
+_PLAIN = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
+    _scalar,
+    (_scalar, "numpy.core.multiarray.scalar"),
+    torch.torch_version.TorchVersion,
+    Namespace,
+    (dict, "lightning.fabric.utilities.data.AttributeDict"),
+    (dict, "lightning_fabric.utilities.data.AttributeDict"),
+    (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
 ]
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -53,7 +62,7 @@ def read_checkpoint(path: Path) -> Any:
         except (SafetensorError, OSError) as error:
             raise DamagedInput(f"{path} is not a safetensors file: {error}") from None
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN):
             warnings.simplefilter("ignore")  # torch warns of what it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch lets out every kind of error on strange bytes

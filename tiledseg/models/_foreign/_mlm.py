@@ -6,112 +6,27 @@ overlap, blending or whether a network gives logits or scores.
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
-
-from ...document import brief, read_values
+from ...document import brief
 from ...errors import ConfigError, DamagedInput
+from .._architectures import ARCHITECTURES
 from .._cache import known_sha256
 from .._fetch import fetched, is_url
-from ._mlm_scaling import Scaling, steps_of
-from ._understood import Understood
+from ._mlm_item import Input, Item, Properties, read_item
+from ._mlm_scaling import steps_of
+from ._understood import Understood, merged
 from ._weights import read_first
 
-_MARK, _LARGEST = '"mlm:', 1_000_000
-#: Names of dimensions, as items write them.
-_AXES = {
-    **dict.fromkeys(("batch", "b", "n"), "n"),
-    **dict.fromkeys(("channel", "channels", "class", "classes", "c", "band", "bands"), "c"),
-    **dict.fromkeys(("depth", "d", "z"), "z"),
-    **dict.fromkeys(("height", "h", "y"), "y"),
-    **dict.fromkeys(("width", "w", "x"), "x"),
-}
+_MARK, _LARGEST = '"mlm:input"', 1_000_000
 #: Windows where the item leaves the extents open, by the number of axes.
 _WINDOW = {2: 512, 3: 96}
 #: What a multihash of sha2-256 begins with: its code and its length.
 _SHA256 = "1220"
-
-
-class _Structure(BaseModel):
-    shape: list[int]
-    dim_order: list[str]
-
-    def sizes(self) -> dict[str, int]:
-        """Return extents by axis: n, c, z, y, x; -1 is any."""
-        names = [_AXES.get(name.lower(), name) for name in self.dim_order]
-        return dict(zip(names, self.shape, strict=False))
-
-
-class _Band(BaseModel):
-    name: str
-    expression: Any = None
-
-
-def _listed(value: Any) -> Any:
-    """Return a list of one: pystac writes a scaling that is for all bands by itself."""
-    return [value] if isinstance(value, dict) else value
-
-
-class _Input(BaseModel):
-    bands: list[str | _Band]
-    structure: _Structure = Field(alias="input")
-    value_scaling: Annotated[list[Scaling] | None, BeforeValidator(_listed)] = None
-    resize_type: str | None = None
-    pre_processing_function: Any = None
-
-
-class _Class(BaseModel):
-    value: int
-    name: str | None = None
-    title: str | None = None
-    color_hint: str | None = Field(None, pattern="^[0-9A-Fa-f]{6}$")
-    nodata: bool = False
-
-    def entry(self) -> dict[str, Any]:
-        """Return it as a card has it."""
-        entry: dict[str, Any] = {"name": self.name or self.title or f"class {self.value}"}
-        if self.color_hint is not None:
-            entry["color"] = list(bytes.fromhex(self.color_hint))
-        return {**entry, "id": self.value}
-
-
-class _Output(BaseModel):
-    tasks: list[str] = Field(default_factory=list)
-    result: _Structure
-    classes: list[_Class] = Field(default_factory=list, alias="classification:classes")
-    post_processing_function: Any = None
-
-
-class _Properties(BaseModel):
-    name: str = Field(alias="mlm:name")
-    architecture: str = Field("", alias="mlm:architecture")
-    inputs: list[_Input] = Field(alias="mlm:input", min_length=1)
-    outputs: list[_Output] = Field(alias="mlm:output", min_length=1)
-    licence: str = Field("", alias="license")
-    gsd: float | None = Field(None, gt=0)
-
-
-class _Asset(BaseModel):
-    href: str
-    roles: list[str] = Field(default_factory=list)
-    gsd: float | None = Field(None, gt=0)
-    checksum: str | None = Field(None, alias="file:checksum")
-
-
-class _Item(BaseModel):
-    type: Literal["Feature"]
-    id: str
-    properties: _Properties
-    assets: dict[str, _Asset]
-
-    def models(self) -> list[_Asset]:
-        """Return the assets that are the model."""
-        return [a for a in self.assets.values() if "mlm:model" in a.roles]
 
 
 def claims(path: Path) -> bool:
@@ -131,12 +46,18 @@ def read(path: Path) -> Understood:
         ConfigError: The item is wrong, or says what cannot be done here.
         DamagedInput: The model it points to is damaged.
     """
-    item = _item(path)
+    item = read_item(path)
     weights = _weights(path, item)
     card, missing, notes = _card(path, item)
+    if not weights.card.get("any_size", True):  # what a graph is made for, it knows best
+        del card["window"], card["any_size"]
+    architecture = _architecture(item.properties.architecture)
+    if weights.states and architecture is not None:
+        card["architecture"] = {"name": architecture}
+        notes.append(f"mlm:architecture {item.properties.architecture!r} is {architecture} here")
     return Understood(
         f"STAC-MLM item of {weights.kind}",
-        {**weights.card, **card},
+        merged(weights.card, card),
         (path, *weights.files),
         weights.states,
         weights.graph,
@@ -146,19 +67,7 @@ def read(path: Path) -> Understood:
     )
 
 
-def _item(path: Path) -> _Item:
-    values = read_values(path.read_text(encoding="utf-8"), f"STAC item {path}", json.loads)
-    try:
-        return _Item.model_validate(values)
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, p['loc']))}: {p['msg'].lower()}, found {brief(p['input'])}"
-            for p in error.errors()[:5]
-        )
-        raise ConfigError(f"STAC item {path}: {told}") from None
-
-
-def _card(path: Path, item: _Item) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+def _card(path: Path, item: Item) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """Return the keys of the card, what the user must say, and notes."""
     said, notes = item.properties, []
     if len(said.inputs) != 1:
@@ -185,7 +94,13 @@ def _card(path: Path, item: _Item) -> tuple[dict[str, Any], dict[str, str], list
     return {**card, **outputs}, {**missing, **wanted}, notes
 
 
-def _bands(path: Path, taken: _Input) -> Iterator[str]:
+def _architecture(told: str) -> str | None:
+    """Return the architecture of an item's words where it is one here: U-Net, smp.Unet, ..."""
+    name = re.sub("[^a-z0-9_]", "", told.rpartition(".")[2].lower().replace("+", "plus"))
+    return next((row.name for row in ARCHITECTURES if row.name == name), None)
+
+
+def _bands(path: Path, taken: Input) -> Iterator[str]:
     for band in taken.bands:
         if isinstance(band, str):
             yield band
@@ -198,7 +113,7 @@ def _bands(path: Path, taken: _Input) -> Iterator[str]:
         yield band.name
 
 
-def _window(path: Path, taken: _Input, notes: list[str]) -> dict[str, Any]:
+def _window(path: Path, taken: Input, notes: list[str]) -> dict[str, Any]:
     """Return dims, window and any_size of the input."""
     sizes = taken.structure.sizes()
     strange = sorted(set(sizes) - set("nczyx"))
@@ -220,7 +135,7 @@ def _window(path: Path, taken: _Input, notes: list[str]) -> dict[str, Any]:
 
 
 def _classes(
-    path: Path, said: _Properties, notes: list[str]
+    path: Path, said: Properties, notes: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return classes, background and activation of the output, and what the user must say."""
     made = next((o for o in said.outputs if any("segment" in t for t in o.tasks)), said.outputs[0])
@@ -249,7 +164,7 @@ def _classes(
     return card, {}
 
 
-def _weights(path: Path, item: _Item) -> Understood:
+def _weights(path: Path, item: Item) -> Understood:
     """Return what the model is that an item points to.
 
     Raises:
@@ -282,7 +197,7 @@ def linked_url(path: Path) -> str | None:
     """
     if not claims(path):
         return None
-    return next((a.href for a in _item(path).models() if is_url(a.href)), None)
+    return next((a.href for a in read_item(path).models() if is_url(a.href)), None)
 
 
 def _place(path: Path, href: str) -> Path | None:
