@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 import zipfile
 from argparse import Namespace
@@ -31,6 +32,7 @@ _PLAIN = [
     (dict, "lightning_fabric.utilities.data.AttributeDict"),
     (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
 ]
+_lock = threading.Lock()  # what torch allows is one list for the whole process
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -62,7 +64,7 @@ def read_checkpoint(path: Path) -> Any:
         except (SafetensorError, OSError) as error:
             raise DamagedInput(f"{path} is not a safetensors file: {error}") from None
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN):
+        with _lock, warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN):
             warnings.simplefilter("ignore")  # torch warns of what it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch lets out every kind of error on strange bytes
