@@ -227,3 +227,28 @@ def test_an_onnx_file_is_copied_beside_its_card(
         (tmp_path / "model/model.yaml").read_text(encoding="utf-8"), encoding="utf-8"
     )
     torch.testing.assert_close(load_model(tmp_path / "model")(x), load_model(file)(x))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "features", "activation"),
+    [("model5_gw_ae", 5, "relu"), ("model30chan18cls", 30, "elu")],
+)
+def test_real_weights_by_name_are_the_converted_graph(
+    data: Path, tmp_path: Path, name: str, features: int, activation: str
+) -> None:
+    """Weights of brainchop: the state dict in a MeshNet by name, and ONNX made by another way."""
+    place = data / "models/brainchop" / name
+    card = Path(__file__).parents[2] / "configs/models"
+    graph = next(p for p in card.glob("brainchop_*.yaml") if f"/{name}.onnx" in p.read_text())
+    said = yaml.safe_load(graph.read_text())
+    kept = ("dims", "channels", "classes", "window", "normalization", "orientation", "licence")
+    network = {"name": "meshnet", "features": features, "norm": None, "activation": activation}
+    weights = place / f"{name}.state_dict.pt"
+    made = tiledseg.import_model(
+        weights, tmp_path / "m", architecture=network, **{key: said[key] for key in kept}
+    )
+    assert made.card.licence == "MIT"
+    x = torch.rand(1, 1, 24, 32, 20, generator=torch.Generator().manual_seed(2))
+    expected = load_model(graph)(x)
+    torch.testing.assert_close(load_model(tmp_path / "m")(x), expected, rtol=1e-4, atol=1e-4)
