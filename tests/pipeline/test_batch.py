@@ -120,39 +120,140 @@ def test_one_pool_of_tiles(scenes: list[Path], tmp_path: Path, make_model: MakeM
     settings = {**SETTINGS, "runtime": {**SETTINGS["runtime"], "workers": 2}}
     out = tmp_path / "{name}.tif"
     with pytest.MonkeyPatch.context() as patch:
-        hold_last_tile(patch, held)
+        hold_last_tile(patch, (200, 260), held)
         result = tiledseg.segment_many(scenes, make_model(), out, on_event=listen, **settings)
     assert states(result) == dict.fromkeys("abc", "done")
     last_of_a = len(told) - 1 - told[::-1].index(("a", TileDone))
     assert told.index(("b", TileStarted)) < last_of_a < told.index(("a", InputEnded))
-    # The first input is finished as soon as it can be, not when the next one is.
-    last_start_of_b = len(told) - 1 - told[::-1].index(("b", TileStarted))
-    assert told.index(("a", InputEnded)) < last_start_of_b < told.index(("c", InputPlanned))
+    same_as_alone(tmp_path, make_model())
+
+
+def same_as_alone(folder: Path, model: Path) -> None:
+    """Compare the class maps in a folder with those of single runs."""
     for name in "abc":
-        alone = tmp_path / f"{name}.alone.tif"
-        tiledseg.segment(tmp_path / "scenes" / f"{name}.tif", make_model(), alone, **SETTINGS)
-        assert sha(tmp_path / f"{name}.tif") == sha(alone)
+        alone = folder / f"{name}.alone.tif"
+        tiledseg.segment(folder / "scenes" / f"{name}.tif", model, alone, **SETTINGS)
+        assert sha(folder / f"{name}.tif") == sha(alone)
 
 
-def hold_last_tile(patch: pytest.MonkeyPatch, until: threading.Event) -> None:
-    """Make the first input's last tile wait until told, at most half a minute."""
+def hold_last_tile(
+    patch: pytest.MonkeyPatch, shape: tuple[int, int], until: threading.Event
+) -> None:
+    """Make an input's last tile wait until told, at most half a minute."""
     from tiledseg.engine import TileTask
 
     computed = TileTask.__call__
 
     def slow(self: TileTask, tile: Any, on_windows: Any) -> Any:
-        if self.plan.grid.shape == (200, 260) and tile.index == len(self.plan) - 1:
-            until.wait(30)
+        if self.plan.grid.shape == shape and tile.index == len(self.plan) - 1:
+            assert until.wait(30)
         return computed(self, tile, on_windows)
 
     patch.setattr(TileTask, "__call__", slow)
+
+
+class Told:
+    """Remembers what a batch tells, and that something was told."""
+
+    def __init__(self, *waited_for: tuple[str, type]) -> None:
+        self.events: list[tuple[str, type]] = []
+        self.seen = {one: threading.Event() for one in waited_for}
+
+    def __call__(self, name: str, event: object) -> None:
+        self.events.append((name, type(event)))
+        if self.events[-1] in self.seen:
+            self.seen[self.events[-1]].set()
+
+    def count(self, name: str, kind: type) -> int:
+        """Return how often it was told."""
+        return self.events.count((name, kind))
+
+
+def test_tiles_go_on_while_an_input_is_finished(
+    scenes: list[Path], tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one worker: a's file waits for a tile of b, and b's last tile for the end of a."""
+    from tiledseg.io._rasterio import RasterSink
+
+    begun, ended = ("b", TileDone), ("a", InputEnded)
+    told, commit = Told(begun, ended), RasterSink.commit
+
+    def slow(self: RasterSink) -> list[Path]:
+        if self.path.name == "a.tif":
+            assert told.seen[begun].wait(30)
+        return commit(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RasterSink, "commit", slow)
+        hold_last_tile(patch, (150, 300), told.seen[ended])
+        out = tmp_path / "{name}.tif"
+        result = tiledseg.segment_many(scenes, make_model(), out, on_event=told, **SETTINGS)
+    assert states(result) == dict.fromkeys("abc", "done")
+    assert [row.name for row in result.rows] == ["a", "b", "c"]
+    ends = [name for name, kind in told.events if kind is InputEnded]
+    assert ends == ["a", "b", "c"]
+    same_as_alone(tmp_path, make_model())
+
+
+def test_a_finish_that_fails_takes_its_input_only(
+    scenes: list[Path], tmp_path: Path, make_model: MakeModel
+) -> None:
+    """Its tiles are kept, so that the next run only puts them together."""
+    told, out = Told(), tmp_path / "{name}.tif"
+
+    def in_the_way(name: str, event: object) -> None:
+        told(name, event)
+        if name == "b" and isinstance(event, TileDone):
+            (tmp_path / "b.tif").mkdir(exist_ok=True)
+
+    result = tiledseg.segment_many(scenes, make_model(), out, on_event=in_the_way, **SETTINGS)
+    assert states(result) == {"a": "done", "b": "failed", "c": "done"}
+    assert "b.tif: Is a directory" in result.rows[1].problem
+    assert not list(tmp_path.glob(".partial*"))
+    (tmp_path / "b.tif").rmdir()
+    again = Told()
+    result = tiledseg.segment_many(scenes, make_model(), out, on_event=again, **SETTINGS)
+    assert states(result) == {"a": "kept", "b": "done", "c": "kept"}
+    assert again.count("b", TileKept) == told.count("b", TileDone) > 0 == again.count("b", TileDone)
+    same_as_alone(tmp_path, make_model())
+
+
+def test_an_interrupt_while_an_input_is_finished(
+    scenes: list[Path], tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The finish is given up between two parts; nothing half-made stays, and no tile is lost."""
+    from tiledseg.io._rasterio import RasterSink
+
+    begun = ("b", TileDone)
+    told, write, out = Told(begun), RasterSink.write, tmp_path / "{name}.tif"
+
+    def slow(self: RasterSink, *args: Any) -> None:
+        assert told.seen[begun].wait(30)
+        time.sleep(1)  # by when the interrupt has gone up to the batch
+        write(self, *args)
+
+    def interrupted(name: str, event: object) -> None:
+        told(name, event)
+        if told.events[-1] == begun:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RasterSink, "write", slow)
+        with pytest.raises(KeyboardInterrupt):
+            tiledseg.segment_many(scenes, make_model(), out, on_event=interrupted, **SETTINGS)
+    assert not (tmp_path / "a.tif").exists()
+    assert not list(tmp_path.glob(".partial*"))
+    again = Told()
+    result = tiledseg.segment_many(scenes, make_model(), out, on_event=again, **SETTINGS)
+    assert states(result) == dict.fromkeys("abc", "done")
+    assert again.count("a", TileKept) == told.count("a", TileDone) > 0 == again.count("a", TileDone)
+    same_as_alone(tmp_path, make_model())
 
 
 def test_an_input_without_room_beside_others_waits_for_them(
     scenes: list[Path], tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is in progress counts for the budget; nothing is refused because of it."""
-    told: list[tuple[str, type]] = []
     held: list[int] = []
     prepare = _batch.prepare
 
@@ -165,8 +266,6 @@ def test_an_input_without_room_beside_others_waits_for_them(
 
     monkeypatch.setattr(_batch, "prepare", spying)
     model = make_model()
-    tiledseg.segment_many(scenes, model, tmp_path / "one" / "{name}.tif", **SETTINGS)
-    assert held == [0, 0, 0]
     settings = {**SETTINGS, "runtime": {**SETTINGS["runtime"], "workers": 2}}
     begun = threading.Event()
 
@@ -175,22 +274,19 @@ def test_an_input_without_room_beside_others_waits_for_them(
             begun.set()
 
     with monkeypatch.context() as patch:
-        hold_last_tile(patch, begun)
+        hold_last_tile(patch, (200, 260), begun)
         out = tmp_path / "two" / "{name}.tif"
         tiledseg.segment_many(scenes, model, out, on_event=listen, **settings)
-    assert held[3] == 0
-    assert held[4] > 200 * 260
+    assert held[0] == 0
+    assert held[1] > 200 * 260
     monkeypatch.setattr(_batch, "_require_room", no_room)
-    result = tiledseg.segment_many(
-        scenes,
-        model,
-        tmp_path / "three" / "{name}.tif",
-        on_event=lambda name, event: told.append((name, type(event))),
-        **settings,
-    )
-    assert states(result) == dict.fromkeys("abc", "done")
-    turns = [one for one in told if one[1] in (InputPlanned, InputEnded)]
-    assert turns == [(name, kind) for name in "abc" for kind in (InputPlanned, InputEnded)]
+    for workers in (1, 2):  # the one before is being finished, or has tiles
+        told, out = Told(), tmp_path / f"{workers}" / "{name}.tif"
+        settings["runtime"]["workers"] = workers
+        result = tiledseg.segment_many(scenes, model, out, on_event=told, **settings)
+        assert states(result) == dict.fromkeys("abc", "done")
+        turns = [one for one in told.events if one[1] in (InputPlanned, InputEnded)]
+        assert turns == [(name, kind) for name in "abc" for kind in (InputPlanned, InputEnded)]
 
 
 def test_the_model_is_loaded_once(
@@ -275,7 +371,7 @@ def test_a_killed_batch_goes_on(tmp_path: Path, make_model: MakeModel) -> None:
     model, maps = make_model(), tmp_path / "maps"
     process = subprocess.Popen(batch_command(tmp_path, model, "-q"))
     receipts = maps / "b.tif.work" / "receipts"
-    while len(list(receipts.glob("*.json"))) < 3:
+    while len(list(receipts.glob("*.json"))) < 3 or (maps / "a.tif.work").exists():
         assert process.poll() is None, "the batch ended before it could be killed"
         time.sleep(0.002)
     process.kill()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,12 @@ class Assembled:
 
 
 def assemble(
-    store: WorkStore, nodata: int, labels: Sink, scores: Sink | None, limit: int
+    store: WorkStore,
+    nodata: int,
+    labels: Sink,
+    scores: Sink | None,
+    limit: int,
+    go_on: Callable[[], None] | None = None,
 ) -> Assembled:
     """Copy the store into prepared sinks.
 
@@ -40,12 +45,15 @@ def assemble(
         labels: Takes the class map as one band.
         scores: Takes the scores, one band per channel, or None.
         limit: Most samples per axis of the returned picks.
+        go_on: Called before every part; what it raises ends the pass.
     """
     plan = store.plan
     seams = _Seams(plan, nodata)
     wanted = [centred_picks(n, limit) for n in plan.output.shape]
     picked = []
     for box in _row_boxes(plan, store.chunk_rows):
+        if go_on is not None:
+            go_on()
         rows = store.labels(box)
         labels.write(box, rows[np.newaxis])
         if scores is not None:

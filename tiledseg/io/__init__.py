@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import ConfigError, UnknownFormat
 from ..labels import ClassSchema
 from ._base import Sink, SinkSpec, Source, centred_picks, read_padded
-from ._files import require_place, settle, temporary_beside, write_text, writing
+from ._files import require_place, settle, silenced, temporary_beside, write_text, writing
 from ._folder import Folder, open_folder
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._moments import fit_exactly
@@ -54,6 +54,7 @@ __all__ = [
     "reproject",
     "require_place",
     "settle",
+    "silenced",
     "temporary_beside",
     "write_text",
     "writing",

@@ -6,6 +6,8 @@ import hashlib
 import os
 import shutil
 import textwrap
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from ..budget import format_bytes
 from ..errors import OutputFailed, TiledsegError
 
 _HASH_UP_TO = 64 * 2**20
+_SILENCE = threading.RLock()
 
 
 class ArrayPlace(NamedTuple):
@@ -22,6 +25,19 @@ class ArrayPlace(NamedTuple):
 
     store: Any
     name: str
+
+
+@contextmanager
+def silenced(message: str = "", category: type[Warning] = Warning) -> Iterator[None]:
+    """Ignore warnings, for one thread at a time: what is ignored belongs to the whole process.
+
+    Args:
+        message: How they begin, as a regular expression.
+        category: What they are.
+    """
+    with _SILENCE, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message, category)
+        yield
 
 
 @contextmanager

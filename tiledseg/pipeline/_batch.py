@@ -7,12 +7,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..budget import end_bytes, format_bytes, total_bytes
+from ..budget import format_bytes, total_bytes
 from ..config import RunConfig
 from ..engine import (
     Event,
@@ -32,41 +32,17 @@ from ._job import Job, Shared, prepare
 from ._kept import kept
 from ._names import check_outputs, outputs_of, report_folder, work_folder
 from ._network import Networks
+from ._parts import Part, Parts
 from ._report import versions
 from ._run import Run
 from ._runners import Say, open_runner, threads_of
 
 
-@dataclass
-class _Part:
-    """An input in progress.
-
-    Args:
-        one: The input.
-        run: Its run.
-        stack: What is closed when it ends.
-        flying: Tiles that a worker has.
-        given: Whether all its tiles have been given out.
-        stopped: What stopped it.
-    """
-
-    one: Input
-    run: Run
-    stack: ExitStack
-    flying: set[int] = field(default_factory=set)
-    given: bool = False
-    stopped: TiledsegError | None = None
-
-    @property
-    def held(self) -> int:
-        """Bytes it may hold besides its tiles until it has ended."""
-        job = self.run.job
-        overview = sum(array.nbytes for array in job.overview)
-        return end_bytes(job.plan, job.cost) + overview
-
-
 class Batch:
     """The runs of a batch, in one pool of tiles.
+
+    Inputs are finished (assembled, reported) one after the other in a thread of their own, while
+    tiles of others are computed.
 
     Args:
         base: The settings; ``out`` names the outputs of all inputs.
@@ -94,7 +70,7 @@ class Batch:
         self._fresh, self._on_event, self._say = fresh, on_event, say
         self._shared = Shared.of(Networks(base, models, threads_of(base)))
         self._waiting = deque(inputs)
-        self._parts: list[_Part] = []
+        self._parts = Parts(self._end)
         self._rows: dict[Path, InputRow] = {}
         self._over_budget = 0
         self._lock = threading.RLock()
@@ -108,15 +84,14 @@ class Batch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for part in self._parts:
-            part.stack.close()
+        self._parts.close()
 
     def run(self) -> BatchResult:
         """Run every input that is not kept, and write the batch's report."""
         with open_runner(self._base, self._say) as runner:
             while self._waiting:  # once more for inputs that had no memory beside others
                 runner.run(self._units())
-                self._end_parts()
+                self._parts.end(all_of_them=True)
         seconds = time.perf_counter() - self._began
         rows = tuple(self._rows[one.out] for one in self._inputs)
         failed = sum(row.state == "failed" for row in rows)
@@ -124,47 +99,54 @@ class Batch:
         return BatchResult(rows, self._report(rows, seconds), seconds, machine.peak(), refused)
 
     def _units(self) -> Iterator[Unit]:
-        """Yield the tiles of one input after the other, and end those that are through."""
+        """Yield the tiles of one input after the other; have those finished that are through."""
         inputs, self._waiting = self._waiting, deque()
         for one in inputs:
             part = self._begin(one)
             if part is None:
                 continue
             for unit in part.run.units():
-                self._end_parts()
+                self._parts.end()
                 if part.stopped is not None:
                     break
                 part.flying.add(unit.tile.index)
                 yield unit._replace(on_event=self._listener(part, unit.tile.index))
             part.given = True
-            self._end_parts()
+            self._parts.end()
 
     # ----------------------------------------------------------------- one input
 
-    def _begin(self, one: Input) -> _Part | None:
+    def _begin(self, one: Input) -> Part | None:
         """Plan an input; None where it is kept, has failed, or must wait for others to end."""
-        config = one.config(self._base)
-        try:
-            found = None if self._fresh else kept(one, config, self._shared.model.card)
-            if found is not None:
-                self._ended(found)
-                return None
-            with ExitStack() as stack:
-                job = stack.enter_context(self._plan(one, config))
-                self._tell(one.name, InputPlanned(job.plan.planned))
-                run = Run(job, one.out, self._fresh, lambda event: self._tell(one.name, event))
-                part = _Part(one, stack.enter_context(run), stack.pop_all())
-        except BudgetExceeded as error:
-            if self._parts:
-                self._waiting.append(one)
-            else:
-                self._over_budget += 1
+        while True:
+            try:
+                return self._opened(one)
+            except BudgetExceeded as error:
+                # Behind one that waits already there is no hurry: inputs keep their order.
+                if not self._waiting and self._parts.wait_for_one():
+                    continue
+                if self._parts:
+                    self._waiting.append(one)
+                else:
+                    self._over_budget += 1
+                    self._failed(one, error)
+            except TiledsegError as error:
                 self._failed(one, error)
             return None
-        except TiledsegError as error:
-            self._failed(one, error)
+
+    def _opened(self, one: Input) -> Part | None:
+        """Plan an input and take it in; None where it is kept."""
+        config = one.config(self._base)
+        found = None if self._fresh else kept(one, config, self._shared.model.card)
+        if found is not None:
+            self._ended(found)
             return None
-        self._parts.append(part)
+        with ExitStack() as stack:
+            job = stack.enter_context(self._plan(one, config))
+            self._tell(one.name, InputPlanned(job.plan.planned))
+            run = Run(job, one.out, self._fresh, lambda event: self._tell(one.name, event))
+            part = Part(one, stack.enter_context(run), stack.pop_all())
+        self._parts.add(part)
         return part
 
     def _plan(self, one: Input, config: RunConfig) -> Job:
@@ -175,7 +157,7 @@ class Batch:
                     output.path.parent.mkdir(parents=True, exist_ok=True)
         check_outputs(outputs_of(config))
         # Processes of a cluster hold one tile each; what the driver holds is not theirs.
-        beside = [] if config.runtime.distributed else self._parts
+        beside = [] if config.runtime.distributed else list(self._parts)
         shared = replace(self._shared, held=sum(part.held for part in beside))
         where = None if self._fresh else work_folder(one.out, config.output.work)
         job = prepare(config, one.image, self._models, where, shared)
@@ -198,7 +180,7 @@ class Batch:
         ):
             self._shared = job.shared
 
-    def _listener(self, part: _Part, tile: int) -> Callable[[Event], None]:
+    def _listener(self, part: Part, tile: int) -> Callable[[Event], None]:
         """Return what listens to a tile: an error ends the input, not the batch."""
 
         def listen(event: Event) -> None:
@@ -216,17 +198,15 @@ class Batch:
 
         return listen
 
-    def _end_parts(self) -> None:
-        """Finish and close the inputs whose last tile has ended."""
-        for part in [p for p in self._parts if p.given and not p.flying]:
-            self._parts.remove(part)
-            with part.stack:
-                try:
-                    if part.stopped is not None:
-                        raise part.stopped
-                    self._ended(ended_row(part.one, part.run.finish()))
-                except TiledsegError as error:
-                    self._failed(part.one, error)
+    def _end(self, part: Part) -> None:
+        """Finish and close an input."""
+        with part.stack:
+            try:
+                if part.stopped is not None:
+                    raise part.stopped
+                self._ended(ended_row(part.one, part.run.finish(self._parts.go_on)))
+            except TiledsegError as error:
+                self._failed(part.one, error)
 
     def _failed(self, one: Input, error: TiledsegError) -> None:
         problem = " ".join(str(error).split())

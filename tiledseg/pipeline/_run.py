@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -114,11 +114,14 @@ class Run(AbstractContextManager["Run"]):
             self.job.grids.shown,
         )
 
-    def finish(self) -> Result:
+    def finish(self, go_on: Callable[[], None] | None = None) -> Result:
         """Write the outputs, and remove the work store.
 
         Lost tiles are nodata there, and the store is kept, so that the next run computes only
         those.
+
+        Args:
+            go_on: Called now and then; what it raises ends this, and leaves the store as it is.
         """
         job, tally, store = self.job, self.tally, self._store
         for index in tally.lost:
@@ -126,7 +129,8 @@ class Run(AbstractContextManager["Run"]):
         assembling = time.perf_counter()
         schema, limit = job.card.schema, max(job.overview[1].shape)
         with _committed(self._labels, self._scores) as outputs:
-            assembled = assemble(store, schema.nodata, self._labels, self._scores, limit)
+            sinks = (self._labels, self._scores)
+            assembled = assemble(store, schema.nodata, *sinks, limit, go_on)
         measures = report.measure_classes(tally.samples, tally.amounts, self._unit, schema)
         if job.config.output.polygons or job.config.output.surfaces:
             outputs += write_vectors(job.config, whole_map(job, store), job.grid, schema)

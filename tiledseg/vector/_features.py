@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DamagedInput, TiledsegError, UnknownFormat
-from ..io import settle, temporary_beside, writing
+from ..io import settle, silenced, temporary_beside, writing
 
 _DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 
@@ -49,8 +48,7 @@ def write_features(
     partial.unlink(missing_ok=True)
     options = {"SPATIAL_INDEX": "YES"} if driver != "GeoJSON" else {"RFC7946": "YES"}
     try:
-        with writing(path), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "'crs' was not provided")  # an image may have none
+        with writing(path), silenced("'crs' was not provided"):  # an image may have none
             pyogrio.raw.write(
                 str(partial),
                 shapely.to_wkb(np.array(polygons, dtype=object)),
@@ -88,8 +86,7 @@ def read_polygons(path: Path) -> tuple[list[shapely.Geometry], str | None]:
         raise ConfigError(f"there is no file {path}")
     try:
         _check_whole(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a ring that is not closed: shapely refuses it below
+        with silenced():  # a ring that is not closed: shapely refuses it below
             return _first_polygons(path)
     except TiledsegError:
         raise

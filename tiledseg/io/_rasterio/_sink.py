@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 from rasterio.transform import Affine
 from rasterio.windows import Window
@@ -27,7 +25,7 @@ from ...labels import ClassSchema
 from .._base import Sink, SinkSpec
 from .._files import require_own, settle, temporary_beside
 from .._qml import OPENING, qml_path, write_qml
-from ._source import keep_cache_small, reason
+from ._source import keep_cache_small, open_quietly, reason
 
 _TAG = "TILEDSEG_CLASSES"
 _BLOCK = 512
@@ -83,9 +81,8 @@ class RasterSink(Sink):
             grid.space.kind is not SpaceKind.LOCAL or _has_transform(grid.matrix)
         ):
             profile["transform"] = Affine(*grid.matrix[:2].ravel().tolist())
-        with _writing(self.path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            self._file = rasterio.open(self._tiled, "w", **profile)
+        with _writing(self.path):
+            self._file = open_quietly(self._tiled, "w", **profile)
             self._describe()
 
     def write(self, box: Box, values: NDArray[Any]) -> None:
@@ -96,8 +93,7 @@ class RasterSink(Sink):
 
     def commit(self) -> list[Path]:
         """Close, arrange, rename; write the QGIS style of a class map."""
-        with _writing(self.path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with _writing(self.path):
             self._close()
             _check_whole(self._tiled)
             if self._layout == "cog":
@@ -177,11 +173,11 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _check_whole(path: Path) -> None:
     """Read a finished file through: GDAL is silent about a disk that fills up while it closes."""
-    with rasterio.open(path) as file:
+    with open_quietly(path) as file:
         levels = len(file.overviews(1))
         _check_blocks(file)
     for level in range(levels):
-        with rasterio.open(path, overview_level=level) as file:
+        with open_quietly(path, overview_level=level) as file:
             _check_blocks(file)
 
 
@@ -200,10 +196,8 @@ def _has_transform(matrix: NDArray[Any]) -> bool:
 def read_schema(path: Path) -> ClassSchema | None:
     """Return the classes a class map was written with, or None."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as file:
-                text = file.tags().get(_TAG)
+        with open_quietly(path) as file:
+            text = file.tags().get(_TAG)
         return None if text is None else ClassSchema.from_dict(json.loads(text))
     except (RasterioError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from ...errors import ConfigError, DamagedInput, TiledsegError
 from ...grid import LOCAL, ControlPoint, Grid, Space, SpaceKind
 from .._base import Source, centred_picks
 from .._channels import choose_channels
-from .._files import file_identity
+from .._files import file_identity, silenced
 
 #: GDAL keeps decoded blocks up to this; its own default is 5 % of the machine's memory.
 CACHE_BYTES = 64 * 2**20
@@ -161,6 +160,12 @@ def keep_cache_small() -> None:
     os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_BYTES // 2**20))
 
 
+def open_quietly(path: str | Path, *mode: str, **options: Any) -> Any:
+    """Open a raster; rasterio would warn of images without a reference."""
+    with silenced(category=NotGeoreferencedWarning):
+        return rasterio.open(path, *mode, **options)
+
+
 def _open(uri: str) -> rasterio.DatasetReader:
     keep_cache_small()
     if "://" not in uri and not uri.startswith("/vsi") and ":" not in uri:
@@ -169,9 +174,7 @@ def _open(uri: str) -> rasterio.DatasetReader:
         if Path(uri).is_file() and Path(uri).stat().st_size == 0:
             raise DamagedInput(f"{uri} is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(uri)
+        return open_quietly(uri)
     except (RasterioError, OSError, ValueError) as error:
         raise DamagedInput(f"{uri} cannot be opened as a raster: {reason(error)}") from error
 
