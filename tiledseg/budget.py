@@ -223,7 +223,7 @@ def _resulting(plan: TilePlan, scored: tuple[int, ...], cost: Cost) -> int:
     core = prod(plan.core[1:])
     step = result_rows(cost.outputs, core)
     between = max(core, prod(scored[1:]), plan.core[1] * prod(scored[2:]))
-    return cost.outputs * 4 * (3 * step * between + (6 * step + 6) * core)
+    return cost.outputs * 4 * ((step + 1) * between + 3 * step * between + 3 * step * core)
 
 
 def total_bytes(plan: TilePlan, cost: Cost) -> int:

@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 from skimage.transform import resize
 
+from tiledseg.box import Box
 from tiledseg.engine import (
     Decision,
     ScoreCoding,
@@ -26,6 +27,8 @@ from tiledseg.engine import (
     Unit,
     WorkStore,
 )
+from tiledseg.engine._result_rows import _DeviceRows, _HostRows
+from tiledseg.engine._score_ring import open_score_ring
 from tiledseg.grid import Grid
 from tiledseg.io import MemorySource, ResampledSource, Source
 from tiledseg.models import Model, load_model
@@ -244,3 +247,37 @@ def test_another_grid_than_the_images(tmp_path: Path, make_model: MakeModel) -> 
     for k in range(4):
         expected = ndimage.map_coordinates(on_model[k], index, order=1, mode="nearest")
         np.testing.assert_allclose(scores[k][inside], expected[inside], atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["mixed", "volume", "one axis"])
+@pytest.mark.parametrize("method", ["linear", "nearest"])
+def test_compiled_and_whole_array_steps_make_the_same_rows(
+    make_model: MakeModel, case: str, method: Method
+) -> None:
+    """The steps for a GPU, here on the host, give what the compiled loop gives."""
+    shape, seen = CASES[case]
+    source, target = resampled(MemorySource(blocky(shape)), seen, "linear", method)
+    model = load_model(make_model(len(shape)))
+    plan = planned(source, model, TilingSpec(window=tuple(n + n % 2 for n in seen)), target)
+    core = Box(tuple(n // 5 for n in shape), tuple(n - n // 7 for n in shape))
+    scored = plan.scored(core)
+    made = []
+    for kind, inner in ((_HostRows, scored), (_DeviceRows, core)):
+        ring = open_score_ring(plan, scored, 4, "none", torch.device("cpu"))
+        generator = torch.Generator().manual_seed(0)
+        ring.scores.copy_(torch.rand(ring.scores.shape, generator=generator))
+        rows = kind(target, core, torch.zeros((4, 4, *inner.shape[1:])))
+        scores, labels, stop = [], [], core.start[0]
+        for row in range(scored.start[0], scored.stop[0], 5):
+            end = min(row + 5, scored.stop[0])
+            box, _ = rows.ready(end)
+            assert box.start[0] == stop
+            stop = box.stop[0]
+            for final in rows.finals(ring, (row, end), np.arange(4, dtype=np.uint8)):
+                scores.append(final.scores.numpy().copy())
+                labels.append(final.labels)
+        assert stop == core.stop[0]
+        made.append((np.concatenate(scores, axis=1), np.concatenate(labels)))
+    assert made[0][0].shape == (4, *core.shape)
+    np.testing.assert_allclose(made[0][0], made[1][0], atol=1e-6)
+    assert (made[0][1] == made[1][1]).mean() > 0.999

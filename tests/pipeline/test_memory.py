@@ -13,7 +13,7 @@ import pytest
 
 from tiledseg.box import Box
 from tiledseg.budget import parse_bytes
-from tiledseg.grid import PATIENT, Grid
+from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
 from tiledseg.io import SinkSpec, create_sink, open_source
 from tiledseg.labels import ClassSchema
 
@@ -31,9 +31,9 @@ def _peak(scene: Path, model: Path, out: Path, memory: str, *more: str) -> int:
     return int(json.loads(ended.stdout)["ran"]["peak_memory"])
 
 
-def _scene(path: Path, size: int) -> Path:
+def _scene(path: Path, size: int, grid: Grid | None = None) -> Path:
     rng = np.random.default_rng(0)
-    spec = SinkSpec(Grid.local((size, size)), np.dtype(np.uint8), ("c0", "c1", "c2"), None)
+    spec = SinkSpec(grid or Grid.local((size, size)), np.dtype(np.uint8), ("c0", "c1", "c2"), None)
     sink = create_sink(path, spec, "gtiff")
     sink.prepare()
     for row in range(0, size, 512):
@@ -62,6 +62,27 @@ def test_peak_stays_within_the_budget(tmp_path: Path, make_model: MakeModel) -> 
             )
         )
     assert max(peaks) <= parse_bytes(memory)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "method"), [(5.0, "cubic"), (19.0, "area")])
+def test_resampled_peak_stays_within_the_budget(
+    tmp_path: Path, make_model: MakeModel, step: float, method: str
+) -> None:
+    """Finer and coarser than the model's 10 m; the core is chosen to fit."""
+    from rasterio.crs import CRS
+
+    from tiledseg.spacing import Resampling
+
+    size = round(1536 * 10 / step)
+    space = Space(SpaceKind.PROJECTED, CRS.from_epsg(32633).to_wkt(), 1.0)
+    matrix = [[step, 0, 5e5], [0, -step, 5.4e6], [0, 0, 1]]
+    scene = _scene(tmp_path / "scene.tif", size, Grid.from_matrix((size, size), matrix, space))
+    model = make_model(
+        classes=8, window=(256, 256), spacing=(10.0, 10.0), resampling=Resampling(method)
+    )
+    more = ("--scores", str(tmp_path / "scores.tif"))
+    assert _peak(scene, model, tmp_path / "map.tif", "1.1GB", *more) <= parse_bytes("1.1GB")
 
 
 @pytest.mark.slow

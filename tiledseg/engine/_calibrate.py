@@ -65,7 +65,7 @@ def _measured(model: Model, plan: TilePlan) -> Footprint:
     torch.set_num_threads(plan.threads)
     on_device = model.device.type == "cuda"
     if not on_device:
-        kernels.load(model.card.schema.dtype)
+        kernels.load(model.card.schema.dtype, plan.target is not None)
     reserved, free, held = machine.resident(), None, 0
     if on_device:
         torch.cuda.reset_peak_memory_stats(model.device)

@@ -200,6 +200,49 @@ def finish_rows(
 
 
 @_compiled
+def make_rows(
+    ring: NDArray[np.float32],
+    rows: tuple[NDArray[np.int64], NDArray[np.float32]],
+    columns: tuple[NDArray[np.int64], NDArray[np.float32]],
+    samples: tuple[NDArray[np.int64], NDArray[np.float32]],
+    span: tuple[int, int],
+    found: NDArray[np.float32],
+) -> None:
+    """Write samples that are weighted sums of a ring's, along every axis of one or two.
+
+    Args:
+        ring: Scores, (k, depth, y, x).
+        rows: Per row to make, the ring's rows it is made of and their weights, (n, taps) each.
+        columns: The same along y.
+        samples: The same along x.
+        span: First and end of the columns to make.
+        found: What is made, (k, n, y, x); written.
+    """
+    line = np.empty(ring.shape[3], np.float32)
+    for k in range(found.shape[0]):
+        for r in range(found.shape[1]):
+            for c in range(span[0], span[1]):
+                for a in range(rows[0].shape[1]):
+                    for b in range(columns[0].shape[1]):
+                        both = rows[1][r, a] * columns[1][c, b]
+                        values = ring[k, rows[0][r, a], columns[0][c, b]]
+                        if a == 0 and b == 0:
+                            for i in range(line.shape[0]):
+                                line[i] = both * values[i]
+                        else:
+                            for i in range(line.shape[0]):
+                                line[i] += both * values[i]
+                out = found[k, r, c]
+                if samples[0].shape[1] == 1:
+                    for i in range(out.shape[0]):
+                        out[i] = line[samples[0][i, 0]]
+                else:
+                    for i in range(out.shape[0]):
+                        low = samples[1][i, 0] * line[samples[0][i, 0]]
+                        out[i] = low + samples[1][i, 1] * line[samples[0][i, 1]]
+
+
+@_compiled
 def decide_rows(
     ring: NDArray[np.float32], first: int, labels: NDArray[Any], found: NDArray[Any]
 ) -> None:
@@ -233,13 +276,17 @@ def decide_rows(
                     out[i] = labels[index[i]]
 
 
-def load(labels: np.dtype[Any]) -> None:
-    """Make all loops ready: half a second, or three when they were never used on this machine.
+def load(labels: np.dtype[Any], resampled: bool = False) -> None:
+    """Make loops ready: half a second, or three when they were never used on this machine.
 
     Args:
         labels: Type of the labels.
+        resampled: Whether the result lies on another grid than the model's.
     """
     raw, tapers = np.zeros((1, 1, 1, 1), np.float32), (np.ones(1, np.float32),) * 3
     add_rows(raw, raw.copy(), NONE, (0, 1, 0), (0, 1, 0), (0, 1, 0), tapers, raw[0, :0])
     finish_rows(raw, 0, 1, 1, NONE)
     decide_rows(raw, 0, np.zeros(2, labels), np.zeros((1, 1, 1), labels))
+    if resampled:
+        one = np.zeros((1, 1), np.int64), np.ones((1, 1), np.float32)
+        make_rows(raw, one, one, one, (0, 1), raw.copy())

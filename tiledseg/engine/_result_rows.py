@@ -1,13 +1,14 @@
 """Scores on the model's grid -> scores on the grid of the result, a few rows at a time.
 
-Rows that are final arrive once, in order. Each is interpolated along its own axes and waits until
-the rows of the result that it has a part in are complete. A sample is a sum of products in float32,
-of one fixed order, so its bits depend on the scores it is made of and on the two grids alone.
+Rows that are final arrive once, in order, and wait in a ring until the rows of the result that they
+have a part in are complete. A sample is a sum of products in float32, of one fixed order, so its
+bits depend on the scores it is made of and on the two grids alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -18,12 +19,133 @@ from numpy.typing import NDArray
 
 from ..box import Box
 from ..budget import result_rows
-from ..resampling import Taps
+from ..resampling import Taps, Target
 from ..tiling import TilePlan
-from ._score_ring import Final
+from . import _kernels as kernels
+from ._score_ring import Final, ScoreRing
 
-#: Final rows of the model's grid: which of the rows asked for, and their scores (k, rows, *inner).
-Drained = Iterator[tuple[slice, torch.Tensor]]
+
+class ResultRows(ABC):
+    """The rows of one tile's core, made of scores on the model's grid.
+
+    Args:
+        target: The grid of the result.
+        core: Box of the tile's core, there.
+        scores: Ring of the rows that wait, (k, depth, *inner), float32; row r at ``r % depth``.
+    """
+
+    def __init__(self, target: Target, core: Box, scores: torch.Tensor) -> None:
+        self.target, self.core, self.scores = target, core, scores
+        self.depth = scores.shape[1]
+        self.first = target.scored(core).start
+        self.taps = [
+            target.taps(axis, core.start[axis], core.stop[axis]) for axis in range(len(core.start))
+        ]
+        self._loaded = self.first[0]
+        self._next = self._told = core.start[0]
+        self._wanted: list[NDArray[np.bool_]] = []
+
+    # ----------------------------------------------------------------- where wanted
+
+    def ask(self, first: int, wanted: NDArray[np.bool_]) -> None:
+        """Take where a result is wanted, in rows from ``first`` on; those known are left out."""
+        rows = wanted[max(0, self._told - first) : max(0, self.core.stop[0] - first)]
+        if len(rows):
+            self._wanted.append(rows)
+            self._told += len(rows)
+
+    def ready(self, stop: int) -> tuple[Box, NDArray[np.bool_]]:
+        """Return the next rows of the core that need no row from ``stop`` on, and where wanted."""
+        high = max(self._next, min(self.core.stop[0], self.target.complete(stop)))
+        box = self.core.along(0, self._next, high)
+        wanted = np.concatenate([np.zeros((0, *box.shape[1:]), np.bool_), *self._wanted])
+        self._wanted = [wanted[box.shape[0] :]]
+        return box, wanted[: box.shape[0]]
+
+    # ----------------------------------------------------------------- scores
+
+    def finals(
+        self, ring: ScoreRing, rows: tuple[int, int], labels: NDArray[Any]
+    ) -> Iterator[Final]:
+        """Yield the rows that `ready` named, a few at a time.
+
+        Args:
+            ring: The scores on the model's grid.
+            rows: First and end row of those that became final there.
+            labels: Label of every channel; two for a single channel.
+        """
+        begun, step = self._next, self.depth - 1
+        for _, piece in ring.drain(*rows):
+            for row in range(0, piece.shape[1], step):
+                self._hold(piece[:, row : row + step])
+                stop = min(self.core.stop[0], self.target.complete(self._loaded))
+                while self._next < stop:
+                    end = min(self._next + step, stop)
+                    part = slice(self._next - begun, end - begun)
+                    scores = self._made(self._next - self.core.start[0], end - self._next, ring)
+                    yield Final(part, scores, ring.settle(scores, labels))
+                    self._next = end
+
+    def _hold(self, rows: torch.Tensor) -> None:
+        """Keep rows until those of the result that they have a part in are made."""
+        rows = self._prepared(rows)
+        for row in range(rows.shape[1]):
+            self.scores[:, self._loaded % self.depth] = rows[:, row]
+            self._loaded += 1
+
+    @abstractmethod
+    def _prepared(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return rows of the model's grid as they are kept."""
+
+    @abstractmethod
+    def _made(self, first: int, count: int, ring: ScoreRing) -> torch.Tensor:
+        """Return rows of the core, counted from its first, (k, count, *inner), contiguous."""
+
+
+def open_result_rows(
+    plan: TilePlan, core: Box, outputs: int, device: torch.device
+) -> ResultRows | None:
+    """Return what makes a core's rows, or None where it lies on the model's grid itself."""
+    if plan.target is None:
+        return None
+    depth = 1 + result_rows(outputs, prod(core.shape[1:]))  # besides new rows, the last old one
+    if device.type == "cpu":
+        scored = plan.scored(core).shape[1:]
+        return _HostRows(plan.target, core, torch.empty((outputs, depth, *scored)))
+    rows = torch.empty((outputs, depth, *core.shape[1:]), device=device)
+    return _DeviceRows(plan.target, core, rows)
+
+
+class _HostRows(ResultRows):
+    """Rows wait as they are; a compiled loop makes those of the result of them in one go."""
+
+    def __init__(self, target: Target, core: Box, scores: torch.Tensor) -> None:
+        super().__init__(target, core, scores)
+        axes = [
+            (tap.index - first, tap.weight.astype(np.float32))
+            for tap, first in zip(self.taps, (0, *self.first[1:]), strict=True)
+        ]
+        if len(axes) == 2:
+            axes.insert(1, (np.zeros((1, 1), np.int64), np.ones((1, 1), np.float32)))
+        self._rows, self._columns, self._samples = axes
+        ring: NDArray[np.float32] = scores.numpy()
+        self._ring = ring if ring.ndim == 4 else ring[:, :, None]
+
+    def _prepared(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows
+
+    def _made(self, first: int, count: int, ring: ScoreRing) -> torch.Tensor:
+        index, weight = (part[first : first + count] for part in self._rows)
+        rows = (index % self.depth, weight)
+        shape = (len(self._ring), count, len(self._columns[0]), len(self._samples[0]))
+        found = np.empty(shape, np.float32)
+
+        def make(start: int, stop: int) -> None:
+            span = (start, stop)
+            kernels.make_rows(self._ring, rows, self._columns, self._samples, span, found)
+
+        ring.share(make, 0, shape[2])
+        return torch.from_numpy(found.reshape(len(found), count, *self.core.shape[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,115 +156,31 @@ class _Weights:
     weight: list[torch.Tensor]
 
     @classmethod
-    def of(cls, taps: Taps, first: int, device: torch.device) -> _Weights:
-        """Return taps whose indices are counted from ``first``, on a device."""
-        index = torch.from_numpy(taps.index - first).to(device)
-        weight = torch.from_numpy(taps.weight.astype(np.float32)).to(device)
-        return cls(list(index.T.contiguous()), list(weight.T.contiguous()))
+    def of(cls, taps: Taps, index: NDArray[np.int64], device: torch.device) -> _Weights:
+        """Return taps, with indices of their own, on a device."""
+        weight = torch.from_numpy(taps.weight.astype(np.float32).T.copy()).to(device)
+        return cls(list(torch.from_numpy(index.T.copy()).to(device)), list(weight))
 
 
-class ResultRows:
-    """The rows of one tile's core, made of scores on the model's grid.
+class _DeviceRows(ResultRows):
+    """Whole-array steps on a GPU: rows are interpolated along their own axes before they wait."""
 
-    Args:
-        plan: A plan whose target is another grid than the model's.
-        core: Box of the tile's core, on the grid of the result.
-        outputs: Channels of the scores.
-        device: Where they are.
-    """
-
-    def __init__(self, plan: TilePlan, core: Box, outputs: int, device: torch.device) -> None:
-        if plan.target is None:
-            raise ValueError("the plan's result lies on the model's grid")
-        self._target, self._core = plan.target, core
-        scored = plan.scored(core)
-        taps = [plan.target.taps(a, core.start[a], core.stop[a]) for a in range(len(core.start))]
-        self._rows = taps[0]
+    def __init__(self, target: Target, core: Box, scores: torch.Tensor) -> None:
+        super().__init__(target, core, scores)
         self._inner = [
-            None
-            if plan.target.scaling.keeps(axis)
-            else _Weights.of(tap, scored.start[axis], device)
-            for axis, tap in enumerate(taps)
-            if axis > 0
+            _Weights.of(tap, tap.index - first, scores.device)
+            for tap, first in zip(self.taps[1:], self.first[1:], strict=True)
         ]
-        self._device = device
-        self._step = result_rows(outputs, prod(core.shape[1:]))
-        self._first = self._loaded = scored.start[0]
-        self._next = core.start[0]
-        self._held: torch.Tensor | None = None
-        self._wanted: list[NDArray[np.bool_]] = []
-        self._told = core.start[0]
 
-    # ----------------------------------------------------------------- where wanted
-
-    def ask(self, first: int, wanted: NDArray[np.bool_]) -> None:
-        """Take where a result is wanted, in rows from ``first`` on; those known are left out."""
-        rows = wanted[max(0, self._told - first) : max(0, self._core.stop[0] - first)]
-        if len(rows):
-            self._wanted.append(rows)
-            self._told += len(rows)
-
-    def ready(self, stop: int) -> tuple[Box, NDArray[np.bool_]]:
-        """Return the next rows of the core that need no row from ``stop`` on, and where wanted."""
-        high = max(self._next, min(self._core.stop[0], self._target.complete(stop)))
-        box = self._core.along(0, self._next, high)
-        wanted = np.concatenate([np.zeros((0, *box.shape[1:]), np.bool_), *self._wanted])
-        self._wanted = [wanted[box.shape[0] :]]
-        return box, wanted[: box.shape[0]]
-
-    # ----------------------------------------------------------------- scores
-
-    def finals(
-        self, drained: Drained, decide: Callable[[torch.Tensor], NDArray[Any]]
-    ) -> Iterator[Final]:
-        """Yield the rows that `ready` named, a few at a time.
-
-        Args:
-            drained: The model's rows that became final, in order.
-            decide: Scores (k, rows, *inner) to labels; it may change them in place.
-        """
-        begun = self._next
-        for _, piece in drained:
-            for row in range(0, piece.shape[1], self._step):
-                self._hold(piece[:, row : row + self._step])
-                while (rows := self._complete()) is not None:
-                    scores = self._between(rows)
-                    yield Final(
-                        slice(rows.start - begun, rows.stop - begun), scores, decide(scores)
-                    )
-                    self._next = rows.stop
-                    self._forget()
-
-    def _hold(self, rows: torch.Tensor) -> None:
-        """Interpolate rows along their own axes and keep them."""
+    def _prepared(self, rows: torch.Tensor) -> torch.Tensor:
         for axis, weights in enumerate(self._inner, start=2):
-            if weights is not None:
-                rows = _summed(rows, axis, weights)
-        self._loaded += rows.shape[1]
-        held = self._held
-        self._held = rows.clone() if held is None else torch.cat([held, rows], dim=1)
+            rows = _summed(rows, axis, weights)
+        return rows
 
-    def _complete(self) -> slice | None:
-        """Return some rows of the core that what is held suffices for, or None."""
-        stop = min(self._core.stop[0], self._target.complete(self._loaded))
-        stop = min(stop, self._next + self._step)
-        return slice(self._next, stop) if stop > self._next else None
-
-    def _between(self, rows: slice) -> torch.Tensor:
-        """Return rows of the core."""
-        part = slice(rows.start - self._core.start[0], rows.stop - self._core.start[0])
-        taps = Taps(self._rows.index[part], self._rows.weight[part])
-        if self._held is None:
-            raise ValueError("rows of the result were asked for before those of the model")
-        return _summed(self._held, 1, _Weights.of(taps, self._first, self._device))
-
-    def _forget(self) -> None:
-        """Let go of rows that no later row of the core is made of."""
-        later = self._rows.index[self._next - self._core.start[0] :, 0]
-        first = min(self._loaded, int(later[0])) if len(later) else self._loaded
-        if self._held is not None and first > self._first:
-            self._held = self._held[:, first - self._first :].clone()
-            self._first = first
+    def _made(self, first: int, count: int, ring: ScoreRing) -> torch.Tensor:
+        part = slice(first, first + count)
+        taps = Taps(self.taps[0].index[part], self.taps[0].weight[part])
+        return _summed(self.scores, 1, _Weights.of(taps, taps.index % self.depth, ring.device))
 
 
 def _summed(scores: torch.Tensor, axis: int, weights: _Weights) -> torch.Tensor:

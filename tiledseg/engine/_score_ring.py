@@ -139,6 +139,15 @@ class ScoreRing(ABC):
             yield rows, part
             self.scores[:, rows].zero_()
 
+    def share(self, work: Callable[[int, int], Any], start: int, stop: int) -> list[Any]:
+        """Do a work on parts of [start, stop), at once where there are threads for it."""
+        return [work(start, stop)]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are."""
+        return self.scores.device
+
     def kept(self, where: tuple[int, ...]) -> tuple[Box, Box]:
         """Return the part of the core a window weighs on: in the image, and in the window."""
         plan = self.plan
@@ -223,7 +232,7 @@ class _HostRing(ScoreRing):
             )
             return fine
 
-        self._fine &= all(self._shared(add, offset.start[0], offset.stop[0]))
+        self._fine &= all(self.share(add, offset.start[0], offset.stop[0]))
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -235,7 +244,7 @@ class _HostRing(ScoreRing):
         def finish(first: int, end: int) -> None:
             kernels.finish_rows(self._ring, first, end, self.outputs, _CODES[self.after])
 
-        self._shared(finish, rows.start, rows.stop)
+        self.share(finish, rows.start, rows.stop)
 
     def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
         best = self._best(self._ring[: self.outputs], rows, labels)
@@ -248,7 +257,7 @@ class _HostRing(ScoreRing):
             kernels.finish_rows(values, first, end, self.outputs, code)
 
         if self.later != "none":
-            self._shared(finish, 0, scores.shape[1])
+            self.share(finish, 0, scores.shape[1])
         return self._best(values, slice(0, scores.shape[1]), labels).reshape(scores.shape[1:])
 
     def _best(self, scores: NDArray[np.float32], rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
@@ -258,10 +267,10 @@ class _HostRing(ScoreRing):
             part = found[first - rows.start : end - rows.start]
             kernels.decide_rows(scores, first, labels, part)
 
-        self._shared(decide, rows.start, rows.stop)
+        self.share(decide, rows.start, rows.stop)
         return found
 
-    def _shared(self, work: Callable[[int, int], Any], start: int, stop: int) -> list[Any]:
+    def share(self, work: Callable[[int, int], Any], start: int, stop: int) -> list[Any]:
         """Do a work on rows [start, stop) in all threads."""
         threads = self.plan.threads
         step = -(-(stop - start) // (threads * _SHARES if threads > 1 else 1))

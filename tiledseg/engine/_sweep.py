@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ..box import Box
 from ..models import Model
 from ..tiling import Tile, TilePlan
-from ._result_rows import ResultRows
+from ._result_rows import open_result_rows
 from ._rings import InputRing, Strip
 from ._score_ring import Final, open_score_ring
 
@@ -117,9 +117,7 @@ class Sweep:
         self._scored = plan.scored(tile.core)
         ring = (self._scored, card.outputs, card.activation, model.device)
         self._scores = open_score_ring(plan, *ring)
-        self._result: ResultRows | None = None
-        if plan.target is not None:
-            self._result = ResultRows(plan, tile.core, card.outputs, model.device)
+        self._result = open_result_rows(plan, tile.core, card.outputs, model.device)
         shape = (plan.microbatch, len(card.channels), *plan.window)
         self._batch = torch.zeros(shape, device=model.device)
         self._gathered = 0
@@ -245,9 +243,7 @@ class Sweep:
         """Return a box of the result, where it is wanted, and its scores and labels."""
         labels = self.decision.labels
         if self._result is not None:
-            drained = self._scores.drain(row.start, row.stop)
-            settle = self._scores.settle
-            finals = self._result.finals(drained, lambda scores: settle(scores, labels))
+            finals = self._result.finals(self._scores, (row.start, row.stop), labels)
             return *self._result.ready(row.stop), finals
         box = self.tile.core.along(0, row.start, row.stop)
         wanted = np.ones(box.shape, np.bool_) if row.wanted is None else row.wanted
