@@ -264,9 +264,15 @@ class TilePlan(Sequence[Tile]):
         return int(np.prod(each, axis=0).sum())
 
     @property
+    def _reached(self) -> list[tuple[range, range]]:
+        """Per axis, the windows of the first and of the last core: a result may be a part."""
+        return list(zip(self.windows(self[0].core), self.windows(self[-1].core), strict=True))
+
+    @property
     def extra_work(self) -> float:
         """Share of windows evaluated more than once, because cores meet: 0.1 is 10 %."""
-        return self.planned / prod(len(axis) for axis in self.starts) - 1
+        needed = prod(len(range(a[0].start, a[1].stop)) for a in self._reached)
+        return self.planned / needed - 1
 
     def describe(self) -> dict[str, Any]:
         """Return the figures a person wants before a long run."""

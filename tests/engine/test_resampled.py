@@ -281,3 +281,23 @@ def test_compiled_and_whole_array_steps_make_the_same_rows(
     assert made[0][0].shape == (4, *core.shape)
     np.testing.assert_allclose(made[0][0], made[1][0], atol=1e-6)
     assert (made[0][1] == made[1][1]).mean() > 0.999
+
+
+def test_air_is_background_and_costs_no_window(tmp_path: Path, make_model: MakeModel) -> None:
+    """Windows of air are skipped on the model's grid; what is air there is background here."""
+    shape, seen = (150, 90), (301, 187)
+    pixels = blocky(shape).astype(np.int16)
+    pixels[:, 60:] = -1000
+    shown = MemorySource(pixels)
+    model = load_model(make_model())
+    source, target = resampled(shown, seen, "linear", "linear")
+    found = set()
+    for n, core in enumerate(cores(shape)[:3]):
+        plan = planned(source, model, TilingSpec(core=core), target)
+        results = compute(tmp_path / str(n), plan, model, (source, shown), skip_below=-900)
+        assert sum(r.skipped for r in results[2]) > 0
+        found.add(results[0].tobytes() + results[1].tobytes())
+    assert len(found) == 1
+    assert (results[0][100:] == 0).all()
+    np.testing.assert_allclose(results[1][0, 100:], 1, atol=1e-6)
+    assert len(np.unique(results[0][:60])) > 1
