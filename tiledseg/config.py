@@ -191,7 +191,7 @@ class RunConfig(BaseModel):
         "for many."
     )
     model: str | list[str] = Field(
-        description="Model folder, card (.yaml), .safetensors or .onnx file; several are averaged."
+        description="Model folder, card (.yaml), .safetensors or graph file; several are averaged."
     )
     out: str | None = Field(
         None,

@@ -103,6 +103,7 @@ WRONG = {
     ),
     "background": ({"background": 5}, "background: no class has the id 5"),
     "dims": ({"dims": 4}, "dims: input should be 2 or 3, found 4"),
+    "rim": ({"rim": 2}, "layout, output and rim: are of graph files only"),
     "format": (
         {"format": "pickle"},
         "format: input should be 'tiledseg', 'onnx', 'openvino', 'torchscript' or 'pt2', found "

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
+from torch import nn
 
 from tiledseg.models import Model, load_model, read_card
 
@@ -101,6 +106,38 @@ def test_dynamic_world_is_normalised_as_its_authors_do(data: Path) -> None:
     y = np.exp(5 * ((np.log(0.005 * dn + 1) - a) / c) - 1)
     found = card.normalization(dn, np.ones(dn.shape[1:], bool))
     np.testing.assert_allclose(found, y / (y + 1), rtol=0, atol=2e-6)
+
+
+LAYERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+    "Conv3d": lambda told: nn.Conv3d(
+        *(told[key] for key in ("cin", "cout", "kernel")),
+        **{key: told[key] for key in ("padding", "dilation", "bias")},
+    ),
+    "InstanceNorm3d": lambda told: nn.InstanceNorm3d(told["channels"], told["eps"]),
+}
+
+
+def test_mindgrab_is_its_torch_network(data: Path, tmp_path: Path) -> None:
+    """The graph, with a card that names classes alone, against the layers and weights beside it.
+
+    Its instance norm sees the whole volume: no tiling gives that network's own result.
+    """
+    name, folder = "mindgrab", data / "models/brainchop/mindgrab"
+    shutil.copyfile(folder / f"{name}.onnx", tmp_path / "net.onnx")
+    layers = json.loads((folder / f"{name}.arch.json").read_text())["sequential"]
+    state = torch.load(folder / f"{name}.state_dict.pt", weights_only=True)
+    network = nn.Sequential(
+        *(LAYERS.get(t["op"], lambda t: getattr(nn, t["op"])())(t) for t in layers)
+    )
+    network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
+    classes = [{"name": f"class {i}"} for i in range(layers[-1]["cout"])]
+    (tmp_path / "net.yaml").write_text(yaml.safe_dump({"classes": classes}))
+    model = load_model(tmp_path / "net.onnx", threads=1)
+    assert (model.card.dims, model.card.channels) == (3, ("channel 1",))
+    x = np.random.default_rng(0).random((1, 1, 40, 36, 44), dtype=np.float32)
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(run(model, x), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -177,6 +177,34 @@ def test_a_program_of_fixed_extents(tmp_path: Path) -> None:
     assert torch.equal(model(five)[4], model(five[4:])[0])
 
 
+class Training(Small):
+    """Exported without eval(): its batch norm learns from every window."""
+
+    def eval(self) -> Any:
+        return self
+
+
+class Dropping(Small):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scores(nn.functional.dropout(x, training=True))
+
+
+@pytest.mark.parametrize("kind", [Training, Dropping])
+def test_a_program_in_training_is_refused(tmp_path: Path, kind: type[Small]) -> None:
+    with pytest.raises(ConfigError, match="another result in every call: it was exported in train"):
+        load_model(program(tmp_path / "a.pt2", kind, free={}))
+
+
+def test_a_network_of_numbered_layers(tmp_path: Path) -> None:
+    """Whose weights are named by numbers."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Upsample(scale_factor=2), nn.MaxPool2d(2))
+    with torch.no_grad():
+        torch.export.save(torch.export.export(net.eval(), (X,)), tmp_path / "a.pt2")
+        expected = net(X)
+    assert torch.equal(load_model(beside(tmp_path / "a.pt2", **CARD))(X), expected)
+
+
 def test_axes_of_one_extent_are_squares_only(tmp_path: Path) -> None:
     square = torch.zeros(2, 2, 32, 32)
     side = 2 * Dim("side", min=2, max=500)

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import yaml
 
 import tiledseg
 
@@ -89,3 +90,29 @@ def test_dynamic_world_runs_tiled(data: Path, tmp_path: Path) -> None:
     assert result.array is not None
     assert result.array.shape == (300, 280)
     assert set(np.unique(result.array)) <= set(range(9))
+
+
+@pytest.mark.parametrize(
+    "file", ["dynamicworld_forward_nchw.onnx", "dynamicworld_forward_nhwc.onnx"]
+)
+@pytest.mark.parametrize("window", [(56, 60), (60, 66)])
+def test_dynamic_world_tiled(
+    data: Path, tmp_path: Path, window: tuple[int, int], file: str
+) -> None:
+    """On model units, as the original's logits were stored; either layout of the same network."""
+    stored = np.load(data / "models/dynamicworld/io_check_tf.npz")
+    card = yaml.safe_load((CONFIGS / "models/dynamicworld.yaml").read_text())
+    card |= {"weights": f"${{TILEDSEG_DATA}}/models/dynamicworld/{file}", "sha256": None}
+    card |= {"normalization": [], "activation": "none"}
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+    scores = tmp_path / "scores.zarr"
+    tiledseg.segment(
+        stored["x_nhwc"][0].transpose(2, 0, 1),
+        tmp_path / "card.yaml",
+        tmp_path / "map.zarr",
+        output={"scores": str(scores), "score_type": "float32", "report": False},
+        tiling={"window": window, "margin": 22},
+    )
+    expected = stored["logits_nhwc"][0].transpose(2, 0, 1)
+    with tiledseg.open_source(scores) as source:
+        np.testing.assert_allclose(source.read(source.grid.box), expected, rtol=0, atol=1e-4)

@@ -177,6 +177,8 @@ def _problem(card: ModelCard) -> str | None:
         return f"mirror: a {card.dims}-D image has axes 0 to {card.dims - 1}, found {card.mirror}"
     if card.folds and card.format != "tiledseg":
         return f"folds: are of format tiledseg only, not {card.format}"
+    if card.format == "tiledseg" and (card.layout, card.output, card.rim) != ("auto", None, 0):
+        return "layout, output and rim: are of graph files only, not of format tiledseg"
     background = card.schema.background
     if background is not None and background not in card.schema.ids:
         return f"background: no class has the id {background}"

@@ -59,9 +59,11 @@ _SYMBOLIC = {
     *("LessThan", "GreaterThan", "StrictLessThan", "StrictGreaterThan", "Equality", "Unequality"),
     *("positive", "integer", "nonnegative", "real", "finite", "True", "False", "precision"),
 }
-_EXPRESSION = re.compile(r"'[A-Za-z]\w*'|[A-Za-z_]\w*|\d+(?:\.\d+)?|[-+*/%(),= ]|[<>!]=?|==")
-_NAME = re.compile(r"[A-Za-z_][\w.]*|")
+_EXPRESSION = re.compile(r"'[\w.]*'|[A-Za-z_]\w*|\d+(?:\.\d+)?|[-+*/%(),= ]|[<>!]=?|==")
+_NAME = re.compile(r"[\w.]*", re.ASCII)
 _TEXT = re.compile(r"[\w\s.,:;/>()\[\]=+-]*")
+#: Operators whose results differ from call to call.
+_RANDOM = re.compile(r"torch\.ops\.aten\.(rand|bernoulli|normal|multinomial|poisson)\w*\.")
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 
 
@@ -153,6 +155,7 @@ def _parts(path: Path) -> dict[str, bytes]:
         tensors = [name for config in _CONFIGS for name in _tensors(path, config, entries[config])]
         _strip(program)
         _check_program(path, program)
+        _check_constant(path, program["graph_module"])
     except TiledsegError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -204,6 +207,26 @@ def _check_program(path: Path, program: dict[str, Any]) -> None:
             )
 
 
+def _check_constant(path: Path, module: dict[str, Any]) -> None:
+    """Refuse a program that gives another result for the same window in another call.
+
+    Raises:
+        ConfigError: It changes its own tensors, or draws random numbers.
+    """
+    changes = [spec for spec in module["signature"]["output_specs"] if "user_output" not in spec]
+    if changes or any(map(_is_random, module["graph"]["nodes"])):
+        raise ConfigError(
+            f"{path} gives another result in every call: it was exported in training mode; call "
+            "eval() on the network and export it again"
+        )
+
+
+def _is_random(node: dict[str, Any]) -> bool:
+    """Whether a node draws random numbers, or learns: dropout and batch norm in training."""
+    trains = (a["arg"].get("as_bool") for a in node["inputs"] if a["name"] in ("train", "training"))
+    return any(trains) or _RANDOM.match(node["target"]) is not None
+
+
 def _texts(key: str, value: Any) -> Iterator[tuple[str, str]]:
     """Yield every text below a value, with the key it is found under."""
     if isinstance(value, str):
@@ -229,7 +252,12 @@ def _harmless(key: str, text: str) -> bool:
         return _is_plain_spec(json.loads(text))
     if key in ("as_string", "torch_version"):
         return _TEXT.fullmatch(text) is not None
-    return _NAME.fullmatch(text) is not None and "__" not in text.replace("____", "")
+    return _NAME.fullmatch(text) is not None and not any(map(_is_special, text.split(".")))
+
+
+def _is_special(name: str) -> bool:
+    """Whether Python gives a name a meaning of its own, as ``__class__``."""
+    return name.startswith("__") and name.endswith("__") and len(name) > 4
 
 
 def _is_expression(text: str) -> bool:

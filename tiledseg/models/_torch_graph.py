@@ -96,7 +96,7 @@ def _told(path: Path, network: Callable[[torch.Tensor], Any], x: torch.Tensor) -
         if isinstance(error, torch.OutOfMemoryError):
             raise
         lines = [line for line in str(error).splitlines() if line.strip()]
-        raise RuntimeError(f"{path}: {' '.join(lines[-1:])[:200]}") from None
+        raise RuntimeError(f"{path}: {' '.join(lines[-1:])[:300]}") from None
 
 
 def _picked(fit: Fit, raw: Any) -> torch.Tensor:

@@ -208,7 +208,7 @@ def load_model(
 
     Args:
         path: Folder with ``model.yaml``, a card (.yaml), a .safetensors file with its card inside,
-            or an .onnx file with its card beside it.
+            or a graph file (.onnx, .xml, TorchScript, .pt2), with a card beside it if need be.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Threads of one model call; None takes every core.
         runtime: Library that runs it; None takes the reference (torch, or ONNX Runtime).
