@@ -301,3 +301,19 @@ def test_air_is_background_and_costs_no_window(tmp_path: Path, make_model: MakeM
     assert (results[0][100:] == 0).all()
     np.testing.assert_allclose(results[1][0, 100:], 1, atol=1e-6)
     assert len(np.unique(results[0][:60])) > 1
+
+
+def test_a_sample_that_the_models_grid_misses_is_still_segmented(
+    tmp_path: Path, make_model: MakeModel
+) -> None:
+    """Every third sample is picked, and not the one that was measured."""
+    pixels = np.full((3, 300, 270), 7, np.uint8)
+    pixels[:, 102, 102] = 90
+    shown = MemorySource(pixels, nodata=7)
+    model = load_model(make_model())
+    source, target = resampled(shown, (100, 90), "nearest", "linear")
+    assert not source.valid(source.grid.box).any()
+    plan = planned(source, model, TilingSpec(core=(110, 90)), target)
+    labels, scores, _ = compute(tmp_path / "w", plan, model, (source, shown))
+    assert np.argwhere(labels != 255).tolist() == [[102, 102]]
+    np.testing.assert_allclose(scores[:, 102, 102].sum(), 1, atol=1e-5)
