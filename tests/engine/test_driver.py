@@ -28,6 +28,8 @@ class Workers:
     count: int
     seconds: dict[int, float] = field(default_factory=dict)
     poison: frozenset[int] = frozenset()
+    #: Seconds of every attempt but the first.
+    again: float = 1.0
     clock: float = 0.0
     most: int = 0
     #: Per copy, its tile and how many workers died with it.
@@ -65,8 +67,11 @@ class Workers:
         index = self.given[copy][0].tile.index
         self.out.append((self.clock, Told(copy, TileStarted(index, str(worker)))))
         self.out.append((self.clock, Told(copy, WindowsDone(index, 1))))  # told again after a death
-        takes = self.seconds.get(index, 1.0) if copy.attempt == 0 else 1.0
+        takes = self._takes(copy, index)
         heapq.heappush(self.heap, (self.clock + takes, worker, copy))
+
+    def _takes(self, copy: Copy, index: int) -> float:
+        return self.seconds.get(index, 1.0) if copy.attempt == 0 else self.again
 
     def take(self, seconds: float) -> Message | None:
         if not self.out and (not self.heap or self.heap[0][0] > self.clock + seconds):
@@ -87,7 +92,7 @@ class Workers:
             return
         queue.pop(0)
         if copy in self.given:
-            takes = self.seconds.get(index, 1.0) if copy.attempt == 0 else 1.0
+            takes = self._takes(copy, index)
             receipt = Receipt(index, 2, 0, 0, takes, {}, (1,), (1.0,), str(worker))
             self.out.append((self.clock, Ended(copy, TileDone(receipt))))
         if queue:
@@ -149,6 +154,15 @@ def test_a_lost_tile_says_why() -> None:
     (lost,) = [e for e in run(Workers(3, poison=frozenset({5})), 30) if isinstance(e, TileLost)]
     assert "died" in lost.reason
     assert "worker" in lost.reason
+
+
+def test_a_tile_that_kills_late_is_isolated_all_the_same() -> None:
+    """Its second copy is given out before the first has killed anybody."""
+    pool = Workers(4, {7: 40.0}, poison=frozenset({7}), again=40.0)
+    (lost,) = [e for e in run(pool, 30) if isinstance(e, TileLost)]
+    assert lost.tile == 7
+    assert pool.submitted[7] <= 4
+    assert pool.clock < 1000
 
 
 def test_a_straggler_gets_a_second_copy_elsewhere() -> None:

@@ -26,6 +26,8 @@ from ._runner import Unit
 #: Copies in flight per worker: one is computed, one waits. With more, a worker that dies takes
 #: units with it that it had not begun (112 of 300 lost with all in flight, none with two).
 PER_WORKER = 2
+#: Copies of a unit that die before it is isolated, whatever else of it is in flight.
+_DEATHS = 2
 #: Seconds between two looks at the clock.
 _TICK = 1.0
 #: A unit that takes so many times the median gets a second copy; never before so many seconds.
@@ -97,6 +99,7 @@ class _Open:
         windows: Windows told of per attempt.
         told: Windows passed on.
         alive: Copies in flight.
+        died: Copies that died.
     """
 
     unit: Unit
@@ -107,6 +110,7 @@ class _Open:
     windows: dict[int, int] = field(default_factory=dict)
     told: int = 0
     alive: set[Copy] = field(default_factory=set)
+    died: int = 0
 
 
 class Driver:
@@ -196,10 +200,12 @@ class Driver:
 
     def _died(self, one: _Open, message: Died) -> None:
         one.alive.discard(message.copy)
+        one.died += 1
         self._flying -= 1
-        if one.alive:
+        # A second copy may end yet; but where it is given anew for each that died, it never ends.
+        if one.alive and one.died < _DEATHS:
             return
-        del self._open[message.copy.unit]
+        self._close(message.copy.unit)
         if not one.alone:
             self._isolated.append(one)
             return
