@@ -2,22 +2,71 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .errors import ConfigError
+from .errors import ConfigError, DamagedInput
 
 #: Values and letters beyond which a text is a trap: aliases can stand for any number of them.
 _MOST = 1_000_000
+#: Bytes of a file beyond which it is no document.
+_BYTES = 8_000_000
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3
 _SHORT.maxstring = _SHORT.maxother = 60
 
 
-def read_values(text: str, name: str, parse: Callable[[str], Any] = yaml.safe_load) -> Any:
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which copies what ``<<`` merges: lists of aliases multiply it."""
+
+    _merged = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put what is merged in its place.
+
+        Raises:
+            yaml.YAMLError: That is too much.
+        """
+        super().flatten_mapping(node)
+        self._merged += len(node.value)
+        if self._merged > _MOST:
+            raise yaml.YAMLError(f"its merges stand for more than {_MOST} values")
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the plain values of YAML; raises what PyYAML does."""
+    return yaml.load(text, _Loader)  # noqa: S506  # a safe loader
+
+
+def read_document(path: Path) -> str:
+    """Return the text of a file, UTF-8.
+
+    Raises:
+        OSError: It cannot be read, is a pipe or a device, or is larger than any document.
+        ValueError: It is not UTF-8.
+    """
+    require_plain(path)
+    if os.path.isfile(path) and path.stat().st_size > _BYTES:
+        raise OSError(f"it is larger than {_BYTES} bytes, as no document is")
+    return path.read_text(encoding="utf-8")
+
+
+def require_plain(path: str | Path) -> None:
+    """Refuse a pipe or a device, from which reading may wait, or go on, for ever.
+
+    Raises:
+        DamagedInput: It is one.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise DamagedInput(f"{path} is a pipe, a socket or a device: give a file or a folder")
+
+
+def read_values(text: str, name: str, parse: Callable[[str], Any] = parse_yaml) -> Any:
     """Return the plain values of a text.
 
     Args:

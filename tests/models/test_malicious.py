@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import stat
 import struct
@@ -20,7 +21,7 @@ import yaml
 import tiledseg
 from tiledseg.cli import run
 from tiledseg.errors import ConfigError, DamagedInput, TiledsegError
-from tiledseg.models import find_card, load_model
+from tiledseg.models import card_from_dict, create_network, find_card, load_model
 
 #: A complete card, so that nothing else stops the file from being read.
 SAID = {
@@ -219,3 +220,63 @@ def test_a_safetensors_header_that_lies(tmp_path: Path) -> None:
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises((DamagedInput, ConfigError), match="is not a safetensors file"):
         tiledseg.import_model(path, tmp_path / "made", **SAID)
+
+
+# --------------------------------------------------------------------- what never ends
+
+
+@pytest.mark.parametrize(
+    "name", ["w.pt", "w.yaml", "w.json", "w.onnx", "w.safetensors", "w.zip", "w.xml", "w.tif", "w"]
+)
+def test_a_pipe_is_not_waited_for(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / name)
+    for words in (["info"], ["import", "--out", str(tmp_path / "made")]):
+        assert run([*words, str(tmp_path / name)]) == 2
+        assert "is a pipe, a socket or a device" in capsys.readouterr().err
+
+
+def test_weights_of_a_card_that_are_a_pipe(tmp_path: Path) -> None:
+    card = {**SAID, "name": "x", "format": "tiledseg", "weights": "w.safetensors"}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(card))
+    os.mkfifo(tmp_path / "w.safetensors")
+    for use in (load_model, lambda path: tiledseg.import_model(path, tmp_path / "made")):
+        with pytest.raises(DamagedInput, match=r"w\.safetensors is a pipe"):
+            use(tmp_path)
+
+
+def test_a_card_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "model.yaml").open("wb") as file:
+        file.truncate(200 << 30)
+    for use in (find_card, lambda path: tiledseg.import_model(path, tmp_path / "made")):
+        with pytest.raises(ConfigError, match="it is larger than 8000000 bytes"):
+            use(tmp_path)
+
+
+def test_merges_that_multiply(tmp_path: Path) -> None:
+    """Nine lines that would stand for 10 ** 9 keys."""
+    first = "a0: &a0 {" + ", ".join(f"k{i}: 1" for i in range(10)) + "}"
+    more = (f"a{i}: &a{i}\n  <<: [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9))
+    (tmp_path / "model.yaml").write_text("\n".join([first, *more]))
+    with pytest.raises(ConfigError, match="its merges stand for more than"):
+        find_card(tmp_path)
+
+
+def test_a_licence_cannot_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = {**SAID, "name": "x", "format": "tiledseg", "weights": "w"}
+    card = card_from_dict(full, "x")
+    evil = "MIT\x1b[2J\x1b]0;owned\x07\u202e\nwrote         /etc/passwd"
+    torch.save(create_network(card).state_dict(), tmp_path / "w.pt")
+    said = {**SAID, "licence": evil, "name": evil}
+    (tmp_path / "w.yaml").write_text(yaml.safe_dump(said))
+    assert run(["import", str(tmp_path / "w.pt"), "--out", str(tmp_path / "made")]) == 0
+    assert run(["info", str(tmp_path / "made")]) == 0
+    (tmp_path / "made" / "weights.safetensors").unlink()
+    assert run(["probe", str(tmp_path / "made")]) == 2
+    told = "".join(capsys.readouterr())
+    assert "MIT\\x1b[2J" in told
+    assert not set("\x1b\x07\u202e") & set(told)
+    assert "\nwrote         /etc" not in told

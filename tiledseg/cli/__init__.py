@@ -15,6 +15,7 @@ import typer
 
 from ..errors import BudgetExceeded, TiledsegError
 from ._commands import app
+from ._tell import line
 
 __all__ = ["main"]
 
@@ -73,4 +74,4 @@ def run(arguments: list[str]) -> int:
 
 
 def _say(error: object) -> None:
-    print("tiledseg:", " ".join(str(error).split()), file=sys.stderr)
+    print("tiledseg:", line(error), file=sys.stderr)

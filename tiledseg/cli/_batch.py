@@ -10,6 +10,7 @@ import typer
 from ..engine import Event, TileLost
 from ..pipeline import InputEnded, InputPlanned, segment_many
 from ._progress import Bar
+from ._tell import tell
 
 if TYPE_CHECKING:
     from ..pipeline import BatchResult
@@ -45,11 +46,11 @@ def execute_many(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     elif not quiet:
-        typer.echo(result.summary())
+        tell(result.summary())
     else:
         for row in result.rows:
             if row.state in ("failed", "partly"):
-                typer.echo(f"tiledseg: {row.name} {row.state}: {row.problem}", err=True)
+                tell(f"tiledseg: {row.name} {row.state}: {row.problem}", err=True)
     return _status(result)
 
 

@@ -48,6 +48,7 @@ from ._options import (
     given,
     values_of,
 )
+from ._tell import plain, tell
 
 app = typer.Typer(
     name="tiledseg",
@@ -266,7 +267,7 @@ def status(
     from .. import pipeline
 
     found = pipeline.status(where, work)
-    typer.echo(json.dumps(found.to_dict()) if as_json else found.summary())
+    tell(json.dumps(found.to_dict()) if as_json else found.summary())
 
 
 @app.command()
@@ -289,7 +290,7 @@ def probe(
     from ._probe import show
 
     def say(line: str) -> None:
-        typer.echo(f"measuring {line} ...", err=True)
+        tell(f"measuring {line} ...", err=True)
 
     found, kept = pipeline.probe(
         model,
@@ -316,7 +317,7 @@ def vectorize(
     from .. import pipeline
 
     for made in pipeline.vectorize(class_map, out, surface_format, memory):
-        typer.echo(made)
+        tell(made)
 
 
 @app.command()
@@ -348,11 +349,12 @@ def demo(
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:
-    plain = json.loads(json.dumps(values, default=str))
+    values = json.loads(json.dumps(values, default=str))
     if as_json:
-        typer.echo(json.dumps(plain))
+        typer.echo(json.dumps(values))
     else:
-        typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        typer.echo(plain(text), nl=False)
 
 
 def _silent(line: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from ..errors import ConfigError
+from ._tell import tell
 
 _FAILED_TILES = 3
 
@@ -57,8 +58,8 @@ def _told(result: Any, losses: tuple[str, ...], quiet: bool, as_json: bool) -> i
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     elif not quiet:
-        typer.echo(result.summary())
+        tell(result.summary())
     else:
         for line in losses:
-            typer.echo(f"tiledseg: {line}", err=True)
+            tell(f"tiledseg: {line}", err=True)
     return _FAILED_TILES if losses else 0

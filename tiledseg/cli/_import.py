@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from ..models import Imported, ModelCard, card_to_dict
+from ._tell import line, tell
 
 
 def show(made: Imported, as_json: bool) -> None:
@@ -22,10 +23,10 @@ def show(made: Imported, as_json: bool) -> None:
         typer.echo(json.dumps(told))
         return
     for name, value in {"understood": made.kind, **_facts(made.card)}.items():
-        typer.echo(f"{name:<14}{value}")
+        tell(f"{name:<14}{line(value)}")
     for note in made.notes:
-        typer.echo(f"{'note':<14}{note}")
-    typer.echo(f"{'wrote':<14}{', '.join(map(str, made.files))}")
+        tell(f"{'note':<14}{line(note)}")
+    tell(f"{'wrote':<14}{', '.join(map(str, made.files))}")
 
 
 def _facts(card: ModelCard) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from ..engine import Event, TileKept, TileLost, WindowsDone
+from ._tell import plain
 
 #: Seconds between plain lines.
 _LINE_EVERY = 10.0
@@ -69,7 +70,7 @@ class Bar:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
     def _advance(self, windows: int) -> None:
         self._done += windows

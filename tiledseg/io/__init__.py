@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..document import require_plain
 from ..errors import ConfigError, UnknownFormat
 from ..labels import ClassSchema
 from ._base import Sink, SinkSpec, Source, centred_picks, read_padded
@@ -143,6 +144,7 @@ def _open_path(
     series: str | None,
     dims: Literal[2, 3] | None,
 ) -> Source:
+    require_plain(uri)
     lower = uri.lower()
     if is_zarr(uri):
         from ._zarr import open_zarr

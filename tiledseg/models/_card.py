@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..document import brief, read_values
+from ..document import brief, read_document, read_values
 from ..errors import ConfigError
 from ..labels import ClassSchema
 from ..normalize import Clip, Normalization, SceneRange, SceneStep, Step
@@ -97,7 +97,7 @@ def card_values(path: Path) -> tuple[Any, str]:
     """
     file = path / CARD_NAME if path.is_dir() else path
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_document(file)
     except FileNotFoundError:
         raise ConfigError(f"there is no model card {file}") from None
     except (OSError, ValueError) as error:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..document import require_plain
 from ..errors import ConfigError, DamagedInput
 from ._base import ModelCard
 from ._cache import known_sha256
@@ -82,6 +83,7 @@ def find_model(place: Path) -> tuple[ModelCard, tuple[Fold, ...]]:
         )
     if not os.path.exists(place):  # which takes names of any length
         raise ConfigError(f"there is no model at {place}")
+    require_plain(place)
     if graph_format(place) is not None:
         return _graph_card(place), (_graph_fold(place),)
     card, folder = _native_card(place), place if place.is_dir() else place.parent
@@ -89,6 +91,8 @@ def find_model(place: Path) -> tuple[ModelCard, tuple[Fold, ...]]:
         understood = understand(place)
         return understood.complete(place), _folds(understood)
     files = weights_paths(card, folder)
+    for file in files:
+        require_plain(file)
     if card.format != "tiledseg":
         return card, tuple(map(_graph_fold, files))
     from ._torch import read_weights

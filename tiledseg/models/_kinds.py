@@ -31,6 +31,8 @@ def kind_of(path: Path) -> Kind | None:
     if path.suffix in _BY_NAME:
         return _BY_NAME[path.suffix] if path.is_file() else None
     try:
+        if not path.is_file():  # reading a pipe would wait for ever
+            return None
         with path.open("rb") as file:
             first = file.read(1000)
         if path.suffix == ".xml":

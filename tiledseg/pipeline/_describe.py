@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..document import require_plain
 from ..errors import ConfigError
 from ..io import Source, open_source, read_schema
 from ..models import describe_model, find_probe, is_model
@@ -24,6 +25,7 @@ def describe(path: str | Path, series: str | None = None) -> dict[str, Any]:
         DamagedInput: It is not what it claims to be.
     """
     place = Path(path)
+    require_plain(place)
     if is_model(place):
         return _model(place)
     if place.name == "report.json" or os.path.isfile(place / "report.json"):

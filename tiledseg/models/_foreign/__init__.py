@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ...document import require_plain
 from ...errors import ConfigError
 from .._state import State
 from . import _archive, _bundle, _mlm, _native, _smp_folder
@@ -43,6 +44,7 @@ def understand(path: Path) -> Understood:
     """
     if not os.path.exists(path):
         raise ConfigError(f"there is no model at {path}")
+    require_plain(path)
     reader = find_reader(path)
     if reader is None:
         raise ConfigError(f"{path} is no kind of foreign model that is known here")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...document import read_values
+from ...document import read_document, read_values
 from ...errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def read_beside(path: Path) -> tuple[dict[str, Any], tuple[Path, ...], tuple[str
     if not beside.is_file():
         return {}, (), ()
     try:
-        values = read_values(beside.read_text(encoding="utf-8"), f"card {beside}")
+        values = read_values(read_document(beside), f"card {beside}")
     except (OSError, ValueError) as error:
         raise ConfigError(f"card {beside} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from ...document import require_plain
 from ...errors import ConfigError, TiledsegError
 from .._base import ModelCard
 from .._card import CARD_NAME, card_to_dict, read_card, weights_paths
@@ -37,6 +38,8 @@ def read(path: Path) -> Understood:
         weights = weights_paths(card, path)
     else:
         card, weights = _inside(path), (path,)
+    for file in weights:
+        require_plain(file)
     values, kind = card_to_dict(card), "model of tiledseg"
     if card.format != "tiledseg":
         beside = companions(weights[0], card.format)

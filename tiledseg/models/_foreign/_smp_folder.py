@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ...document import brief, read_values
+from ...document import brief, read_document, read_values
 from ...errors import ConfigError
 from .._architectures import door_of, find_architecture
 from ._state_dict import state_of
@@ -70,7 +70,7 @@ def read(path: Path) -> Understood:
 
 def _values(file: Path) -> dict[str, Any]:
     try:
-        values = read_values(file.read_text(encoding="utf-8"), str(file), json.loads)
+        values = read_values(read_document(file), str(file), json.loads)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
