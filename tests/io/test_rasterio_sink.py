@@ -41,8 +41,10 @@ def map_spec(grid: Grid, schema: ClassSchema = SCHEMA) -> SinkSpec:
     return SinkSpec(grid, schema.dtype, ("class",), schema.nodata, schema)
 
 
-def stored(path: Path, spec: SinkSpec, values: np.ndarray, layout: str) -> list[Path]:
-    sink = RasterSink(path, spec, layout)
+def stored(
+    path: Path, spec: SinkSpec, values: np.ndarray, layout: str, threads: int = 1
+) -> list[Path]:
+    sink = RasterSink(path, spec, layout, threads)
     try:
         sink.prepare()
         for row in range(0, spec.grid.shape[0], 200):
@@ -147,6 +149,21 @@ def test_scores_carry_names_scale_and_nodata(tmp_path, layout, dtype):
         assert not file.read_masks(1)[:9].any()
         assert file.read_masks(1)[9:].all()
     assert read_schema(tmp_path / "a.tif") is None
+
+
+@LAYOUTS
+def test_bytes_do_not_depend_on_threads(tmp_path, layout):
+    """Of class maps and of scores, in several bands and blocks."""
+    rng = np.random.default_rng(5)
+    classes = map_spec(utm(1700, 1500))
+    scores = SinkSpec(utm(1700, 1500), np.dtype("f4"), ("a", "b"), np.nan)
+    noise = rng.random((2, 1700, 1500), np.float32)
+    for spec, values in ((classes, (noise[:1] * 4).astype("u1")), (scores, noise)):
+        made = set()
+        for threads in (1, 2, 5):
+            stored(tmp_path / "a.tif", spec, values, layout, threads)
+            made.add((tmp_path / "a.tif").read_bytes())
+        assert len(made) == 1
 
 
 @LAYOUTS

@@ -244,7 +244,7 @@ def create_sink(
     if name.endswith(_RASTER_SINKS):
         from ._rasterio import RasterSink
 
-        return RasterSink(path, spec, layout)
+        return RasterSink(path, spec, layout, threads)
     if name.endswith(_VOLUME_SINKS):
         from ._simpleitk import VolumeSink
 

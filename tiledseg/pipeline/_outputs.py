@@ -15,6 +15,9 @@ from ..io import MemorySink, OrientedSink, Sink, SinkSpec, create_sink
 from ..labels import ClassSchema
 from ._job import Job
 
+#: Threads that compress at most: GDAL holds some 30 MB for each.
+_MOST_THREADS = 4
+
 
 def label_sink(job: Job, out: Path | None) -> Sink:
     """Return the unprepared sink of the class map, fed in the model's orientation."""
@@ -38,7 +41,7 @@ def _sink(job: Job, path: Path | None, spec: SinkSpec) -> Sink:
         return MemorySink(spec)
     runtime = job.config.runtime
     threads = job.plan.threads * (1 if runtime.distributed else runtime.workers)
-    return create_sink(path, spec, job.config.output.layout, threads)
+    return create_sink(path, spec, job.config.output.layout, min(threads, _MOST_THREADS))
 
 
 def _oriented(job: Job, sink: Sink) -> Sink:

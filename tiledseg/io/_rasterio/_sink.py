@@ -40,13 +40,17 @@ class RasterSink(Sink):
         path: Final name.
         spec: What comes.
         layout: ``cog`` adds overviews (by mode for class maps) and puts them in reading order.
+        threads: Threads of GDAL that compress and make overviews; the bytes do not depend on them.
 
     Raises:
         OutputFailed: The style beside it was not written by tiledseg.
     """
 
-    def __init__(self, path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"]) -> None:
+    def __init__(
+        self, path: Path, spec: SinkSpec, layout: Literal["cog", "gtiff"], threads: int = 1
+    ) -> None:
         super().__init__(path, spec)
+        self._threads = threads
         if spec.schema is not None:
             require_own(qml_path(path), OPENING)
         self._layout = layout
@@ -72,6 +76,7 @@ class RasterSink(Sink):
             "zlevel": _LEVEL,
             "interleave": "band",
             "bigtiff": "if_safer",
+            "num_threads": self._threads,
         }
         if spec.schema is None:
             profile["predictor"] = 3 if spec.dtype.kind == "f" else 2
@@ -129,7 +134,7 @@ class RasterSink(Sink):
             "blocksize": _BLOCK,
             "overview_resampling": average.name,
             "bigtiff": "if_safer",
-            "num_threads": 2,
+            "num_threads": self._threads,
         }
         if self.spec.schema is None:
             options["predictor"] = "yes"
