@@ -50,6 +50,8 @@ CORE = (
         "lattice",
         "taper",
         "resampling",
+        "torch_places",
+        "monai_spacing",
         "spacing",
         "tiling",
         "planning",

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from .box import Box
 from .errors import GridMismatch
 from .grid import Grid
+from .torch_places import TorchAxis
 
 #: ``nearest``; ``linear``; ``cubic``: interpolating cubic spline; ``area``: mean of what a sample
 #: covers.
@@ -59,10 +60,12 @@ class Scaling:
     Args:
         scale: Per axis in array order, positive; above 1 where the grid it leads from is coarser.
         offset: Per axis, in samples of the grid it leads to.
+        torch: The axes as torch sees them, where samples are to lie as it finds them.
     """
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
+    torch: tuple[TorchAxis, ...] | None = None
 
     @classmethod
     def centred(cls, to: tuple[int, ...], of: tuple[int, ...]) -> Scaling:
@@ -74,6 +77,12 @@ class Scaling:
         """Return the scaling given for whole-number indices of centres, as MONAI counts."""
         edges = (0.5 * (1 - s) + o for s, o in zip(scale, offset, strict=True))
         return cls(tuple(map(float, scale)), tuple(map(float, edges)))
+
+    @classmethod
+    def of_torch(cls, axes: Sequence[TorchAxis]) -> Scaling:
+        """Return the scaling by which torch samples an image."""
+        plain = cls.of_centres([axis.scale for axis in axes], [axis.offset for axis in axes])
+        return cls(plain.scale, plain.offset, tuple(axes))
 
     @classmethod
     def between(cls, to: Grid, of: Grid, name: str) -> Scaling:
@@ -111,14 +120,16 @@ class Scaling:
         return Scaling(scale, tuple(-o / s for o, s in zip(self.offset, self.scale, strict=True)))
 
     def keeps(self, axis: int) -> bool:
-        """Whether an axis is left as it is."""
-        return self.scale[axis] == 1 and self.offset[axis] == 0
+        """Whether an axis is left as it is, which torch may do to 1e-16 only."""
+        return self.torch is None and self.scale[axis] == 1 and self.offset[axis] == 0
 
     def centres(self, axis: int, start: int, stop: int) -> NDArray[np.float64]:
         """Return where centres [start, stop) lie, counted from the first centre of the other grid.
 
         The order of operations is that of scikit-image and nnU-Net, so that ties are theirs.
         """
+        if self.torch is not None:
+            return self.torch[axis].places(start, stop)
         index = np.arange(start, stop, dtype=np.float64)
         return self.scale[axis] * (index + 0.5) + self.offset[axis] - 0.5
 
@@ -135,8 +146,9 @@ class Scaling:
         if method == "area":
             return self._areas(axis, extent, start, stop)
         x = np.clip(self.centres(axis, start, stop), -0.5, extent - 0.5)
-        if method == "nearest":  # half-way goes up, as in scipy.ndimage of order 0
-            index = np.floor(x + 0.5).astype(np.int64)[:, None]
+        if method == "nearest":  # half-way goes up, as in scipy.ndimage of order 0, or to even
+            nearest = np.floor(x + 0.5) if self.torch is None else np.rint(x)
+            index = nearest.astype(np.int64)[:, None]
             return Taps(np.clip(index, 0, extent - 1), np.ones(index.shape))
         low = np.floor(x)
         t = x - low
@@ -235,11 +247,13 @@ class Target:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `from_dict` turns back into this."""
+        torch = self.scaling.torch
         return {
             "grid": self.grid.to_dict(),
             "extent": list(self.extent),
             "scale": list(self.scaling.scale),
             "offset": list(self.scaling.offset),
+            "torch": None if torch is None else [axis.offset for axis in torch],
             "methods": list(self.methods),
             "logits": self.logits,
         }
@@ -249,4 +263,8 @@ class Target:
         """Return the target `to_dict` described."""
         scaling = Scaling(tuple(values["scale"]), tuple(values["offset"]))
         extent, methods = tuple(values["extent"]), tuple(values["methods"])
-        return cls(Grid.from_dict(values["grid"]), extent, scaling, methods, values["logits"])
+        grid = Grid.from_dict(values["grid"])
+        if values["torch"] is not None:
+            axes = zip(grid.shape, extent, scaling.scale, values["torch"], strict=True)
+            scaling = Scaling.of_torch([TorchAxis(*axis) for axis in axes])
+        return cls(grid, extent, scaling, methods, values["logits"])

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from .grid import Grid, SpaceKind
+from .monai_spacing import monai_spaced
 from .resampling import Method, Scaling
 
 Wish = Literal["auto", "nearest", "linear", "cubic", "area"]
@@ -30,7 +31,8 @@ class Resampling:
         logits: Whether a model that is blended in logits has them brought there, and made scores
             afterwards.
         align: ``corners`` keeps the outer corners of the image (scikit-image, GDAL, nnU-Net),
-            ``first`` the centre of its first sample (MONAI).
+            ``first`` the centre of its first sample. ``monai`` does as MONAI does: mostly like
+            ``first``, but see `monai_spaced`; samples lie where torch finds them (`torch_places`).
         tolerance: Relative difference of spacing up to which an image is left as it is.
         anisotropy: Where one axis' spacing, of the image or else of the model, is more than so
             many times the least, it is resampled by ``across`` alone (nnU-Net: 3).
@@ -43,7 +45,7 @@ class Resampling:
     image: Wish | tuple[Wish, ...] = "auto"
     scores: ScoreMethod | tuple[ScoreMethod, ...] = "linear"
     logits: bool = False
-    align: Literal["corners", "first"] = "corners"
+    align: Literal["corners", "first", "monai"] = "corners"
     tolerance: float = 0.05
     anisotropy: float | None = None
     across: tuple[Wish, ScoreMethod] = ("nearest", "nearest")
@@ -74,16 +76,26 @@ class Resampling:
         """Whether an image's spacing is so different from the model's that it is resampled."""
         return bool((np.abs(np.array(found) / wanted - 1) > self.tolerance).any())
 
-    def fit(self, shape: tuple[int, ...], found: Sequence[float], wanted: Sequence[float]) -> Fit:
+    def fit(self, grid: Grid, found: Sequence[float], wanted: Sequence[float]) -> Fit | None:
         """Return how an image is brought to a model's spacing.
 
         Args:
-            shape: Of the image.
+            grid: Of the image.
             found: Its spacing, array order.
             wanted: The model's, in the same unit.
+
+        Returns:
+            None where MONAI's rule leaves the image as it is.
         """
+        shape = grid.shape
         sizes = list(zip(shape, found, wanted, strict=True))
-        if self.align == "first":  # as MONAI's Spacing: the last centre does not go further away
+        if self.align == "monai":
+            units = zip(grid.spacing, found, wanted, strict=True)
+            spaced = monai_spaced(grid, tuple(own / a * b for own, a, b in units))
+            if spaced is None:
+                return None
+            seen, scaling, back = spaced
+        elif self.align == "first":  # as MONAI's Spacing: the last centre does not go further away
             seen = tuple(max(1, round((n - 1) * a / b + 1)) for n, a, b in sizes)
             scales = [b / a for _, a, b in sizes]
             scaling = Scaling.of_centres(scales, [0.0] * len(shape))

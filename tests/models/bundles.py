@@ -157,14 +157,17 @@ def write_bundle(root: Path, config: dict[str, Any], seed: int = 0) -> Path:
     return root
 
 
-def write_volume(path: Path, shape: tuple[int, ...], affine: Any, seed: int = 1) -> Path:
-    """Write a volume of smooth blobs and noise in Hounsfield units, some of it 0."""
+def write_volume(
+    path: Path, shape: tuple[int, ...], affine: Any, zeros: bool = True, seed: int = 1
+) -> Path:
+    """Write a volume of smooth blobs and noise in Hounsfield units, some regions of it 0."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn((1, 1, *(max(3, n // 5) for n in shape)), generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, shape, mode="trilinear")[0, 0].numpy()
     noise = torch.randn(shape, generator=generator).numpy()
     values = np.round(120 * smooth + 10 * noise + 40).astype(np.int16)
-    values[smooth < -0.9] = 0
+    if zeros:
+        values[smooth < -0.9] = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(values, np.asarray(affine, np.float64)), path)
     return path

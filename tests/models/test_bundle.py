@@ -23,8 +23,13 @@ from tiledseg.models._foreign import find_reader, understand
 
 Change = Callable[[dict[str, Any]], object]
 SHAPE = (33, 40, 30)
-#: Spacings that are the bundle's, how much the volume is turned, and which axes are flipped.
-PLACES = {"as it is": (0.0, ""), "flipped": (0.0, "xz"), "oblique": (17.0, "y")}
+#: Spacing of a volume (None: the bundle's), how much it is turned, and which axes are flipped.
+PLACES: dict[str, tuple[tuple[float, ...] | None, float, str]] = {
+    "as it is": (None, 0.0, ""),
+    "oblique": (None, 17.0, "y"),
+    "resampled": ((0.75, 1.125, 2.5), 0.0, "xz"),
+    "oblique and resampled": ((0.9, 1.1, 2.2), 17.0, "y"),
+}
 KINDS = {
     "spleen": (bundles.spleen, (1.5, 1.5, 2.0)),
     "whole body": (bundles.whole_body, (1.5, 1.5, 1.5)),
@@ -56,15 +61,42 @@ def segmented(image: Path, model: Path, out: Path, **settings: Any) -> Any:
 def test_labels_are_those_of_monai(
     tmp_path: Path, made: Callable[[str], Path], kind: str, place: str
 ) -> None:
-    bundle = made(kind)
-    image = bundles.write_volume(
-        tmp_path / "ct.nii.gz", SHAPE, bundles.affine(KINDS[kind][1], *PLACES[place])
-    )
+    """At 0.75 and 1.125 mm many samples lie half-way between two of the model's.
+
+    MONAI's axes of an oblique image are parallel to the image's but for what float32 left of them:
+    1e-8 of an index along one axis is added to that along another. tiledseg leaves that out. So
+    the nearest label of a sample that is half-way between two may be the other one (elsewhere all
+    are equal), and a sample beside one that is exactly 0 may be 0 in one tool and 1e-6 in the
+    other, which matters where statistics are of samples that are not 0: there are none here.
+    """
+    bundle, (spacing, degrees, flips) = made(kind), PLACES[place]
+    affine = bundles.affine(spacing or KINDS[kind][1], degrees, flips)
+    image = bundles.write_volume(tmp_path / "ct.nii.gz", SHAPE, affine, zeros=degrees == 0)
     wanted = bundles.run_monai(bundle, image)
     assert len(np.unique(wanted)) > 1
     found = segmented(image, bundle, tmp_path / "out.nii.gz")
     assert found.dtype == np.uint8
-    assert (found == wanted).mean() >= 0.999
+    same, half_way = found == wanted, np.zeros(wanted.shape, bool)
+    if kind == "whole body" and spacing is not None and degrees:
+        half_way = between_two(image, bundle)
+        assert 0 < half_way.mean() < 0.25
+        assert same[half_way].mean() > 0.7
+    assert same[~half_way].mean() >= 0.999
+
+
+def between_two(image: Path, model: Path) -> Any:
+    """Return which samples of a volume, (x, y, z), lie half-way between two of the model's."""
+    with tiledseg.plan(image, model) as job:
+        target = job.plan.target
+    assert target is not None
+    found = np.zeros(target.grid.shape, bool)
+    for axis, n in enumerate(target.grid.shape):
+        place = target.scaling.centres(axis, 0, n)
+        found |= (np.abs(place % 1 - 0.5) < 1e-5).reshape(np.roll([n, 1, 1], axis))
+    stored = nib.load(image).affine
+    turned = nib.orientations.axcodes2ornt("RAS")
+    back = nib.orientations.ornt_transform(turned, nib.orientations.io_orientation(stored))
+    return nib.orientations.apply_orientation(found, back)
 
 
 def test_images_smaller_than_a_window_are_padded_as_monai_pads(
@@ -309,7 +341,7 @@ def test_an_archive_whose_names_lead_out_of_it_is_refused(
     archive = zipped(made("spleen"), tmp_path / "bundle.zip")
     with zipfile.ZipFile(archive, "a") as out:
         out.writestr(name, "evil")
-    with pytest.raises(DamagedInput, match=r"is refused: .*evil.* leads out of the folder"):
+    with pytest.raises(DamagedInput, match=r"is refused: .*evil.* leads out of its folder"):
         find_card(archive)
 
 
@@ -319,13 +351,12 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(
     archive = zipped(made("spleen"), tmp_path / "bundle.zip")
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as out:
         out.writestr("spleen/configs/huge.json", " " * 20_000_000)
+    with pytest.raises(DamagedInput, match="would unpack"):
+        find_card(archive)
     bundle = changed(tmp_path / "b", lambda c: c.update(inferer="%configs/huge.json::a"))
     (bundle / "configs/huge.json").write_text(" " * 20_000_000)
     with pytest.raises(DamagedInput, match=r"huge\.json is larger than 16000000 bytes"):
         find_card(bundle)
-    archive = zipped(bundle, tmp_path / "other.zip")
-    with pytest.raises(DamagedInput, match="which no file of a bundle does"):
-        find_card(archive)
 
 
 def test_other_folders_and_archives_are_no_bundles(tmp_path: Path) -> None:

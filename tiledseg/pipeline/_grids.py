@@ -125,7 +125,7 @@ def _fit(config: RunConfig, card: ModelCard, image: Source) -> Fit | None:
             f"trained at {_numbers(card.spacing)} {unit}, {factor:.0f} times another: correct the "
             "image's spacing or the card's, or say input.resample never (or always)"
         )
-    return card.resampling.fit(image.grid.shape, found, card.spacing)
+    return card.resampling.fit(image.grid, found, card.spacing)
 
 
 def _unturned(seen: Grid, own: Grid, axes: AxisMap | None) -> tuple[Grid, AxisMap | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt, prod
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,10 @@ def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
         limit = _limit(image, card)
         normalization, overview = _look(image, card, limit)
         grids = place(config, card, opened, normalization)
+        if card.normalization.exact and grids.source is not image and grids.lane.steps:
+            # Exact statistics are those of the samples that the model sees.
+            normalization = _fitted(grids.source, card.normalization, overview)
+            grids = replace(grids, lane=normalization)
         if grids.shown.grid != image.grid:
             values, valid = grids.shown.overview(limit)
             overview = values, measured(values, valid)
@@ -150,13 +154,20 @@ def _look(
 ) -> tuple[Normalization, tuple[NDArray[Any], NDArray[np.bool_]]]:
     """Read a decimated image once; fit the normalisation to it."""
     values, valid = source.overview(limit)
-    valid = measured(values, valid)
-    normalization = card.normalization
-    if normalization.exact and valid.shape != source.grid.shape:
+    overview = values, measured(values, valid)
+    return _fitted(source, card.normalization, overview), overview
+
+
+def _fitted(
+    source: Source,
+    normalization: Normalization,
+    overview: tuple[NDArray[Any], NDArray[np.bool_]],
+) -> Normalization:
+    """Return a chain fitted to an image, of which a decimated one is at hand."""
+    values, valid = overview
+    if normalization.exact:
         normalization = fit_exactly(source, normalization)
-    if not normalization.fitted:
-        normalization = normalization.fit(values[:, valid])
-    return normalization, (values, valid)
+    return normalization if normalization.fitted else normalization.fit(values[:, valid])
 
 
 def _names(channels: tuple[str, ...]) -> str:

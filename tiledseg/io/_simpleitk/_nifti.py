@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConfigError, DamagedInput
+from ...grid import Grid
 from .._files import writing
 
 #: Bytes per sample of every datatype code.
@@ -38,6 +39,8 @@ _HEADER_BYTES = {1: 348, 2: 540}
 _LONGEST = 2**15 - 1
 #: Relative difference up to which spacing in pixdim and in the sform count as the same.
 _TOLERANCE = 0.01
+#: Share of an axis' length that float32 may have taken from an affine.
+_FLOAT32 = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,28 @@ def _check_geometry(path: Path, header: NiftiHeader) -> None:
                 f"its sform says voxels of {rounded} mm, its pixdim {spacing} mm; one of them is "
                 "wrong: mend the header (for example with fslorient -copyqform2sform)"
             )
+
+
+def sform_grid(grid: Grid, header: NiftiHeader) -> Grid:
+    """Return a volume's grid with the numbers of its sform, where that is what ITK has read.
+
+    ITK takes lengths of axes from pixdim, which was rounded on its own. The difference is that of
+    float32, but it decides where something is rounded: how many samples an image of another spacing
+    has, say.
+
+    Args:
+        grid: As ITK has read it.
+        header: The file's.
+    """
+    if header.codes[1] <= 0 or len(header.sform) != 3:
+        return grid
+    matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.array([*header.sform, (0.0, 0.0, 0.0, 1.0)])
+    found = grid.centers()
+    lengths = np.linalg.norm(found[:3, :3], axis=0)
+    if not (np.abs(matrix - found)[:3] <= _FLOAT32 * np.append(lengths, lengths.max())).all():
+        return grid
+    matrix[:3, 3] -= matrix[:3, :3] @ np.full(3, 0.5)
+    return Grid.from_matrix(grid.shape, matrix, grid.space)
 
 
 def nifti_1_copy(path: Path, folder: Path) -> Path:

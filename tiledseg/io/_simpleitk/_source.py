@@ -25,7 +25,7 @@ from .._files import file_identity, writing
 from ._dicom import Series, open_dicom
 from ._headers import MetaHeader, check_meta, nrrd_data_files, read_meta
 from ._itk import dtype_of, execute, grid_of, information
-from ._nifti import NiftiHeader, check_length, is_gzip, nifti_1_copy, read_header
+from ._nifti import NiftiHeader, check_length, is_gzip, nifti_1_copy, read_header, sform_grid
 from ._raw import RawVolume
 
 #: About as many bytes as one read should bring.
@@ -77,6 +77,8 @@ class _File:
         self.components = info.GetNumberOfComponents()
         self.names = _names(self.frames, self.components)
         self.grid = grid_of(path, self.size, info)
+        if self.header is not None:
+            self.grid = sform_grid(self.grid, self.header)
         self.dtype = dtype_of(path, info)
         if self.header is not None and self.header.plain is not None:
             self.dtype = _scaled_dtype(self.header)

@@ -1,4 +1,4 @@
-"""A MONAI bundle: inference.json or .yaml, metadata.json and weights, in a folder or a zip archive.
+"""A MONAI bundle: a folder with inference.json or .yaml, metadata.json and weights.
 
 Nothing of it is run. What tiledseg reads is what MONAI would make of it: the network, the windows,
 what is done to the image before and to the scores after. Where it finds data, sets up a machine or
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import torch
 
 from ...document import brief
 from ...errors import ConfigError
-from ._bundle_after import understand_after, understand_inferer
+from .._architectures import door_of, find_architecture
+from ._bundle_after import After, understand_after, understand_inferer
 from ._bundle_before import Before, understand_before
 from ._bundle_config import Config, Part
 from ._bundle_files import CONFIGS, METADATA, BundleFiles, is_bundle
@@ -40,7 +42,7 @@ _DEEP = 4
 
 
 def claims(path: Path) -> bool:
-    """Return whether this is a bundle: a folder or a .zip archive with its config and metadata."""
+    """Return whether this is a folder with the config and the metadata of a bundle."""
     return is_bundle(path)
 
 
@@ -49,13 +51,13 @@ def read(path: Path) -> Understood:
 
     Raises:
         ConfigError: It has something that tiledseg does not do, or would have to run code for.
-        DamagedInput: The archive is damaged, or would write outside of its folder.
+        DamagedInput: A config is far larger than any.
     """
     files = BundleFiles(path)
     name = next(name for name in CONFIGS if files.has(name))
-    values, metadata = files.values(name), files.values(METADATA)
-    config = Config({**values, "bundle_root": ".", "_meta_": metadata}, files.values)
     try:
+        values, metadata = files.values(name), files.values(METADATA)
+        config = Config({**values, "bundle_root": ".", "_meta_": metadata}, files.values)
         return _understood(files, config, metadata)
     except ConfigError as error:
         raise ConfigError(f"{path} ({name}): {error}") from None
@@ -79,19 +81,20 @@ def _understood(files: BundleFiles, config: Config, metadata: dict[str, Any]) ->
         "classes": [{"name": name} for name in names],
         "background": 0 if names[0].lower() == "background" else None,
         "window": list(window),
+        "multiple": _multiple(network, dims, window),
+        "any_size": network["name"] != "unetr",
         "architecture": network,
         "activation": after.activation,
         "single_output": outputs == 1,
         "normalization": before.steps,
-        "spacing": None if before.spacing is None else list(before.spacing),
+        **_spacing(before, after),
         "orientation": before.orientation,
         "tiling": tiling,
         **_origin(metadata),
     }
-    weights = _weights(files, config)
-    state = partial(_state, files, weights, _keys(config))
-    notes = (*_told(before), *before.notes, *after.notes)
-    return Understood("MONAI bundle", card, _files(files, weights), (state,), notes=notes)
+    state = partial(_state, _weights(files, config), _keys(config))
+    notes = (*_told(before, after), *before.notes, *after.notes)
+    return Understood("MONAI bundle", card, tuple(files.read), (state,), notes=notes)
 
 
 def _network(config: Config) -> tuple[dict[str, Any], tuple[int, int, int]]:
@@ -111,7 +114,22 @@ def _network(config: Config) -> tuple[dict[str, Any], tuple[int, int, int]]:
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ConfigError(f"{part.place}: {key} must be a number, found {brief(size)}")
         sizes.append(size)
+    if name == "swin_unetr":
+        given.pop("img_size", None)  # had no effect, and is gone from MONAI 1.5 on
     return {"name": name, **given}, (sizes[0], sizes[1], sizes[2])
+
+
+def _multiple(network: dict[str, Any], dims: int, window: tuple[int, ...]) -> int:
+    """Return what window extents must be multiples of; 1 where the bundle's own window is none."""
+    row = find_architecture(network["name"], None, dims)
+    arguments = {k: v for k, v in network.items() if k != "name"}
+    if row.name == "unet":
+        arguments["features"] = arguments.pop("channels", ())
+    try:
+        found = lcm(*door_of(row.door).multiple(row.name, dims, arguments))
+    except (TypeError, ValueError, KeyError):  # arguments of a wrong kind are told when it is built
+        return 1
+    return 1 if any(extent % found for extent in window) else found
 
 
 def _transforms(config: Config, name: str) -> list[Any]:
@@ -140,16 +158,13 @@ def _loader(config: Config) -> Part | None:
     return next((p for p in config.parts(_DEEP) if p.name == "CheckpointLoader"), None)
 
 
-def _weights(files: BundleFiles, config: Config) -> str:
-    """Return the name of the file with the weights."""
+def _weights(files: BundleFiles, config: Config) -> Path:
+    """Return the file with the weights."""
     loader = _loader(config)
     name = _WEIGHTS if loader is None else loader.get("load_path")
     if not isinstance(name, str):
         raise ConfigError(f"load_path of the weights must be a name, found {brief(name)}")
-    name = files.inside(name)
-    if not files.has(name):
-        raise ConfigError(f"there are no weights at {name}")
-    return name
+    return files.find(name)
 
 
 def _keys(config: Config) -> tuple[str, ...]:
@@ -158,27 +173,19 @@ def _keys(config: Config) -> tuple[str, ...]:
     return () if loader is None else loader.keys("load_dict")
 
 
-def _state(files: BundleFiles, name: str, keys: tuple[str, ...]) -> dict[str, torch.Tensor]:
+def _state(file: Path, keys: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """Return the state dict, under one of these keys or wherever scripts put it.
 
     Raises:
         DamagedInput: There is none, or the file asks for code to be run.
     """
-    with files.local(name) as file:
-        values = read_checkpoint(file)
-        if isinstance(values, dict) and len(keys) == 1 and isinstance(values.get(keys[0]), dict):
-            held = values[keys[0]].items()
-            state = {k: v for k, v in held if isinstance(k, str) and isinstance(v, torch.Tensor)}
-            if state:
-                return state
-        return state_of(file)
-
-
-def _files(files: BundleFiles, weights: str) -> tuple[Path, ...]:
-    """Return the files that make the model what it is."""
-    if files.path.is_dir():
-        return (*files.read, files.path / weights)
-    return files.read
+    values = read_checkpoint(file)
+    if isinstance(values, dict) and len(keys) == 1 and isinstance(values.get(keys[0]), dict):
+        held = values[keys[0]].items()
+        state = {k: v for k, v in held if isinstance(k, str) and isinstance(v, torch.Tensor)}
+        if state:
+            return state
+    return state_of(file)
 
 
 # --------------------------------------------------------------------- words
@@ -217,10 +224,20 @@ def _origin(metadata: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _told(before: Before) -> Iterator[str]:
+def _spacing(before: Before, after: After) -> dict[str, Any]:
+    """Return spacing and resampling; MONAI leaves no image as it is for being nearly right."""
+    if before.spacing is None:
+        return {}
+    scores = "nearest" if after.labels_go_back else before.method
+    resampling = {"image": before.method, "scores": scores, "align": "monai", "tolerance": 0.0}
+    return {"spacing": list(before.spacing), "resampling": resampling}
+
+
+def _told(before: Before, after: After) -> Iterator[str]:
     """Yield what was understood."""
     if before.spacing is not None:
         told = " x ".join(f"{s:g}" for s in before.spacing)
-        yield f"the network is for images of {told} mm"
+        back = "labels go back as the nearest" if after.labels_go_back else "scores go back"
+        yield f"images are resampled to {told} mm, {before.method}, as MONAI does; {back}"
     if before.orientation is not None:
         yield f"array axes run to {before.orientation}"
