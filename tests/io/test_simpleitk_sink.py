@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from tiledseg.box import Box
 from tiledseg.errors import ConfigError, OutputFailed
 from tiledseg.grid import PATIENT, Grid
-from tiledseg.io import OrientedSink, SinkSpec
+from tiledseg.io import OrientedSink, SinkSpec, sidecars
 from tiledseg.io._simpleitk import VolumeSink, open_volume, read_schema
 from tiledseg.labels import ClassInfo, ClassSchema
 
@@ -254,6 +254,7 @@ def test_names_and_colours_go_along(tmp_path, suffix):
     path = tmp_path / f"a.b{suffix}"
     made = written(path, class_map(GRIDS["oblique"]), numbered(class_map(GRIDS["oblique"])))
     assert made == [path, tmp_path / "a.b.ctbl", tmp_path / "a.b.json"]
+    assert made == [path, *sidecars(path)]
     assert sorted(tmp_path.iterdir()) == sorted(made)
     lines = made[1].read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("#")

@@ -204,7 +204,10 @@ def test_a_list_of_objects(tmp_path: Path) -> None:
 HOSTILE = {
     "empty.csv": (b"", "has no column image; its first line is nothing"),
     "header.csv": (b"image,name\n", "names no image"),
-    "columns.csv": (b"path;name\na.tif;b\n", "no column image; its first line is path;name"),
+    "columns.csv": (
+        b"path;name\na.tif;b\n",
+        "its first line is path;name; separate columns with commas",
+    ),
     "hole.csv": (b"image,name\n,b\n", "line 2: image must be a path, found nothing"),
     "latin.csv": (b"image\nfl\xe4che.tif\n", "is not text in UTF-8"),
     "nul.csv": (b"image\na\0b.tif\n", "line 2: image must be a path|is not a table"),

@@ -90,6 +90,12 @@ def test_no_input_is_written_over(
 OUTPUTS = {
     "one name": (["-o", "o.tif", "--scores", "o.tif"], "would overwrite one another"),
     "inside": (["-o", "o.zarr", "--scores", "o.zarr/s.tif"], "would overwrite one another"),
+    "the style": (["-o", "o.tif", "--log", "o.qml"], "which the run writes"),
+    "the colours": (["-o", "o.nii.gz", "--log", "folder/../o.ctbl"], "which the run writes"),
+    "a log in the report": (
+        ["-o", "o.tif", "--log", "o.report/report.json"],
+        "which the run writes",
+    ),
     "in the work": (["-o", "o.tif", "--polygons", "o.tif.work/p.gpkg"], "overwrite one another"),
     "no name": (["-o", ""], "is empty"),
     "a dot": (["-o", "."], "is a folder"),

@@ -19,6 +19,7 @@ from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._moments import fit_exactly
 from ._normalized import NormalizedSource
 from ._orient import OrientedSink, OrientedSource
+from ._qml import qml_path
 from ._resampled import ResampledSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
 from ._stack import StackedSource
@@ -55,6 +56,7 @@ __all__ = [
     "reproject",
     "require_place",
     "settle",
+    "sidecars",
     "silenced",
     "temporary_beside",
     "write_text",
@@ -252,6 +254,17 @@ def create_sink(
     from ._zarr import ZarrSink
 
     return ZarrSink(path, spec)
+
+
+def sidecars(path: Path) -> tuple[Path, ...]:
+    """Return the files that are written beside a class map: its style, its classes."""
+    if path.name.lower().endswith(_RASTER_SINKS):
+        return (qml_path(path),)
+    for suffix in _VOLUME_SINKS:
+        if path.name.lower().endswith(suffix):
+            stem = path.name[: -len(suffix)]
+            return (path.with_name(f"{stem}.ctbl"), path.with_name(f"{stem}.json"))
+    return ()
 
 
 def read_schema(path: str | Path) -> ClassSchema | None:

@@ -105,7 +105,8 @@ def _table(path: Path) -> list[Entry]:
         columns = [(c or "").strip() for c in rows.fieldnames or ()]
         if "image" not in columns:
             found = ", ".join(columns)[:200] or "nothing"
-            raise ConfigError(f"list {path} has no column image; its first line is {found}")
+            hint = "; separate columns with commas" if any(";" in c for c in columns) else ""
+            raise ConfigError(f"list {path} has no column image; its first line is {found}{hint}")
         rows.fieldnames = columns
         return [
             _entry(path, f"line {rows.line_num}", {k: row[k] or None for k in _KEYS if k in row})

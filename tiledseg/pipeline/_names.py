@@ -15,7 +15,7 @@ from typing import Literal
 
 from ..config import RunConfig
 from ..errors import ConfigError, OutputFailed
-from ..io import Roi, Source, require_place
+from ..io import Roi, Source, require_place, sidecars
 
 Kind = Literal["file", "folder", "passing"]
 
@@ -117,10 +117,25 @@ def outputs_of(config: RunConfig) -> list[Output]:
         if isinstance(work, Path):
             found.append(Output("unfinished work", work, "passing"))
         if wanted.log is not None:
-            found.append(Output("output.log", output_path("output.log", wanted.log)))
+            found.append(_log(output_path("output.log", wanted.log), out))
         if wanted.report:
             found.append(Output("the report", report_folder(out), "folder"))
     return found
+
+
+def _log(path: Path, out: Path) -> Output:
+    """Return the log as an output.
+
+    Raises:
+        ConfigError: Its name is one that the run writes something else to.
+    """
+    log, places = Output("output.log", path), (_real(path), *_real(path).parents)
+    for other in (*sidecars(out), report_folder(out)):
+        if _real(other) in places:
+            raise ConfigError(
+                f"{log} is, or lies in, {other}, which the run writes: rename the log"
+            )
+    return log
 
 
 def check_outputs(outputs: Sequence[Output]) -> None:
