@@ -67,7 +67,7 @@ class RuntimeSpec:
         device: ``cpu``, ``cuda`` or ``cuda:N``; ``cpu`` where nothing is said, or that of a model
             that is loaded.
         runtime: Library that runs the model. ``auto`` takes the fastest whose class map agrees
-            with the reference (torch eager, or ONNX Runtime for an ONNX file, in fp32) on 99.9 %
+            with the reference (torch eager, or the own library of a graph file, in fp32) on 99.9 %
             of some windows of the image; a run of less than a minute takes the reference.
         precision: Arithmetic of the model: ``fp32`` where nothing is said, or that of a model
             that is loaded. ``auto`` lets the same measurement decide.
@@ -191,7 +191,8 @@ class RunConfig(BaseModel):
         "for many."
     )
     model: str | list[str] = Field(
-        description="Model folder, card (.yaml), .safetensors or graph file; several are averaged."
+        description="Model folder, card (.yaml), .safetensors or graph file, or a model of another "
+        "tool; several are averaged."
     )
     out: str | None = Field(
         None,

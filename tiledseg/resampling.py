@@ -156,7 +156,7 @@ class Scaling:
         if method == "linear":
             index = np.clip(first + np.arange(2), 0, extent - 1)
             return Taps(index, np.stack([1 - t, t], axis=1))
-        # The cubic B-spline; its coefficients are those of `tiledseg.io._spline`.
+        # The cubic B-spline; its coefficients are those of `tiledseg.io._interpolate`.
         weights = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (t + t**2 - t**3) + 1, t**3]
         return Taps(first + np.arange(-1, 3), np.stack(weights, axis=1))
 

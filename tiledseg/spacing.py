@@ -15,7 +15,7 @@ from .resampling import Method, Scaling
 
 Wish = Literal["auto", "nearest", "linear", "cubic", "area"]
 ScoreMethod = Literal["nearest", "linear"]
-#: Metres of a degree along a meridian of the WGS 84 ellipsoid, on average.
+#: Metres of a degree on a sphere of the Earth's mean radius (IUGG: 6371.0088 km).
 _DEGREE = 111_195.0
 
 

@@ -110,8 +110,8 @@ def load_model(
 
     Args:
         path: Folder with ``model.yaml``, a card (.yaml), a .safetensors file with its card inside,
-            or a graph file (.onnx, .xml, TorchScript, .pt2). A card beside it (same name, .yaml)
-            says what the file does not.
+            a graph file (.onnx, .xml, TorchScript, .pt2), or a model of another tool. A card beside
+            a file (same name, .yaml) says what the file does not.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Threads of one call, for libraries that ask for it when loading.
         runtime: Library and precision; None takes the model's reference.

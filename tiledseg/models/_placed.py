@@ -43,7 +43,7 @@ def placed(
     if found is None:
         kind = "labels" if labels else f"scores of {card.outputs} output channels"
         raise ConfigError(
-            f"{where} gave {tuple(raw.shape)} {_kind(raw)} for a window of {window}, expected "
+            f"{where} gave {tuple(raw.shape)} {numbers_of(raw)} for a window of {window}, expected "
             f"{kind}: correct the card's classes, single_output or output"
         )
     if labels:
@@ -51,7 +51,8 @@ def placed(
     return _resized(card, where, found.float(), window).contiguous()
 
 
-def _kind(raw: torch.Tensor) -> str:
+def numbers_of(raw: torch.Tensor) -> str:
+    """Return the type of a tensor's numbers by its name in numpy."""
     return str(raw.dtype).removeprefix("torch.")
 
 

@@ -16,6 +16,7 @@ from ..errors import ConfigError
 from ._base import Model, ModelCard, Runtime
 from ._device import exact_device
 from ._fit import Call, Fit, Port, fit_of, is_map
+from ._placed import numbers_of
 from ._program import load_program, program_facts
 from ._script import load_script
 
@@ -113,7 +114,7 @@ def _picked(fit: Fit, raw: Any) -> torch.Tensor:
         raise ConfigError(
             f"{fit.where} gives outputs {', '.join(found)}, the card says {card.output!r}"
         )
-    ports = {name: Port(name, tuple(t.shape), _kind(t)) for name, t in found.items()}
+    ports = {name: Port(name, tuple(t.shape), numbers_of(t)) for name, t in found.items()}
     for name, port in ports.items():
         if is_map(card, fit.last, port):
             return found[name]
@@ -121,10 +122,6 @@ def _picked(fit: Fit, raw: Any) -> torch.Tensor:
         f"{fit.where} gives {', '.join(map(str, ports.values())) or 'nothing'}, expected float "
         f"scores {['n', card.outputs]} + extents: correct the card's classes, or export it again"
     )
-
-
-def _kind(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _named(raw: Any) -> list[tuple[str, torch.Tensor]]:

@@ -208,10 +208,11 @@ def load_model(
 
     Args:
         path: Folder with ``model.yaml``, a card (.yaml), a .safetensors file with its card inside,
-            or a graph file (.onnx, .xml, TorchScript, .pt2), with a card beside it if need be.
+            a graph file (.onnx, .xml, TorchScript, .pt2), or a model of another tool. A card beside
+            a file (same name, .yaml) says what the file does not.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Threads of one model call; None takes every core.
-        runtime: Library that runs it; None takes the reference (torch, or ONNX Runtime).
+        runtime: Library that runs it; None takes the reference: torch, or that of a graph file.
         precision: Arithmetic: ``fp32``, ``bf16``, or ``fp16`` on a GPU.
 
     Raises:

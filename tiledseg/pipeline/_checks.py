@@ -67,6 +67,7 @@ def check_travel(config: RunConfig, image: Any) -> None:
 
 
 def crowd_warnings(plan: TilePlan, spec: RuntimeSpec) -> list[str]:
+    """Return what there is to say of more threads than this machine has cores."""
     cores, workers = machine.cores(), spec.workers
     if plan.threads * workers <= cores or spec.scheduler or spec.cluster:
         return []
@@ -78,6 +79,7 @@ def crowd_warnings(plan: TilePlan, spec: RuntimeSpec) -> list[str]:
 
 
 def plan_warnings(grids: Grids, plan: TilePlan, card: ModelCard) -> list[str]:
+    """Return what there is to say of a plan: wasted work, results that may differ, spacing."""
     told = []
     if plan.extra_work > _EXTRA_WORK:
         told.append(

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ...errors import ConfigError, DamagedInput
 from .._cache import cache_folder, known_sha256, writing_cache
-from ._checkpoint import is_checkpoint
+from .._kinds import kind_of
 from ._understood import Understood
 
 #: Files, and bytes of all of them, beyond which an archive is a trap.
@@ -24,8 +24,9 @@ _DEEP = 5
 
 
 def claims(path: Path) -> bool:
-    """Return whether this is a zip archive that is no file of weights itself."""
-    return path.suffix.lower() == ".zip" and zipfile.is_zipfile(path) and not is_checkpoint(path)
+    """Return whether this is a zip archive that is no file of torch's own."""
+    zipped = path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)
+    return zipped and kind_of(path) is None
 
 
 def read(path: Path) -> Understood:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...document import read_document, read_values
+from ...document import brief
 from ...errors import ConfigError
+from .._card import card_values
 
 
 def read_beside(path: Path) -> tuple[dict[str, Any], tuple[Path, ...], tuple[str, ...]]:
@@ -18,10 +19,7 @@ def read_beside(path: Path) -> tuple[dict[str, Any], tuple[Path, ...], tuple[str
     beside = path.with_suffix(".yaml")
     if not beside.is_file():
         return {}, (), ()
-    try:
-        values = read_values(read_document(beside), f"card {beside}")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"card {beside} cannot be read: {' '.join(str(error).split())}") from None
+    values, name = card_values(beside)
     if not isinstance(values, dict):
-        raise ConfigError(f"card {beside}: expected keys and values")
+        raise ConfigError(f"card {name}: expected keys and values, found {brief(values)}")
     return values, (beside,), (f"the card is {beside.name}, which lies beside it",)

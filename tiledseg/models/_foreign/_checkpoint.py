@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 import warnings
-import zipfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -33,23 +32,6 @@ _PLAIN = [
     (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
 ]
 _lock = threading.Lock()  # what torch allows is one list for the whole process
-_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Return whether a file is one that `torch.save` writes for tensors, told by what is in it."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-        if start != _ZIP:
-            return start[:1] == _PICKLE
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
-    inner = {name.partition("/")[2] for name in names}
-    # TorchScript keeps its code and constants beside the pickle.
-    return "data.pkl" in inner and "constants.pkl" not in inner
 
 
 def read_checkpoint(path: Path) -> Any:

@@ -23,6 +23,8 @@ _AXES = {
 
 
 class Structure(BaseModel):
+    """Shape and order of the axes of an input or output; -1 is any extent."""
+
     shape: list[int]
     dim_order: list[str]
 
@@ -33,6 +35,8 @@ class Structure(BaseModel):
 
 
 class Band(BaseModel):
+    """A band of an input; an expression is code, which is never run."""
+
     name: str
     expression: Any = None
 
@@ -43,6 +47,8 @@ def _listed(value: Any) -> Any:
 
 
 class Input(BaseModel):
+    """What a model takes."""
+
     bands: list[str | Band]
     structure: Structure = Field(alias="input")
     value_scaling: Annotated[list[Scaling] | None, BeforeValidator(_listed)] = None
@@ -51,6 +57,8 @@ class Input(BaseModel):
 
 
 class ClassEntry(BaseModel):
+    """A class of the classification extension."""
+
     value: int
     name: str | None = None
     title: str | None = None
@@ -66,6 +74,8 @@ class ClassEntry(BaseModel):
 
 
 class Output(BaseModel):
+    """What a model gives."""
+
     tasks: list[str] = Field(default_factory=list)
     result: Structure
     classes: list[ClassEntry] = Field(default_factory=list, alias="classification:classes")
@@ -73,6 +83,8 @@ class Output(BaseModel):
 
 
 class Properties(BaseModel):
+    """What an item says of its model."""
+
     name: str = Field(alias="mlm:name")
     architecture: str = Field("", alias="mlm:architecture")
     inputs: list[Input] = Field(alias="mlm:input", min_length=1)
@@ -82,6 +94,8 @@ class Properties(BaseModel):
 
 
 class Asset(BaseModel):
+    """A file of an item, by a link."""
+
     href: str
     roles: list[str] = Field(default_factory=list)
     gsd: float | None = Field(None, gt=0)
@@ -89,6 +103,8 @@ class Asset(BaseModel):
 
 
 class Item(BaseModel):
+    """A STAC item."""
+
     type: Literal["Feature"]
     id: str
     properties: Properties

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from ...errors import DamagedInput
+from .._kinds import kind_of
 from ._beside import read_beside
-from ._checkpoint import is_checkpoint, read_checkpoint
+from ._checkpoint import read_checkpoint
 from ._understood import Understood
 
 _TORCH = (".pt", ".pth", ".ckpt")
@@ -27,7 +28,7 @@ def claims(path: Path) -> bool:
         return False
     # Not a zip: whatever it holds, it is no graph, and reading it says what is wrong.
     plain = path.suffix in _TORCH and not zipfile.is_zipfile(path)
-    return plain or path.suffix == ".safetensors" or is_checkpoint(path)
+    return plain or kind_of(path) in ("state_dict", "safetensors")
 
 
 def read(path: Path) -> Understood:
