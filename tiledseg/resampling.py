@@ -113,12 +113,6 @@ class Scaling:
         index[:-1, -1] = self.offset[::-1]
         return Grid.from_matrix(shape, to.matrix @ index, to.space)
 
-    @property
-    def inverse(self) -> Scaling:
-        """The scaling that leads back."""
-        scale = tuple(1 / s for s in self.scale)
-        return Scaling(scale, tuple(-o / s for o, s in zip(self.offset, self.scale, strict=True)))
-
     def keeps(self, axis: int) -> bool:
         """Whether an axis is left as it is, which torch may do to 1e-16 only."""
         return self.torch is None and self.scale[axis] == 1 and self.offset[axis] == 0

@@ -31,8 +31,8 @@ class Resampling:
         logits: Whether a model that is blended in logits has them brought there, and made scores
             afterwards.
         align: ``corners`` keeps the outer corners of the image (scikit-image, GDAL, nnU-Net),
-            ``first`` the centre of its first sample. ``monai`` does as MONAI does: mostly like
-            ``first``, but see `monai_spaced`; samples lie where torch finds them (`torch_places`).
+            ``monai`` mostly the centre of its first sample (`monai_spaced`), with samples where
+            torch finds them (`torch_places`).
         tolerance: Relative difference of spacing up to which an image is left as it is.
         anisotropy: Where one axis' spacing, of the image or else of the model, is more than so
             many times the least, it is resampled by ``across`` alone (nnU-Net: 3).
@@ -45,7 +45,7 @@ class Resampling:
     image: Wish | tuple[Wish, ...] = "auto"
     scores: ScoreMethod | tuple[ScoreMethod, ...] = "linear"
     logits: bool = False
-    align: Literal["corners", "first", "monai"] = "corners"
+    align: Literal["corners", "monai"] = "corners"
     tolerance: float = 0.05
     anisotropy: float | None = None
     across: tuple[Wish, ScoreMethod] = ("nearest", "nearest")
@@ -88,19 +88,14 @@ class Resampling:
             None where MONAI's rule leaves the image as it is.
         """
         shape = grid.shape
-        sizes = list(zip(shape, found, wanted, strict=True))
         if self.align == "monai":
             units = zip(grid.spacing, found, wanted, strict=True)
             spaced = monai_spaced(grid, tuple(own / a * b for own, a, b in units))
             if spaced is None:
                 return None
             seen, scaling, back = spaced
-        elif self.align == "first":  # as MONAI's Spacing: the last centre does not go further away
-            seen = tuple(max(1, round((n - 1) * a / b + 1)) for n, a, b in sizes)
-            scales = [b / a for _, a, b in sizes]
-            scaling = Scaling.of_centres(scales, [0.0] * len(shape))
-            back = scaling.inverse
         else:
+            sizes = zip(shape, found, wanted, strict=True)
             seen = tuple(max(1, round(a / b * n)) for n, a, b in sizes)  # as nnU-Net, ties included
             scaling, back = Scaling.centred(shape, seen), Scaling.centred(seen, shape)
         alone = self._alone(found, wanted)
