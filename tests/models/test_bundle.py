@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import tiledseg
 from tests.models import bundles
 from tiledseg.cli import run
 from tiledseg.errors import ConfigError, DamagedInput
-from tiledseg.models import find_card
+from tiledseg.models import create_network, find_card
 from tiledseg.models._foreign import find_reader, understand
 
 Change = Callable[[dict[str, Any]], object]
@@ -160,6 +161,26 @@ def test_weights_may_be_nested_or_named_by_the_loader(
     found = understand(bundle).states[0]()
     assert found.keys() == plain.keys()
     assert all(torch.equal(found[k], plain[k]) for k in plain)
+
+
+def test_a_network_of_the_bundles_own_is_its_torchscript(
+    tmp_path: Path, made: Callable[[str], Path]
+) -> None:
+    config = bundles.spleen()
+    bundle = bundles.write_bundle(tmp_path / "b", config)
+    network = create_network(find_card(bundle))
+    network.load_state_dict(understand(bundle).states[0]())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch: take torch.export
+        torch.jit.script(network.eval()).save(bundle / "models/model.ts")
+    config["network_def"] = {"_target_": "scripts.networks.Own", "depth": "$lambda: 0"}
+    (bundle / "configs/inference.json").write_text(json.dumps(config))
+    (bundle / "models/model.pt").unlink()
+    assert find_card(bundle).format == "torchscript"
+    image = bundles.write_volume(tmp_path / "ct.nii.gz", SHAPE, bundles.affine((1.5, 1.5, 2.0)))
+    found = segmented(image, bundle, tmp_path / "a.nii.gz")
+    wanted = segmented(image, made("spleen"), tmp_path / "b.nii.gz")
+    assert (found == wanted).mean() > 0.9999
 
 
 # --------------------------------------------------------------------- other ways to write it

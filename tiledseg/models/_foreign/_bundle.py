@@ -8,36 +8,19 @@ writes results is nobody's business here and is not looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
-from math import lcm
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...document import brief
 from ...errors import ConfigError
-from .._architectures import door_of, find_architecture
 from ._bundle_after import After, understand_after, understand_inferer
 from ._bundle_before import Before, understand_before
 from ._bundle_config import Config, Part
 from ._bundle_files import CONFIGS, METADATA, BundleFiles, is_bundle
-from ._checkpoint import read_checkpoint
-from ._state_dict import state_of
+from ._bundle_network import understand_network
 from ._understood import Understood
 
-#: MONAI's networks that are built here, with the axes and channels that are their defaults.
-_NETWORKS: dict[str, tuple[str, dict[str, int]]] = {
-    "UNet": ("unet", {}),
-    "BasicUNet": ("basic_unet", {"spatial_dims": 3, "in_channels": 1, "out_channels": 2}),
-    "SegResNet": ("segresnet", {"spatial_dims": 3, "in_channels": 1, "out_channels": 2}),
-    "DynUNet": ("dynunet", {}),
-    "SwinUNETR": ("swin_unetr", {"spatial_dims": 3}),
-    "UNETR": ("unetr", {"spatial_dims": 3}),
-}
-_SIZES = ("spatial_dims", "in_channels", "out_channels")
-_WEIGHTS = "models/model.pt"
-#: Most keys of a config or nested lists looked through for a loader of weights.
+#: Composes inside of others that are looked into.
 _DEEP = 4
 
 
@@ -64,26 +47,28 @@ def read(path: Path) -> Understood:
 
 
 def _understood(files: BundleFiles, config: Config, metadata: dict[str, Any]) -> Understood:
-    network, sizes = _network(config)
-    dims, channels, outputs = sizes
-    before = understand_before(_transforms(config, "preprocessing"), dims, channels)
-    window, tiling = understand_inferer(config.get("inferer"), dims)
-    after = understand_after(_transforms(config, "postprocessing"), before.image)
     formats = _dict(metadata, "network_data_format")
+    image: Any = next(iter(_dict(formats, "inputs").values()), None)
+    shape = image.get("spatial_shape") if isinstance(image, dict) else None
+    dims = len(shape) if isinstance(shape, list) and len(shape) in (2, 3) else 3
+    window, tiling = understand_inferer(config.get("inferer"), dims)
+    net = understand_network(config, files, formats, window)
+    dims, channels, outputs = net.sizes
+    if dims != len(window):
+        raise ConfigError(f"a network of {dims} axes cannot take windows of {window}")
+    before = understand_before(_transforms(config, "preprocessing"), dims, channels)
+    after = understand_after(_transforms(config, "postprocessing"), before.image)
     names = _names(_dict(formats, "outputs", "pred"), outputs, "class")
     if outputs == 1:
         names = ["background", names[0]]
     card = {
         "name": str(metadata.get("name") or files.path.stem),
-        "format": "tiledseg",
         "dims": dims,
         "channels": _names(_dict(formats, "inputs", before.image or "image"), channels, "channel"),
         "classes": [{"name": name} for name in names],
         "background": 0 if names[0].lower() == "background" else None,
         "window": list(window),
-        "multiple": _multiple(network, dims, window),
-        "any_size": network["name"] != "unetr",
-        "architecture": network,
+        **net.card,
         "activation": after.activation,
         "single_output": outputs == 1,
         "normalization": before.steps,
@@ -92,44 +77,9 @@ def _understood(files: BundleFiles, config: Config, metadata: dict[str, Any]) ->
         "tiling": tiling,
         **_origin(metadata),
     }
-    state = partial(_state, _weights(files, config), _keys(config))
-    notes = (*_told(before, after), *before.notes, *after.notes)
-    return Understood("MONAI bundle", card, tuple(files.read), (state,), notes=notes)
-
-
-def _network(config: Config) -> tuple[dict[str, Any], tuple[int, int, int]]:
-    """Return the card's ``architecture``, and axes, channels in and channels out."""
-    part = config.get("network_def")
-    if not isinstance(part, Part):
-        raise ConfigError(f"network_def: expected a network, found {brief(part)}")
-    if part.name not in _NETWORKS:
-        raise ConfigError(
-            f"{part.place}: network {part.target!r} is not known; known are {', '.join(_NETWORKS)}"
-        )
-    name, defaults = _NETWORKS[part.name]
-    given = {**defaults, **part.arguments()}
-    sizes = []
-    for key in _SIZES:
-        size = given.pop(key, None)
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ConfigError(f"{part.place}: {key} must be a number, found {brief(size)}")
-        sizes.append(size)
-    if name == "swin_unetr":
-        given.pop("img_size", None)  # had no effect, and is gone from MONAI 1.5 on
-    return {"name": name, **given}, (sizes[0], sizes[1], sizes[2])
-
-
-def _multiple(network: dict[str, Any], dims: int, window: tuple[int, ...]) -> int:
-    """Return what window extents must be multiples of; 1 where the bundle's own window is none."""
-    row = find_architecture(network["name"], None, dims)
-    arguments = {k: v for k, v in network.items() if k != "name"}
-    if row.name == "unet":
-        arguments["features"] = arguments.pop("channels", ())
-    try:
-        found = lcm(*door_of(row.door).multiple(row.name, dims, arguments))
-    except (TypeError, ValueError, KeyError):  # arguments of a wrong kind are told when it is built
-        return 1
-    return 1 if any(extent % found for extent in window) else found
+    states = () if net.state is None else (net.state,)
+    notes = (*_told(before, after), *before.notes, *net.notes, *after.notes)
+    return Understood("MONAI bundle", card, tuple(files.read), states, graph=net.graph, notes=notes)
 
 
 def _transforms(config: Config, name: str) -> list[Any]:
@@ -148,44 +98,6 @@ def _composed(part: Any, place: str, depth: int) -> Iterator[Any]:
     for item in part.get("transforms") or ():
         nested = isinstance(item, Part) and item.name == "Compose"
         yield from _composed(item, item.place, depth + 1) if nested else (item,)
-
-
-# --------------------------------------------------------------------- weights
-
-
-def _loader(config: Config) -> Part | None:
-    """Return the CheckpointLoader, wherever in the config it is."""
-    return next((p for p in config.parts(_DEEP) if p.name == "CheckpointLoader"), None)
-
-
-def _weights(files: BundleFiles, config: Config) -> Path:
-    """Return the file with the weights."""
-    loader = _loader(config)
-    name = _WEIGHTS if loader is None else loader.get("load_path")
-    if not isinstance(name, str):
-        raise ConfigError(f"load_path of the weights must be a name, found {brief(name)}")
-    return files.find(name)
-
-
-def _keys(config: Config) -> tuple[str, ...]:
-    """Return the names under which the loader looks for the network's weights."""
-    loader = _loader(config)
-    return () if loader is None else loader.keys("load_dict")
-
-
-def _state(file: Path, keys: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """Return the state dict, under one of these keys or wherever scripts put it.
-
-    Raises:
-        DamagedInput: There is none, or the file asks for code to be run.
-    """
-    values = read_checkpoint(file)
-    if isinstance(values, dict) and len(keys) == 1 and isinstance(values.get(keys[0]), dict):
-        held = values[keys[0]].items()
-        state = {k: v for k, v in held if isinstance(k, str) and isinstance(v, torch.Tensor)}
-        if state:
-            return state
-    return state_of(file)
 
 
 # --------------------------------------------------------------------- words

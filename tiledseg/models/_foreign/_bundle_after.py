@@ -43,6 +43,10 @@ class After:
 def understand_inferer(part: Any, dims: int) -> tuple[tuple[int, ...], dict[str, Any]]:
     """Return the window and the card's ``tiling`` of an inferer.
 
+    Args:
+        part: The inferer.
+        dims: Spatial axes, where one number stands for all.
+
     Raises:
         ConfigError: It is not known, or asks for what tiledseg does not.
     """
@@ -59,12 +63,18 @@ def understand_inferer(part: Any, dims: int) -> tuple[tuple[int, ...], dict[str,
             raise ConfigError(f"{part.place}: argument {name} of {part.name} is not known")
     if part.get("sigma_scale", 0.125) != 0.125 or part.get("cval", 0) != 0:
         raise ConfigError(f"{part.place}: sigma_scale other than 0.125, or cval, is not known")
-    window = _each(part, "roi_size", dims)
-    if not all(isinstance(n, int) and n > 0 for n in window):
+    window = part.get("roi_size")
+    window = [window] * dims if isinstance(window, int) else window
+    if (
+        not isinstance(window, list | tuple)
+        or len(window) not in (2, 3)
+        or not all(isinstance(n, int) and n > 0 for n in window)
+    ):
         raise ConfigError(
-            f"{part.place}: roi_size must be {dims} positive numbers, found "
-            f"{brief(part.get('roi_size'))}: the extents of an image as a window are not known"
+            f"{part.place}: roi_size must be 2 or 3 positive numbers, found {brief(window)}: the "
+            "extents of an image as a window are not known"
         )
+    dims = len(window)
     overlap = _each(part, "overlap", dims, 0.25)
     if not all(isinstance(o, int | float) and 0 <= o < 1 for o in overlap):
         raise ConfigError(f"{part.place}: overlap must be 0 to 1, found {brief(overlap)}")
