@@ -47,7 +47,8 @@ def read_document(path: Path) -> str:
     """Return the text of a file, UTF-8.
 
     Raises:
-        OSError: It cannot be read, is a pipe or a device, or is larger than any document.
+        DamagedInput: It is a pipe or a device.
+        OSError: It cannot be read, or is larger than any document.
         ValueError: It is not UTF-8.
     """
     require_plain(path)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import tiledseg
+from tests.engine.images import blocky
 from tiledseg.engine import (
     Decision,
     Runner,
@@ -34,16 +35,6 @@ from tiledseg.taper import Taper
 from tiledseg.tiling import TilePlan, TilingSpec
 
 MakeModel = Callable[..., Path]
-
-
-def image(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Return blocky noise, (3, *shape), 0 to 255."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 200, (3, *(n // 7 + 1 for n in shape)))
-    for axis in range(1, coarse.ndim):
-        coarse = coarse.repeat(7, axis)
-    cut = coarse[(slice(None), *(slice(n) for n in shape))]
-    return (cut + rng.integers(0, 56, cut.shape)).astype(np.uint8)
 
 
 def plan_for(source: MemorySource, model: Model, spec: TilingSpec, batch: int = 2) -> TilePlan:
@@ -103,7 +94,7 @@ def test_one_map_whatever_the_cores_the_runner_and_the_order(
     tmp_path: Path, make_model: MakeModel, dims: int, wishes: TilingSpec
 ) -> None:
     cores = CORES_2D if dims == 2 else CORES_3D
-    source = MemorySource(image(cores[0]))
+    source = MemorySource(blocky(cores[0]))
     model = load_model(make_model(dims))
     whole = plan_for(source, model, replace(wishes, core=cores[0]))
     seen = {}
@@ -123,7 +114,7 @@ def test_one_map_whatever_the_cores_the_runner_and_the_order(
 def test_a_local_model_tiled_is_the_whole_image(
     tmp_path: Path, make_model: MakeModel, window: tuple[int, int]
 ) -> None:
-    source = MemorySource(image((202, 190)))
+    source = MemorySource(blocky((202, 190)))
     model = load_model(make_model())
     values = model.card.normalization(source.read(source.grid.box), np.ones((202, 190), bool))
     scores = torch.softmax(model(torch.from_numpy(values)[None])[0], 0)
@@ -137,7 +128,7 @@ def test_a_local_model_tiled_is_the_whole_image(
 
 def test_without_the_margin_the_result_differs(tmp_path: Path, make_model: MakeModel) -> None:
     """The test above can fail: with touching windows and no margin there are seams."""
-    source = MemorySource(image((202, 190)))
+    source = MemorySource(blocky((202, 190)))
     model = load_model(make_model())
     spec = TilingSpec(window=(64, 64), stride=(64, 64), margin=0)
     seamed, _ = compute(tmp_path / "a", source, model, plan_for(source, model, spec))
@@ -150,7 +141,7 @@ def test_without_the_margin_the_result_differs(tmp_path: Path, make_model: MakeM
 def test_nodata_goes_out_where_it_came_in_and_costs_no_window(
     tmp_path: Path, make_model: MakeModel
 ) -> None:
-    pixels = image((256, 256)) | 1
+    pixels = blocky((256, 256)) | 1
     pixels[:, :128, :] = 0
     pixels[0, 200, 30:40] = 0  # one band only: still measured
     source = MemorySource(pixels, nodata=0)
@@ -165,7 +156,7 @@ def test_nodata_goes_out_where_it_came_in_and_costs_no_window(
 
 
 def test_nan_is_nodata_and_does_not_spread(tmp_path: Path, make_model: MakeModel) -> None:
-    pixels = image((128, 128)).astype(np.float32)
+    pixels = blocky((128, 128)).astype(np.float32)
     pixels[1, 60, 60] = np.nan
     pixels[2, 10, 10] = np.inf
     model = load_model(make_model())
@@ -201,13 +192,13 @@ def test_constant_in_constant_out(
     tmp_path: Path, make_model: MakeModel, shape: tuple[int, int]
 ) -> None:
     model = ConstantModel(load_model(make_model()).card)
-    source = MemorySource(image(shape))
+    source = MemorySource(blocky(shape))
     labels, _ = compute(tmp_path / "w", source, model, plan_for(source, model, TilingSpec()))
     assert (labels == 1).all()
 
 
 def test_a_poisoned_tile_loses_only_itself(tmp_path: Path, make_model: MakeModel) -> None:
-    pixels = image((128, 128)).astype(np.float32)
+    pixels = blocky((128, 128)).astype(np.float32)
     pixels[:, 100, 100] = 1e6
     model = PoisonedModel(load_model(make_model()).card)
     source = MemorySource(pixels)
@@ -224,7 +215,7 @@ def test_a_fault_late_in_a_tile_leaves_no_rows_behind(
     tmp_path: Path, make_model: MakeModel
 ) -> None:
     """Rows of the tile that were already written become nodata again."""
-    pixels = image((1200, 60)).astype(np.float32)
+    pixels = blocky((1200, 60)).astype(np.float32)
     pixels[:, 900, 30] = 1e6
     model = PoisonedModel(load_model(make_model()).card)
     tiling = {"core": (1100, 60), "window": (64, 60)}
@@ -243,7 +234,7 @@ def test_a_model_that_answers_nan_loses_its_tile(tmp_path: Path, make_model: Mak
             return super().__call__(x) * float("nan")
 
     model = Nan(load_model(make_model()).card)
-    source = MemorySource(image((64, 64)))
+    source = MemorySource(blocky((64, 64)))
     labels, events = compute(tmp_path / "w", source, model, plan_for(source, model, TilingSpec()))
     assert "NaN" in events[-1].reason
     assert (labels == 255).all()

@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 from skimage.transform import resize
 
+from tests.engine.images import blocky
 from tiledseg.box import Box
 from tiledseg.engine import (
     Decision,
@@ -46,16 +47,6 @@ CASES = {
     "one axis": ((19, 50, 45), (53, 50, 45)),
 }
 FLOAT = ScoreCoding(np.dtype(np.float32), None, float("nan"))
-
-
-def blocky(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Return blocky noise, (3, *shape), 0 to 255."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 200, (3, *(n // 7 + 1 for n in shape)))
-    for axis in range(1, coarse.ndim):
-        coarse = coarse.repeat(7, axis)
-    cut = coarse[(slice(None), *(slice(n) for n in shape))]
-    return (cut + rng.integers(0, 56, cut.shape)).astype(np.uint8)
 
 
 def resampled(

@@ -10,7 +10,7 @@ from ..grid import AxisMap, Grid, SpaceKind
 from ..io import NormalizedSource, OrientedSource, ResampledSource, Source, open_source
 from ..models import ModelCard
 from ..normalize import Normalization
-from ..resampling import Scaling, Target, everywhere
+from ..resampling import Method, Scaling, Target, everywhere
 from ..spacing import Fit, spacing_of
 
 #: Factor between two spacings from which on one of them is more likely a slip.
@@ -162,17 +162,19 @@ def _require_overlap(name: str, grid: Grid, image: Grid) -> None:
 
 
 def _told(fit: Fit, image: Grid, seen: Grid) -> str:
+    """Return how an image was resampled, in words."""
     before, after = spacing_of(image), spacing_of(seen)
     if before is None or after is None:
         return f"from {image.shape} to {seen.shape} samples"
-    how = (
-        " x ".join(dict.fromkeys(fit.image)) if len(set(fit.image)) == 1 else " x ".join(fit.image)
-    )
-    scores = fit.scores[0] if len(set(fit.scores)) == 1 else " x ".join(fit.scores)
     return (
-        f"from {_numbers(before[0])} {before[1]} to {_numbers(after[0])} {after[1]} ({how}; scores "
-        f"{scores})"
+        f"from {_numbers(before[0])} {before[1]} to {_numbers(after[0])} {after[1]} "
+        f"({_words(fit.image)}; scores {_words(fit.scores)})"
     )
+
+
+def _words(methods: tuple[Method, ...]) -> str:
+    """Return the one method of all axes, or that of each."""
+    return " x ".join(methods if len(set(methods)) > 1 else methods[:1])
 
 
 def _numbers(values: tuple[float, ...]) -> str:
