@@ -31,6 +31,7 @@ DOORS = {
     "onnxruntime": "models/_onnx.py",
     "openvino": "models/_openvino.py",
     "numba": "engine/_kernels.py",
+    "scipy": "io/_nonzero.py",
     "psutil": ("engine/_machine.py",),
     "PIL": "report/",
     "jinja2": "report/_html.py",
@@ -57,7 +58,7 @@ CORE = (
         "planning",
         "budget",
     ),
-    *("labels", "normalize"),
+    *("labels", "normalize", "moments"),
 )
 
 

@@ -11,11 +11,14 @@ from itertools import pairwise
 from math import ceil, prod
 
 from .errors import BudgetExceeded, ConfigError
+from .taper import Taper
 from .tiling import TilePlan
 
 #: Samples per axis beyond which a larger core saves little work (window 512, stride 384: 4 %) and
 #: a killed run loses much.
 LARGEST_CORE = {2: 8192, 3: 512}
+#: Numbers that are divided at a time where halves are blended.
+HALF_ROOM = 1 << 23
 #: Cores are multiples of this, so that whole chunks of the work store belong to one tile.
 QUANTUM = {2: 256, 3: 64}
 
@@ -83,6 +86,7 @@ class Cost:
         block_rows: Rows the source reads at once.
         fixed: Caches and whole-image memory of readers, held all the time.
         after: Whole-image memory of what is returned and of vectors, held once the tiles are done.
+        stacked: Networks whose outputs are blended side by side.
         device_reserved: What the weights hold on a device with memory of its own.
         device_workspace: What one model call adds there; None: the device is the host.
         interpolated: Where the image is resampled, per axis: samples of the file that are read for
@@ -102,6 +106,7 @@ class Cost:
     block_rows: int = 1
     fixed: int = 0
     after: int = 0
+    stacked: int = 1
     device_reserved: int = 0
     device_workspace: int | None = None
     interpolated: tuple[tuple[float, int], ...] | None = None
@@ -123,7 +128,7 @@ class Budget:
 
 def strip_rows(plan: TilePlan, block_rows: int) -> int:
     """Return how many rows a tile reads at a time: whole file blocks, about a stride of them."""
-    stride = plan.stride[0]
+    stride = ceil(plan.stride[0])
     if block_rows > 2 * plan.window[0]:  # a file of one huge block gains nothing from whole blocks
         return stride
     return ceil(stride / block_rows) * block_rows
@@ -170,6 +175,10 @@ def tile_bytes(plan: TilePlan, cost: Cost) -> tuple[int, int]:
     writing = rows * inner_core * (per_sample + 2)
     inputs = (plan.window[0] + strip) * inner_read * cost.channels * 4
     ring = plan.window[0] * inner_scored * (cost.outputs + (plan.weight_map is not None)) * 4
+    if plan.taper is Taper.NNUNET:  # halves of every network, weights, and rows divided at a time
+        rows = min(plan.window[0], max(1, HALF_ROOM // (cost.outputs * inner_scored)))
+        ring = plan.window[0] * inner_scored * 2 * (cost.outputs * cost.stacked + 1)
+        ring += prod(plan.window) * 4 + rows * cost.outputs * inner_scored * 4
     window = prod(plan.window) * 4
     # The gathered windows and a copy in the model's layout.
     batch = 2 * plan.microbatch * window * cost.channels

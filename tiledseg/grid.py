@@ -312,13 +312,18 @@ class Grid:
             raise ConfigError(f"orientation {codes!r} must name one of R/L, A/P and I/S each")
         order = tuple(next(i for i, c in enumerate(mine) if c in pair) for pair in pairs)
         flips = tuple(mine[o] != c for o, c in zip(order, codes.upper(), strict=True))
-        index = np.zeros((4, 4))
-        index[3, 3] = 1
-        for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
-            index[2 - old, 2 - new] = -1 if flip else 1
-            index[2 - old, 3] = self.shape[old] if flip else 0
-        shape = tuple(self.shape[o] for o in order)
-        return self._through(shape, index), AxisMap(order, flips)
+        axes = AxisMap(order, flips)
+        return self.turn(axes), axes
+
+    def turn(self, axes: AxisMap) -> Grid:
+        """Return this grid along other axes, ground control points left out."""
+        n = self.ndim
+        index = np.zeros((n + 1, n + 1))
+        index[n, n] = 1
+        for new, (old, flip) in enumerate(zip(axes.order, axes.flips, strict=True)):
+            index[n - 1 - old, n - 1 - new] = -1 if flip else 1
+            index[n - 1 - old, n] = self.shape[old] if flip else 0
+        return self._through(tuple(self.shape[o] for o in axes.order), index)
 
     # ----------------------------------------------------------------- JSON
 

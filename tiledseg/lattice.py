@@ -21,7 +21,9 @@ class Lattice(StrEnum):
     CLAMPED = "clamped"
 
 
-def starts(kind: Lattice, extent: int, window: int, stride: int, multiple: int) -> tuple[int, ...]:
+def starts(
+    kind: Lattice, extent: int, window: int, stride: int | float, multiple: int
+) -> tuple[int, ...]:
     """Return the first sample of every window along an axis.
 
     Args:
@@ -29,7 +31,7 @@ def starts(kind: Lattice, extent: int, window: int, stride: int, multiple: int) 
         extent: Samples of the image along the axis.
         window: Samples of a window. Where it is longer than the image a single window is centred
             (``even`` and ``clamped``, as their models pad) or starts at 0 (``aligned``).
-        stride: Largest distance between starts.
+        stride: Largest distance between starts; whole but for ``even``.
         multiple: Starts of ``aligned`` are multiples of this.
 
     >>> starts(Lattice.ALIGNED, 100, 32, 24, 8)
@@ -49,4 +51,4 @@ def starts(kind: Lattice, extent: int, window: int, stride: int, multiple: int) 
         return tuple(int(np.round(step * i)) for i in range(count))
     if kind is Lattice.ALIGNED:
         last = ceil(last / multiple) * multiple
-    return tuple(min(i * stride, last) for i in range(count))
+    return tuple(min(i * int(stride), last) for i in range(count))

@@ -2,8 +2,8 @@
 
 Statistics are never taken per tile. A step that needs the scene's statistics (`SceneRange`,
 `SceneScore`) is *fitted* once to a stated sample of the whole image, or to all of it where it is to
-be exact, and replaced by a plain `Linear` or `Clip`; only fitted chains reach the engine and the
-plan.
+be exact, and replaced by a plain `Linear` or `Clip`; `WholeImage` looks at every sample as nnU-Net
+does, and becomes a `Standard`. Only fitted chains reach the engine and the plan.
 
 Every step works on float32 samples, channels first, one sample at a time, so a sample's value does
 not depend on what was read together with it. Steps take the module that computes, numpy unless the
@@ -13,13 +13,13 @@ samples lie on a device: `torch` has functions of the same names.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import reduce
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError
+from .moments import Moments
 
 Floats = NDArray[np.float32]
 
@@ -53,6 +53,22 @@ class Linear:
         """Return ``x`` (c, *spatial) transformed."""
         moved = x * _per_channel(self.scale, x, xp) + _per_channel(self.offset, x, xp)
         return xp.where(x != 0, moved, 0.0) if self.nonzero else moved
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """``(x - mean) / std``, one value for all channels or one per channel.
+
+    As `Linear`, but for the last bits: those of tools that subtract and divide.
+    """
+
+    kind: ClassVar[str] = "standard"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __call__(self, x: Any, xp: Any = np) -> Any:
+        """Return ``x`` (c, *spatial) transformed."""
+        return (x - _per_channel(self.mean, x, xp)) / _per_channel(self.std, x, xp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,57 +132,6 @@ class Sigmoid:
         slope = x * -self.gain - self.offset
         with np.errstate(over="ignore"):  # exp of a large number is inf, and 1 / inf is right
             return 1.0 / (1.0 + xp.exp(slope))
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """What a scene step needs to know of samples, per channel: float64 (c,).
-
-    Args:
-        count: Samples.
-        mean: Their mean, 0 where there is none.
-        spread: Sum of their squared distances from it.
-        low: Their minimum, infinite where there is none.
-        high: Their maximum, minus infinite where there is none.
-    """
-
-    count: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    spread: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, samples: NDArray[Any], nonzero: bool = False) -> Moments:
-        """Return those of ``samples``, (c, n); with ``nonzero`` those that are 0 do not count."""
-        x = samples.astype(np.float64)
-        seen = x != 0 if nonzero else np.ones(x.shape, np.bool_)
-        count = seen.sum(axis=1).astype(np.float64)
-        mean = x.sum(axis=1, where=seen) / np.maximum(count, 1)
-        return cls(
-            count,
-            mean,
-            ((x - mean[:, None]) ** 2).sum(axis=1, where=seen),
-            x.min(axis=1, where=seen, initial=np.inf),
-            x.max(axis=1, where=seen, initial=-np.inf),
-        )
-
-    def __add__(self, other: Moments) -> Moments:
-        # Chan, Golub and LeVeque (1983): nothing large is subtracted from its like.
-        count = self.count + other.count
-        share, apart = other.count / np.maximum(count, 1), other.mean - self.mean
-        return Moments(
-            count,
-            self.mean + apart * share,
-            self.spread + other.spread + apart**2 * self.count * share,
-            np.minimum(self.low, other.low),
-            np.maximum(self.high, other.high),
-        )
-
-    def together(self) -> Moments:
-        """Return those of all channels as if they were one."""
-        parts = zip(self.count, self.mean, self.spread, self.low, self.high, strict=True)
-        return reduce(Moments.__add__, (Moments(*(np.array([v]) for v in p)) for p in parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +210,29 @@ def _between(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[Step,
 #: Share of a mean below which a deviation is what rounding left of 0.
 _EPSILON = 1e-12
 
-Step = Linear | Clip | Nodata | Log | Sigmoid
+How = Literal["score", "score_nonzero", "range", "keep"]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeImage:
+    """Per channel, by every sample of the image (or of the box it is cropped to).
+
+    ``score``: the mean becomes 0 and the standard deviation 1. ``score_nonzero``: those of samples
+    that are not 0 in all channels, or lie in a hole among such; the others become 0. ``range``: the
+    minimum becomes 0 and the maximum 1. ``keep``: the channel is left as it is. The numbers are
+    nnU-Net's to the last bit: see `tiledseg.io.fit_whole`.
+    """
+
+    kind: ClassVar[str] = "whole_image"
+    how: tuple[How, ...] = ("score",)
+
+
+Step = Linear | Standard | Clip | Nodata | Log | Sigmoid
 SceneStep = SceneRange | SceneScore
-_STEPS: dict[str, type[Step] | type[SceneStep]] = {
-    s.kind: s for s in (Linear, Clip, Nodata, Log, Sigmoid, SceneRange, SceneScore)
+AnyStep = Step | SceneStep | WholeImage
+_STEPS: dict[str, type[AnyStep]] = {
+    s.kind: s
+    for s in (Linear, Standard, Clip, Nodata, Log, Sigmoid, SceneRange, SceneScore, WholeImage)
 }
 
 
@@ -264,12 +248,23 @@ class Normalization:
         steps: The steps; empty means the model takes raw values.
     """
 
-    steps: tuple[Step | SceneStep, ...] = ()
+    steps: tuple[AnyStep, ...] = ()
 
     @property
     def fitted(self) -> bool:
-        """Whether no step waits for the scene's statistics."""
-        return not any(isinstance(s, SceneStep) for s in self.steps)
+        """Whether no step waits for statistics."""
+        return not any(isinstance(s, SceneStep | WholeImage) for s in self.steps)
+
+    @property
+    def whole(self) -> WholeImage | None:
+        """The step that waits for every sample of the image, or None."""
+        return next((s for s in self.steps if isinstance(s, WholeImage)), None)
+
+    @property
+    def masked(self) -> tuple[int, ...]:
+        """Channels that are 0 outside of the mask of what is not 0."""
+        how = () if self.whole is None else self.whole.how
+        return tuple(channel for channel, name in enumerate(how) if name == "score_nonzero")
 
     @property
     def exact(self) -> bool:
@@ -283,10 +278,12 @@ class Normalization:
             samples: Valid, finite samples of the whole image, (c, n). With n = 0 (nothing is
                 valid) scene steps become the identity.
         """
-        fixed: list[Step | SceneStep] = []
+        fixed: list[AnyStep] = []
         values = samples.astype(np.float32)
         for step in self.steps:
             new: tuple[Step, ...] = (Linear(),)
+            if isinstance(step, WholeImage):
+                raise ConfigError("normalisation by the whole image cannot be fitted to a sample")
             if not isinstance(step, SceneStep):
                 new = (step,)
             elif values.shape[1]:
@@ -317,7 +314,7 @@ class Normalization:
         if valid is not None:
             x = xp.where(valid, x, 0.0)
         for step in self.steps:
-            if isinstance(step, SceneStep):
+            if isinstance(step, SceneStep | WholeImage):
                 raise ConfigError("a scene-wide normalisation must be fitted before it is applied")
             x = step(x, xp)
         return x if valid is None else xp.where(valid, x, 0.0)

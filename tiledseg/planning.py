@@ -48,7 +48,7 @@ def make_plan(
     """
     n = grid.ndim
     for name, value in (("window", spec.window), ("stride", spec.stride), ("core", spec.core)):
-        if value is not None and (len(value) != n or any(v < 1 for v in value)):
+        if value is not None and (len(value) != n or not all(v >= 1 for v in value)):
             raise ConfigError(f"tiling.{name} needs {n} positive numbers, got {value}")
     if spec.multiple is not None:
         if spec.multiple < 1 or spec.multiple % model.multiple:
@@ -67,6 +67,11 @@ def make_plan(
         )
     stride = spec.stride or default_stride(window, margin, model)
     lattice = spec.lattice or Lattice.ALIGNED
+    if lattice is not Lattice.EVEN and any(s % 1 for s in stride):
+        raise ConfigError(
+            f"tiling.stride {stride} must be whole numbers for lattice {lattice}, or choose "
+            "lattice even"
+        )
     for axis, (extent, w, s) in enumerate(zip(grid.shape, window, stride, strict=True)):
         if extent > w and s > w - 2 * margin:
             raise ConfigError(
@@ -89,7 +94,7 @@ def make_plan(
         taper=spec.taper or Taper.GAUSSIAN,
         lattice=lattice,
         padding=spec.padding or "reflect",
-        blend=spec.blend or "scores",
+        blend="logits" if spec.taper is Taper.NNUNET else spec.blend or "scores",
         multiple=model.multiple,
         core=core,
         microbatch=microbatch,

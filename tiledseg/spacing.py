@@ -38,6 +38,8 @@ class Resampling:
             many times the least, it is resampled by ``across`` alone (nnU-Net: 3).
         across: How samples and scores are made along that axis.
         normalized: Whether the image is brought to model units before it is resampled.
+        clip: Whether a spline stays between the least and the largest value of the image, or of
+            a slice where slices are resampled alone (scikit-image, nnU-Net).
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
@@ -50,6 +52,7 @@ class Resampling:
     anisotropy: float | None = None
     across: tuple[Wish, ScoreMethod] = ("nearest", "nearest")
     normalized: bool = False
+    clip: bool = False
 
     def given(self) -> dict[str, Any]:
         """Return the wishes that are not the default, by name, as plain values."""
@@ -105,7 +108,7 @@ class Resampling:
         pairs = zip(image, scaling.scale, strict=True)
         auto: tuple[Method, Method] = ("linear", "area")
         methods = tuple(auto[s > 1] if m == "auto" else m for m, s in pairs)
-        return Fit(seen, scaling, back, methods, tuple(scores))
+        return Fit(seen, scaling, back, methods, tuple(scores), alone)
 
     def _alone(self, found: Sequence[float], wanted: Sequence[float]) -> int | None:
         """Return the one axis whose samples are far apart beside the others', or None."""
@@ -128,6 +131,7 @@ class Fit:
         back: From the image's grid to the model's.
         image: How samples are made, per axis.
         scores: How scores are made, per axis.
+        alone: The axis whose slices are resampled alone, or None.
     """
 
     shape: tuple[int, ...]
@@ -135,6 +139,7 @@ class Fit:
     back: Scaling
     image: tuple[Method, ...]
     scores: tuple[Method, ...]
+    alone: int | None = None
 
 
 def _each(value: Any, dims: int) -> list[Any]:

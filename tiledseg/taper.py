@@ -1,11 +1,12 @@
-"""Weight profiles of a window along one axis: a closed set of four, and one that is no product.
+"""Weight profiles of a window along one axis: a closed set of four, and two that are no product.
 
 A window's weight is the outer product of its 1-D tapers. Because the lattice is a product lattice,
 the sum of all weights at a sample is an outer product too, so dividing each 1-D taper by the 1-D
 sum at its place makes the weights sum to one everywhere, with no image-sized weight map.
 
-MONAI's weights are such a product too, but raised to a floor. So they come as a map of a window,
-and what they sum to is gathered beside the scores.
+MONAI's weights are such a product too, but raised to a floor, and nnU-Net's are rounded to half
+precision. So they come as a map of a window, and what they sum to is gathered beside the scores.
+nnU-Net rounds those sums, too, so that its results can only be had by doing the same.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Taper(StrEnum):
     HANN = "hann"
     GAUSSIAN = "gaussian"
     MONAI = "monai"
+    NNUNET = "nnunet"
 
 
 #: Of a window's largest weight: MONAI's compute_importance_map lets none be smaller.
@@ -49,12 +51,20 @@ def _gaussian(n: int) -> NDArray[np.float64]:
     return profile
 
 
+def _nnunet(n: int) -> NDArray[np.float64]:
+    # sigma = n / 8 about sample n // 2 (nnU-Net v2, compute_gaussian).
+    offset = (np.arange(n) - n // 2) / (n / 8)
+    profile: NDArray[np.float64] = np.exp(-0.5 * offset**2)
+    return profile
+
+
 _PROFILES: dict[Taper, Callable[[int], NDArray[np.float64]]] = {
     Taper.FLAT: np.ones,
     Taper.LINEAR: _linear,
     Taper.HANN: _hann,
     Taper.GAUSSIAN: _gaussian,
     Taper.MONAI: _gaussian,
+    Taper.NNUNET: _nnunet,
 }
 
 
@@ -66,7 +76,8 @@ def profile(taper: Taper, window: int) -> NDArray[np.float64]:
         window: Samples in the window, at least 1.
 
     Returns:
-        ``window`` weights in (0, 1], symmetric, largest in the middle, float64.
+        ``window`` weights in (0, 1], largest in the middle and symmetric about it, float64; about
+        sample ``window // 2`` for ``nnunet``.
 
     >>> profile(Taper.LINEAR, 4).tolist()
     [0.5, 1.0, 1.0, 0.5]
@@ -78,12 +89,16 @@ def weight_map(taper: Taper, window: tuple[int, ...]) -> NDArray[np.float32] | N
     """Return the weights of a whole window where they are no product of profiles, else None.
 
     ``monai`` is the outer product of gaussian profiles in float32, the first axes first, and at
-    least 0.001: MONAI's ``compute_importance_map`` of mode "gaussian".
+    least 0.001: MONAI's ``compute_importance_map`` of mode "gaussian". ``nnunet`` is the outer
+    product in float64, at most 10, rounded to half precision; what would be 0 is the smallest that
+    is not: nnU-Net's ``compute_gaussian``.
 
     Args:
         taper: Which profile.
         window: Samples per axis.
     """
+    if taper is Taper.NNUNET:
+        return _half_map(window).astype(np.float32)
     if taper is not Taper.MONAI:
         return None
     weights = np.ones((), np.float32)
@@ -92,6 +107,16 @@ def weight_map(taper: Taper, window: tuple[int, ...]) -> NDArray[np.float32] | N
         profile = np.exp(x**2 / np.float32(-2 * (n * 0.125) ** 2))
         weights = weights[..., None] * profile
     return np.maximum(weights, np.float32(max(_FLOOR, float(weights.min()))))
+
+
+def _half_map(window: tuple[int, ...]) -> NDArray[np.float16]:
+    weights = np.ones(())
+    for extent in window:
+        weights = weights[..., None] * _nnunet(extent)
+    weights /= weights.max() / 10
+    half = weights.astype(np.float32).astype(np.float16)  # by way of float32, as torch converts
+    half[half == 0] = half[half > 0].min()
+    return half
 
 
 def kept_range(start: int, window: int, extent: int, margin: int) -> tuple[int, int]:

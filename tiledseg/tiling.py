@@ -37,7 +37,8 @@ class TilingSpec:
 
     Args:
         window: Input rectangle of the model, array order, in samples.
-        stride: Distance between window starts, array order.
+        stride: Distance between window starts, array order; for lattice ``even`` it need not be
+            whole.
         margin: Samples of a window's inner sides that are dropped.
         taper: Weight profile of a window; gaussian where nobody says otherwise.
         lattice: How window starts are placed; aligned where nobody says otherwise.
@@ -52,7 +53,7 @@ class TilingSpec:
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     window: tuple[int, ...] | None = None
-    stride: tuple[int, ...] | None = None
+    stride: tuple[int | float, ...] | None = None
     margin: int | None = None
     taper: Taper | None = None
     lattice: Lattice | None = None
@@ -93,7 +94,7 @@ class TilePlan(Sequence[Tile]):
     Args:
         grid: Grid of the image as the model sees it.
         window: Input rectangle of the model.
-        stride: Distance between window starts.
+        stride: Largest distance between window starts.
         margin: Samples dropped on a window's inner sides.
         taper: Weight profile.
         lattice: How starts are placed.
@@ -110,7 +111,7 @@ class TilePlan(Sequence[Tile]):
 
     grid: Grid
     window: tuple[int, ...]
-    stride: tuple[int, ...]
+    stride: tuple[int | float, ...]
     margin: int
     taper: Taper
     lattice: Lattice

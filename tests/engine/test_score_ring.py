@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tiledseg.box import Box
-from tiledseg.engine._score_ring import ScoreRing, _DeviceRing, _HostRing
+from tiledseg.engine._score_ring import DeviceRing, HostRing, ScoreRing
 from tiledseg.grid import Grid
 from tiledseg.models import Activation
 from tiledseg.planning import ModelShape, make_plan
@@ -33,7 +33,7 @@ def rings(plan: TilePlan, core: Box, outputs: int, activation: Activation) -> li
     shape = (outputs + (plan.weight_map is not None), plan.window[0], *core.shape[1:])
     return [
         kind(plan, core, torch.from_numpy(np.zeros(shape, np.float32)), activation)
-        for kind in (_HostRing, _DeviceRing)
+        for kind in (HostRing, DeviceRing)
     ]
 
 

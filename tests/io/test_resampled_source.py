@@ -179,7 +179,7 @@ def test_limits_of_the_result() -> None:
     free = on(image, (12, 57, 71), "nearest", "cubic", "cubic")
     assert free.read(free.grid.box).max() > 1000
     low, high = (f(image, axis=(2, 3), keepdims=True) for f in (np.min, np.max))
-    held = on(image, (24, 57, 71), "nearest", "cubic", "cubic", limits=(low, high))
+    held = on(image, (24, 57, 71), "nearest", "cubic", "cubic", limits=lambda: (low, high))
     found = held.read(held.grid.box)
     for row in range(24):
         slice_ = image[0, row // 2].astype(float)

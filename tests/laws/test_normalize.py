@@ -17,11 +17,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 import tiledseg.io._moments
 from tiledseg.errors import ConfigError
 from tiledseg.io import MemorySource
+from tiledseg.moments import Moments
 from tiledseg.normalize import (
     Clip,
     Linear,
     Log,
-    Moments,
     Nodata,
     Normalization,
     SceneRange,

@@ -6,12 +6,14 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.ndimage import gaussian_filter
 
 from tiledseg.lattice import Lattice, starts
-from tiledseg.taper import Taper, normalized_profiles, profile
+from tiledseg.taper import Taper, normalized_profiles, profile, weight_map
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -38,8 +40,9 @@ def test_a_taper_is_positive_symmetric_and_largest_in_the_middle(taper: Taper, n
     assert weights.shape == (n,)
     assert weights.min() > 0
     assert weights.max() <= 1
-    assert_allclose(weights, weights[::-1], rtol=1e-9)
-    assert (np.diff(weights[: (n + 1) // 2]) >= 0).all()
+    centred = weights[1 - n % 2 :] if taper is Taper.NNUNET else weights  # about sample n // 2
+    assert_allclose(centred, centred[::-1], rtol=1e-9)
+    assert (np.diff(centred[: (len(centred) + 1) // 2]) >= 0).all()
 
 
 @given(st.integers(1, 600))
@@ -47,6 +50,22 @@ def test_gaussian_is_monais(n: int) -> None:
     oracle = compute_importance_map((n,), mode="gaussian", sigma_scale=0.125).numpy()
     # MONAI raises the ends to 0.001; here they only need to be above 0.
     assert_allclose(np.maximum(profile(Taper.GAUSSIAN, n), 1e-3), oracle, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "window", [(64, 64, 64), (20, 96, 72), (33, 7, 40), (128, 160), (1, 48, 56)]
+)
+def test_half_weights_are_nnunets(window: tuple[int, ...]) -> None:
+    """The recipe of nnU-Net's compute_gaussian, with scipy in its place."""
+    delta = np.zeros(window)
+    delta[tuple(n // 2 for n in window)] = 1
+    expected = gaussian_filter(delta, [n / 8 for n in window], 0, mode="constant", cval=0)
+    expected /= expected.max() / 10
+    half = torch.from_numpy(expected).half()
+    half[half == 0] = half[half != 0].min()
+    found = weight_map(Taper.NNUNET, window)
+    assert found is not None
+    assert_array_equal(found, half.float().numpy())
 
 
 @given(TAPERS, axes())

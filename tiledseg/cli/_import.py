@@ -67,8 +67,8 @@ def _listed(names: tuple[str, ...]) -> str:
     return f"{len(names)}: {shown}{more}"
 
 
-def _sizes(values: tuple[float, ...]) -> str:
-    return " x ".join(f"{value:g}" for value in values)
+def _sizes(values: tuple[float | None, ...]) -> str:
+    return " x ".join("any" if value is None else f"{value:g}" for value in values)
 
 
 def _short(value: Any) -> str:

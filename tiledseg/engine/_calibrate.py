@@ -9,7 +9,9 @@ import torch
 
 from ..errors import BudgetExceeded, ConfigError, TiledsegError
 from ..models import Model
+from ..taper import Taper
 from ..tiling import TilePlan
+from . import _half_kernels as half_kernels
 from . import _kernels as kernels
 from . import _machine as machine
 from ._lane import out_of_memory
@@ -66,6 +68,8 @@ def _measured(model: Model, plan: TilePlan) -> Footprint:
     on_device = model.device.type == "cuda"
     if not on_device:
         kernels.load(model.card.schema.dtype, plan.target is not None)
+        if plan.taper is Taper.NNUNET:
+            half_kernels.load()
     reserved, free, held = machine.resident(), None, 0
     if on_device:
         torch.cuda.reset_peak_memory_stats(model.device)
@@ -90,7 +94,8 @@ def call_seconds(model: Model, plan: TilePlan) -> float:
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
     seconds = time.perf_counter() - began
-    found, wanted = tuple(raw.shape), (plan.microbatch, model.card.outputs, *plan.window)
+    channels = model.stacked * model.card.outputs
+    found, wanted = tuple(raw.shape), (plan.microbatch, channels, *plan.window)
     if found != wanted:
         raise ConfigError(
             f"model {model.card.name!r} gave {found} for an input of {shape}, expected {wanted}: "

@@ -25,7 +25,7 @@ _ROOM = 1 << 16
 _LANE = 128
 
 
-def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop that needs no lock of Python; division by zero gives infinity, no error."""
     settings = {"nogil": True, "error_model": "numpy"}
     try:
@@ -35,7 +35,7 @@ def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-@_compiled
+@compiled
 def _exp(x: np.float32) -> Any:
     """Return e**x, of relative error below 3e-7 where x > -10: Cephes, exp2f (S. Moshier, 1992).
 
@@ -56,7 +56,7 @@ def _exp(x: np.float32) -> Any:
     return p * np.int32((np.int32(whole) + 127) << 23).view(np.float32)
 
 
-@_compiled
+@compiled
 def _softmax(line: NDArray[np.float32], weight: NDArray[np.float32], n: int) -> None:
     """Turn n samples into exponentials, and divide their weights by the exponentials' sums."""
     high = np.full(n, -np.inf, np.float32)
@@ -72,14 +72,14 @@ def _softmax(line: NDArray[np.float32], weight: NDArray[np.float32], n: int) -> 
         weight[i] /= total[i]
 
 
-@_compiled
+@compiled
 def _sigmoid(line: NDArray[np.float32], n: int) -> None:
     for k in range(line.shape[0]):
         for i in range(n):
             line[k, i] = np.float32(1) / (np.float32(1) + _exp(-line[k, i]))
 
 
-@_compiled
+@compiled
 def add_rows(
     raw: NDArray[np.float32],
     ring: NDArray[np.float32],
@@ -155,7 +155,7 @@ def add_rows(
     return not np.isnan(doubt).any()
 
 
-@_compiled
+@compiled
 def finish_rows(
     ring: NDArray[np.float32], first: int, end: int, classes: int, activation: int
 ) -> None:
@@ -199,7 +199,7 @@ def finish_rows(
                         out[i] = line[k, i] * factor[i]
 
 
-@_compiled
+@compiled
 def make_rows(
     ring: NDArray[np.float32],
     rows: tuple[NDArray[np.int64], NDArray[np.float32]],
@@ -242,7 +242,7 @@ def make_rows(
                         out[i] = low + samples[1][i, 1] * line[samples[0][i, 1]]
 
 
-@_compiled
+@compiled
 def decide_rows(
     ring: NDArray[np.float32], first: int, labels: NDArray[Any], found: NDArray[Any]
 ) -> None:
@@ -274,6 +274,34 @@ def decide_rows(
                 out = found[r, c, start : start + n]
                 for i in range(n):
                     out[i] = labels[index[i]]
+
+
+@compiled
+def paint_rows(
+    ring: NDArray[np.float32],
+    first: int,
+    limit: np.float32,
+    labels: NDArray[Any],
+    found: NDArray[Any],
+) -> None:
+    """Write the label of the last channel that exceeds a limit, of ring rows.
+
+    Args:
+        ring: Scores, (k, depth, y, x).
+        first: First row of the ring; they do not wrap.
+        limit: What a score must exceed.
+        labels: Label where none does, then of every channel.
+        found: Labels, (rows, y, x); written.
+    """
+    for r in range(found.shape[0]):
+        for c in range(found.shape[1]):
+            out = found[r, c]
+            out[:] = labels[0]
+            for k in range(ring.shape[0]):
+                scores = ring[k, first + r, c]
+                label = labels[k + 1]
+                for i in range(found.shape[2]):
+                    out[i] = label if scores[i] > limit else out[i]
 
 
 def load(labels: np.dtype[Any], resampled: bool = False) -> None:

@@ -17,11 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from ..box import Box
-from ..models import Activation, activate, decide
+from ..models import Activation, Model, activate, decide, paint
 from ..tiling import TilePlan
 from . import _kernels as kernels
 from ._rings import pieces
 
+#: First and end place in a window, and where the first lies in the ring.
+Span = tuple[int, int, int]
 _CODES = {"none": kernels.NONE, "sigmoid": kernels.SIGMOID, "softmax": kernels.SOFTMAX}
 #: Shares of rows per thread: the threads that read and write take some of the time.
 _SHARES = 4
@@ -52,12 +54,26 @@ class ScoreRing(ABC):
         scores: Zeros, (k, window rows, *inner of the core), float32; with weights that come as a
             map one channel more, for what they sum to.
         activation: What turns raw outputs into scores.
+        painted: Whether labels are painted over one another where a score exceeds `limit`, rather
+            than the best channel's taken.
+
+    Attributes:
+        limit: What a score must exceed, where labels are painted.
+        pending: What turns final numbers into scores, where that is not done yet.
     """
 
+    limit: float = 0.5
+    pending: Activation = "none"
+
     def __init__(
-        self, plan: TilePlan, core: Box, scores: torch.Tensor, activation: Activation
+        self,
+        plan: TilePlan,
+        core: Box,
+        scores: torch.Tensor,
+        activation: Activation,
+        painted: bool = False,
     ) -> None:
-        self.plan, self.core, self.scores = plan, core, scores
+        self.plan, self.core, self.scores, self.painted = plan, core, scores, painted
         self.depth, self.outputs = plan.window[0], len(scores) - (plan.weight_map is not None)
         logits = plan.blend == "logits" and activation != "none"
         late = logits and plan.target is not None and plan.target.logits
@@ -81,7 +97,7 @@ class ScoreRing(ABC):
 
     @abstractmethod
     def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
-        """Return the labels of the best channels in some rows of the ring."""
+        """Return the labels of some rows of the ring."""
 
     @abstractmethod
     def settle(self, scores: torch.Tensor, labels: NDArray[Any]) -> NDArray[Any]:
@@ -186,26 +202,31 @@ class ScoreRing(ABC):
         self.close()
 
 
-def open_score_ring(
-    plan: TilePlan, core: Box, outputs: int, activation: Activation, device: torch.device
-) -> ScoreRing:
-    """Return a ring of ``outputs`` channels on a device."""
-    channels = outputs + (plan.weight_map is not None)
+def open_score_ring(plan: TilePlan, core: Box, model: Model) -> ScoreRing:
+    """Return a ring for a model's scores, on its device."""
+    card = model.card
+    channels = card.outputs + (plan.weight_map is not None)
     shape = (channels, plan.window[0], *core.shape[1:])
-    if device.type == "cpu":
+    if model.device.type == "cpu":
         scores = torch.from_numpy(np.zeros(shape, np.float32))  # numpy asks for large pages
-        return _HostRing(plan, core, scores, activation)
-    return _DeviceRing(plan, core, torch.zeros(shape, device=device), activation)
+        return HostRing(plan, core, scores, card.activation, card.painted)
+    scores = torch.zeros(shape, device=model.device)
+    return DeviceRing(plan, core, scores, card.activation, card.painted)
 
 
-class _HostRing(ScoreRing):
+class HostRing(ScoreRing):
     """Compiled loops, shared among the plan's threads by rows."""
 
     def __init__(
-        self, plan: TilePlan, core: Box, scores: torch.Tensor, activation: Activation
+        self,
+        plan: TilePlan,
+        core: Box,
+        scores: torch.Tensor,
+        activation: Activation,
+        painted: bool = False,
     ) -> None:
-        super().__init__(plan, core, scores, activation)
-        self._ring = _swept(scores)
+        super().__init__(plan, core, scores, activation, painted)
+        self._ring = swept(scores)
         weights = plan.weight_map
         if weights is None:
             weights = np.empty((0,) * 3, np.float32)
@@ -214,25 +235,34 @@ class _HostRing(ScoreRing):
         self._fine = True
 
     def add(self, raw: torch.Tensor, where: tuple[int, ...]) -> None:
+        tapers = [self.plan.tapers[axis][i] for axis, i in enumerate(where)]
+        if len(tapers) == 2:
+            tapers.insert(1, np.ones(1, np.float32))
+        values, code = swept(raw), _CODES[self.before]
+
+        def add(rows: Span, columns: Span, samples: Span) -> bool:
+            fine: bool = kernels.add_rows(
+                values, self._ring, code, rows, columns, samples, tuple(tapers), self._map
+            )
+            return fine
+
+        self._add(where, add)
+
+    def _add(self, where: tuple[int, ...], add: Callable[[Span, Span, Span], bool]) -> None:
+        """Have threads add what a window weighs on: rows, columns and samples of it."""
         box, offset = self.kept(where)
         inner = box.relative_to(self.core)
         spans = [
             (o, o + n, i) for o, n, i in zip(offset.start, box.shape, inner.start, strict=True)
         ]
-        tapers = [self.plan.tapers[axis][i] for axis, i in enumerate(where)]
         if len(spans) == 2:
             spans.insert(1, (0, 1, 0))
-            tapers.insert(1, np.ones(1, np.float32))
-        values, code = _swept(raw), _CODES[self.before]
 
-        def add(first: int, end: int) -> bool:
-            rows = (first, end, (box.start[0] + first - offset.start[0]) % self.depth)
-            fine: bool = kernels.add_rows(
-                values, self._ring, code, rows, spans[1], spans[2], tuple(tapers), self._map
-            )
-            return fine
+        def some(first: int, end: int) -> bool:
+            row = (box.start[0] + first - offset.start[0]) % self.depth
+            return add((first, end, row), spans[1], spans[2])
 
-        self._fine &= all(self.share(add, offset.start[0], offset.stop[0]))
+        self._fine &= all(self.share(some, offset.start[0], offset.stop[0]))
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -251,7 +281,7 @@ class _HostRing(ScoreRing):
         return best.reshape(-1, *self.core.shape[1:])
 
     def settle(self, scores: torch.Tensor, labels: NDArray[Any]) -> NDArray[Any]:
-        values, code = _swept(scores), _CODES[self.later]
+        values, code = swept(scores), _CODES[self.later]
 
         def finish(first: int, end: int) -> None:
             kernels.finish_rows(values, first, end, self.outputs, code)
@@ -265,10 +295,19 @@ class _HostRing(ScoreRing):
 
         def decide(first: int, end: int) -> None:
             part = found[first - rows.start : end - rows.start]
-            kernels.decide_rows(scores, first, labels, part)
+            self._choose(scores, first, labels, part)
 
         self.share(decide, rows.start, rows.stop)
         return found
+
+    def _choose(
+        self, scores: NDArray[np.float32], first: int, labels: NDArray[Any], found: NDArray[Any]
+    ) -> None:
+        """Write the labels of rows of scores from ``first`` on."""
+        if self.painted:
+            kernels.paint_rows(scores, first, np.float32(self.limit), labels, found)
+        else:
+            kernels.decide_rows(scores, first, labels, found)
 
     def share(self, work: Callable[[int, int], Any], start: int, stop: int) -> list[Any]:
         """Do a work on rows [start, stop) in all threads."""
@@ -279,19 +318,24 @@ class _HostRing(ScoreRing):
         return list((map if threads == 1 else self._pool.map)(work, firsts, ends))
 
 
-def _swept(scores: torch.Tensor) -> NDArray[np.float32]:
+def swept(scores: torch.Tensor) -> NDArray[Any]:
     """Return scores (k, rows, *inner) with two inner axes, as numpy sees them."""
-    array: NDArray[np.float32] = scores.contiguous().numpy()
+    array: NDArray[Any] = scores.contiguous().numpy()
     return array if array.ndim == 4 else array[:, :, None]
 
 
-class _DeviceRing(ScoreRing):
+class DeviceRing(ScoreRing):
     """Whole-window steps on a GPU: nothing is copied back but what is final."""
 
     def __init__(
-        self, plan: TilePlan, core: Box, scores: torch.Tensor, activation: Activation
+        self,
+        plan: TilePlan,
+        core: Box,
+        scores: torch.Tensor,
+        activation: Activation,
+        painted: bool = False,
     ) -> None:
-        super().__init__(plan, core, scores, activation)
+        super().__init__(plan, core, scores, activation, painted)
         self._sum = torch.zeros((), device=scores.device)  # looked at when rows are final
 
     def add(self, raw: torch.Tensor, where: tuple[int, ...]) -> None:
@@ -314,9 +358,13 @@ class _DeviceRing(ScoreRing):
         scores.copy_(activate(scores, self.after))
 
     def _decide(self, rows: slice, labels: NDArray[Any]) -> NDArray[Any]:
-        return np.take(labels, decide(self.scores[: self.outputs, rows]).cpu().numpy())
+        scores = self.scores[: self.outputs, rows]
+        return np.take(labels, self._choose(scores).cpu().numpy())
 
     def settle(self, scores: torch.Tensor, labels: NDArray[Any]) -> NDArray[Any]:
         if self.later != "none":
             scores.copy_(activate(scores, self.later))
-        return np.take(labels, decide(scores).cpu().numpy())
+        return np.take(labels, self._choose(scores).cpu().numpy())
+
+    def _choose(self, scores: torch.Tensor) -> torch.Tensor:
+        return paint(scores, self.limit) if self.painted else decide(scores)

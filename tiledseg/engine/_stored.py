@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import OutputFailed, PlanChanged, TiledsegError
 from ..io import Folder, open_folder
+from ..lattice import Lattice
 from ..resampling import Target
 from ..tiling import TilePlan
 from ._sweep import ScoreCoding
@@ -120,7 +121,10 @@ def unreadable(folder: Folder, error: object) -> PlanChanged:
 def _check_plan(plan: TilePlan) -> None:
     ndim = len(plan.grid.shape)
     for name in ("window", "stride", "core"):
-        _check_numbers(name, getattr(plan, name), 1)
+        numbers = getattr(plan, name)
+        if name == "stride" and plan.lattice is Lattice.EVEN:
+            numbers = tuple(int(n) if isinstance(n, float) else n for n in numbers)
+        _check_numbers(name, numbers, 1)
         if len(getattr(plan, name)) != ndim:
             raise ValueError(f"{name} is not of {ndim} axes")
     _check_numbers("shape", plan.grid.shape, 1)

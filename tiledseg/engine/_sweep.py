@@ -22,8 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 from ..box import Box
-from ..models import Model
+from ..models import Model, activate
+from ..taper import Taper
 from ..tiling import Tile, TilePlan
+from ._half_ring import open_half_ring
 from ._result_rows import open_result_rows
 from ._rings import InputRing, Strip
 from ._score_ring import Final, open_score_ring
@@ -115,8 +117,8 @@ class Sweep:
         card = model.card
         self._outputs = card.outputs
         self._scored = plan.scored(tile.core)
-        ring = (self._scored, card.outputs, card.activation, model.device)
-        self._scores = open_score_ring(plan, *ring)
+        open_ring = open_half_ring if plan.taper is Taper.NNUNET else open_score_ring
+        self._scores = open_ring(plan, self._scored, model)
         self._result = open_result_rows(plan, tile.core, card.outputs, model.device)
         shape = (plan.microbatch, len(card.channels), *plan.window)
         self._batch = torch.zeros(shape, device=model.device)
@@ -194,7 +196,7 @@ class Sweep:
         if self._gathered:
             self._batch[self._gathered :] = self._batch[self._gathered - 1]  # always a full call
             with torch.inference_mode():
-                raw = self.model(self._batch)
+                raw = self._mean(self.model(self._batch))
         for window in waiting:
             yield from self._emit_before(window.row)
             with torch.inference_mode():
@@ -209,9 +211,18 @@ class Sweep:
             on_windows(done - self._told)
             self._told = done
 
+    def _mean(self, raw: torch.Tensor) -> torch.Tensor:
+        """Average the outputs of several networks, where that is not done after the blend."""
+        networks = self.model.stacked
+        if networks == 1 or self.plan.taper is Taper.NNUNET:
+            return raw
+        return torch.stack(raw.chunk(networks, 1)).mean(0)
+
     @property
     def _background(self) -> int | None:
         """The output channel that is 1 where a sample is surely background, or None."""
+        if self.model.card.painted:  # nothing is painted
+            return None
         if self._outputs == 1:  # its score stands for the second label
             return 0 if self.decision.background == 1 else None
         return self.decision.background
@@ -233,7 +244,9 @@ class Sweep:
         for final in finals:
             found[final.rows] = final.labels
             if coding is not None and scores is not None:
-                coding.encode(final.scores, scores[:, final.rows])
+                pending, values = self._scores.pending, final.scores
+                values = values if pending == "none" else activate(values, pending)
+                coding.encode(values, scores[:, final.rows])
         found[~wanted] = self.decision.nodata
         if coding is not None and scores is not None:
             scores[:, ~wanted] = coding.nodata

@@ -13,19 +13,26 @@ from ..document import require_plain
 from ..errors import ConfigError, UnknownFormat
 from ..labels import ClassSchema
 from ._base import Sink, SinkSpec, Source, centred_picks, read_padded
+from ._crop import CroppedSink, CroppedSource
 from ._files import require_place, settle, silenced, temporary_beside, write_text, writing
 from ._folder import Folder, open_folder
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._moments import fit_exactly
+from ._nonzero import FilledMask, extremes, nonzero_box
 from ._normalized import NormalizedSource
 from ._orient import OrientedSink, OrientedSource
 from ._qml import qml_path
 from ._resampled import ResampledSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
 from ._stack import StackedSource
+from ._whole import Cropped, fit_whole
 
 __all__ = [
     "BoxRoi",
+    "Cropped",
+    "CroppedSink",
+    "CroppedSource",
+    "FilledMask",
     "Folder",
     "MaskRoi",
     "MemorySink",
@@ -44,9 +51,12 @@ __all__ = [
     "centred_picks",
     "create_array",
     "create_sink",
+    "extremes",
     "find_series",
     "fit_exactly",
+    "fit_whole",
     "is_zarr",
+    "nonzero_box",
     "open_array",
     "open_folder",
     "open_source",

@@ -29,6 +29,8 @@ class Source(ABC):
         dtype: dtype of what `read` returns.
         nodata: Declared nodata value, NaN included, or None.
         blocks: Extent of the natural unit of reading per axis (file blocks, chunks).
+        lengths: Distance between samples as the file states it, array order, where it states one
+            besides the affine of the grid; in the grid's unit.
         working_bytes: Host memory held besides what `read` returns (caches, decoded files).
 
     `read` and `valid` may be called from several threads at once; results belong to the caller.
@@ -41,6 +43,7 @@ class Source(ABC):
     dtype: np.dtype[Any]
     nodata: float | None
     blocks: tuple[int, ...]
+    lengths: tuple[float, ...] | None = None
     working_bytes: int = 0
 
     @abstractmethod

@@ -9,7 +9,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from ..normalize import Moments, Normalization, SceneStep, measured
+from ..moments import Moments
+from ..normalize import Normalization, SceneStep, measured
 from ._base import Source
 
 #: Samples of all channels read at a time.

@@ -10,6 +10,7 @@ import numpy as np
 from ..box import Box
 from ..normalize import Normalization, measured
 from ._base import Array, Mask, Source
+from ._nonzero import FilledMask
 
 
 class NormalizedSource(Source):
@@ -18,19 +19,33 @@ class NormalizedSource(Source):
     Args:
         inner: The image.
         normalization: Fitted to it.
+        mask: Outside of it some channels are 0; None: nowhere.
+        masked: Which channels these are.
     """
 
-    def __init__(self, inner: Source, normalization: Normalization) -> None:
+    def __init__(
+        self,
+        inner: Source,
+        normalization: Normalization,
+        mask: FilledMask | None = None,
+        masked: tuple[int, ...] = (),
+    ) -> None:
         self.inner, self._normalization = inner, normalization
+        self._mask, self._masked = mask, masked
         self.uri, self.grid, self.channels = inner.uri, inner.grid, inner.channels
         self.dtype, self.nodata = np.dtype(np.float32), None
-        self.blocks, self.working_bytes = inner.blocks, inner.working_bytes
+        self.blocks = inner.blocks
+        self.working_bytes = inner.working_bytes + (0 if mask is None else mask.nbytes)
 
     def read(self, box: Box) -> Array:
         """Return the samples of ``box``."""
         values = self.inner.read(box)
         valid = measured(values, self.inner.valid(box))
         found = self._normalization(values, valid)
+        if self._mask is not None:
+            outside = ~self._mask.read(box)
+            for channel in self._masked:
+                found[channel][outside] = 0
         found[:, ~valid] = np.nan
         return found
 

@@ -18,15 +18,18 @@ class OrientedSource(Source):
 
     Args:
         inner: The volume as stored.
-        codes: Three letters in array order; see `Grid.reorient`.
+        to: Three letters in array order, see `Grid.reorient`; or from the axes stored to others.
     """
 
-    def __init__(self, inner: Source, codes: str) -> None:
+    def __init__(self, inner: Source, to: str | AxisMap) -> None:
         self.inner = inner
-        self.grid, self._axes = inner.grid.reorient(codes)
+        self._axes = inner.grid.reorient(to)[1] if isinstance(to, str) else to
+        self.grid = inner.grid.turn(self._axes)
         self.uri, self.channels, self.dtype = inner.uri, inner.channels, inner.dtype
         self.nodata, self.working_bytes = inner.nodata, inner.working_bytes
         self.blocks = tuple(inner.blocks[axis] for axis in self._axes.order)
+        if inner.lengths is not None:
+            self.lengths = tuple(inner.lengths[axis] for axis in self._axes.order)
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the samples of ``box``."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +18,8 @@ from ..resampling import Method, Scaling, Taps
 from ._base import Array, Mask, Source
 from ._interpolate import along, margin, reach
 
+#: The least and the largest values of an image.
+Limits = tuple[NDArray[Any], NDArray[Any]]
 #: Samples from one that was not measured within which a cubic spline still feels that it is not
 #: there (0.27**8 = 3e-5 of it): interpolated linearly.
 _SHY = 8
@@ -36,8 +41,9 @@ class ResampledSource(Source):
         methods: How, per axis. Where all are ``nearest`` samples keep their type; else they become
             float32, or float64 where float32 cannot hold them.
         border: What lies beyond the image: its outermost samples, or nothing measured.
-        limits: Least and largest value of the result, each to be broadcast with (c, *image): along
-            an axis that is ``nearest`` there may be one for every sample of the image. None: none.
+        limits: Gives the least and largest value of the result, each to be broadcast with
+            (c, *image): along an axis that is ``nearest`` there may be one for every sample of the
+            image. None: none.
     """
 
     def __init__(
@@ -47,13 +53,13 @@ class ResampledSource(Source):
         scaling: Scaling,
         methods: tuple[Method, ...],
         border: Literal["repeat", "missing"] = "repeat",
-        limits: tuple[NDArray[Any], NDArray[Any]] | None = None,
+        limits: Callable[[], Limits] | None = None,
     ) -> None:
         self.inner, self._scaling = inner, scaling
         kept = (scaling.keeps(axis) for axis in range(len(shape)))
         pairs = zip(methods, kept, strict=True)
         self._methods: tuple[Method, ...] = tuple("nearest" if k else m for m, k in pairs)
-        self._border, self._limits = border, limits
+        self._border, self._find_limits, self._lock = border, limits, threading.Lock()
         self.grid = scaling.grid(inner.grid, shape)
         self.uri, self.channels, self.nodata = inner.uri, inner.channels, inner.nodata
         self._picks = all(method == "nearest" for method in self._methods)
@@ -83,8 +89,10 @@ class ResampledSource(Source):
             if self.nodata is not None and not np.isnan(self.nodata):
                 there = seen & (samples != self.nodata)
             made = self._made(samples.astype(np.float64), there, seen, (box, place))
-            if self._limits is not None:
-                low, high = (self._limit(bound, channel, taps) for bound in self._limits)
+            if self._find_limits is not None:
+                with self._lock:
+                    limits = self._limits
+                low, high = (self._limit(bound, channel, taps) for bound in limits)
                 np.clip(made, low, high, out=made)
             found[channel] = made
         return found
@@ -138,6 +146,12 @@ class ResampledSource(Source):
         self.inner.close()
 
     # ----------------------------------------------------------------- one box
+
+    @cached_property
+    def _limits(self) -> Limits:
+        if self._find_limits is None:
+            raise ValueError("there are no limits")
+        return self._find_limits()
 
     @property
     def _shares(self) -> tuple[Method, ...]:

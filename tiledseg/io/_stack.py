@@ -35,7 +35,7 @@ class StackedSource(Source):
         self.channels = tuple(names)
         self.dtype = np.result_type(*(s.dtype for s in sources))
         self.nodata = None
-        self.blocks = first.blocks
+        self.blocks, self.lengths = first.blocks, first.lengths
         self.working_bytes = sum(s.working_bytes for s in sources)
 
     def read(self, box: Box) -> NDArray[Any]:

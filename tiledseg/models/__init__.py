@@ -20,7 +20,7 @@ from ._import import Imported, import_model
 from ._locality import Reach, draw_noise, measure_reach
 from ._probe import Probe, find_probe, save_probe
 from ._runtime import check_runtime, library_versions, reference, runtimes, versions_behind
-from ._scores import activate, decide
+from ._scores import activate, decide, paint
 from ._trial import (
     AGREEMENT,
     FAILURES,
@@ -68,6 +68,7 @@ __all__ = [
     "library_versions",
     "load_model",
     "measure_reach",
+    "paint",
     "read_card",
     "reference",
     "runtimes",

@@ -16,7 +16,7 @@ from torch import nn
 from ..document import brief
 from ..errors import ConfigError
 
-DoorName = Literal["monai", "smp", "segnet", "meshnet"]
+DoorName = Literal["monai", "smp", "segnet", "meshnet", "nnunet"]
 
 
 class Door(Protocol):
@@ -82,6 +82,12 @@ def _own(name: Literal["segnet", "meshnet"], multiple: int, **more: Any) -> Arch
     )
 
 
+def _nnunet(name: str) -> Architecture:
+    return Architecture(
+        name, (2, 3), 8, "global", "nnunet", "tiledseg", "Apache-2.0", local_with="norm=batch"
+    )
+
+
 #: `unet` is there twice: with an encoder it is smp's, without one MONAI's.
 ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
@@ -106,6 +112,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _monai("swin_unetr", 32, "global"),
     _monai("unetr", 16, "global"),
     _own("meshnet", 1),
+    _nnunet("plain_conv_unet"),
+    _nnunet("residual_encoder_unet"),
 )
 
 #: Columns of the table for people.
@@ -185,6 +193,10 @@ def door_of(name: DoorName) -> Door:
         from . import _segnet as segnet
 
         return segnet
+    if name == "nnunet":
+        from . import _nnunet_nets as nnunet
+
+        return nnunet
     from . import _meshnet as meshnet
 
     return meshnet

@@ -16,7 +16,7 @@ from ..tiling import TilingSpec
 
 Activation = Literal["softmax", "sigmoid", "none"]
 Locality = Literal["local", "global", "unknown"]
-Average = Literal["scores", "logits"]
+Average = Literal["scores", "logits", "blended"]
 Format = Literal["tiledseg", "onnx", "openvino", "torchscript", "pt2"]
 Layout = Literal["auto", "channels_first", "channels_last"]
 RuntimeName = Literal["torch", "compiled", "onnxruntime", "openvino"]
@@ -53,6 +53,8 @@ class ModelCard:
         activation: What turns the raw output into scores; ``none`` where the output is scores.
         single_output: Whether one output channel stands for two classes: the second is where the
             score exceeds 0.5.
+        painted: Whether output channels stand for the classes from the second on, each of which is
+            painted over those before it where its score exceeds 0.5 (nnU-Net's regions).
         normalization: From file intensities to model units. Steps that need the scene's statistics
             take them once from its overview, a decimated image of at most 1024 x 1024 samples, 256
             per axis for volumes, or from every sample where they are ``exact``; the plan keeps
@@ -60,7 +62,12 @@ class ModelCard:
         locality: Whether an output sample depends on a bounded neighbourhood only.
         margin: Receptive radius in samples: context a sample needs for an exact result; 0 where
             unknown or global. It is the default of the tiling's discarded margin.
-        spacing: Sample spacing it was trained at (array order, metres or mm), or None.
+        axes: Which axis of the image, as stored or oriented, is the first of the model's, and so
+            on; None: they agree.
+        crop: ``nonzero``: the model sees the box around what is not 0 in some channel, and the rest
+            is background. None: it sees all.
+        spacing: Sample spacing it was trained at (array order, metres or mm), or None; along an
+            axis that is None, the image's.
         resampling: How images of another spacing are brought to it, and scores back.
         orientation: For volumes, the anatomical letters of the input's array axes, or None.
         tiling: How the model wants to be tiled, where the user does not say.
@@ -68,7 +75,10 @@ class ModelCard:
             is the result.
         mirror: Axes to mirror, in all combinations, where the user does not say; array order.
         average: What the mean over folds and mirrored views is taken of, where the user does not
-            say.
+            say. ``blended``: that of views is taken of logits, that of folds of blended logits, as
+            nnU-Net does; it needs the taper ``nnunet``, and is as ``logits`` with others.
+        microbatch: Windows per call in torch, where the user does not say: its results depend on
+            it, in the last bits.
         layout: For graphs, where the channels of the input are; ``auto`` looks at its extents.
         output: For graphs, the name or number of the output that holds the scores, or None: the
             first that can.
@@ -91,10 +101,13 @@ class ModelCard:
     any_size: bool = True
     activation: Activation = "softmax"
     single_output: bool = False
+    painted: bool = False
     normalization: Normalization = field(default_factory=Normalization)
+    axes: tuple[int, ...] | None = None
+    crop: Literal["nonzero"] | None = None
     locality: Locality = "unknown"
     margin: int = 0
-    spacing: tuple[float, ...] | None = None
+    spacing: tuple[float | None, ...] | None = None
     resampling: Resampling = field(default_factory=Resampling)
     orientation: str | None = None
     tiling: TilingSpec = field(default_factory=TilingSpec)
@@ -104,13 +117,14 @@ class ModelCard:
     layout: Layout = "auto"
     output: str | None = None
     rim: int = 0
+    microbatch: int | None = None
     licence: str = ""
     provenance: str = ""
 
     @property
     def outputs(self) -> int:
         """Number of output channels."""
-        return 1 if self.single_output else len(self.schema)
+        return 1 if self.single_output else len(self.schema) - self.painted
 
 
 class Model(ABC):
@@ -127,6 +141,7 @@ class Model(ABC):
     runtime: Runtime = Runtime("torch")
     threads: int | None = None  # fixed when loaded, where the library wants that
     network: nn.Module | None = None  # where there is one whose layers can be looked at
+    stacked: int = 1  # networks of one card whose outputs lie behind one another: (n, f * k, ...)
 
     @abstractmethod
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

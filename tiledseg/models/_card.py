@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import yaml
@@ -16,7 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..document import brief, read_document, read_values
 from ..errors import ConfigError
 from ..labels import ClassSchema
-from ..normalize import Clip, Normalization, SceneRange, SceneStep, Step
+from ..normalize import (
+    AnyStep,
+    Clip,
+    How,
+    Normalization,
+    SceneRange,
+    Standard,
+    WholeImage,
+)
 from ..spacing import Resampling
 from ..tiling import TilingSpec
 from ._base import Activation, Average, Format, Layout, Locality, ModelCard
@@ -26,7 +34,7 @@ CARD_NAME = "model.yaml"
 #: Keys whose values take another form in `ModelCard`.
 _TURNED = {
     *("classes", "background", "channels", "window", "spacing", "normalization"),
-    *("tiling", "folds", "mirror", "resampling"),
+    *("tiling", "folds", "mirror", "axes", "resampling"),
 }
 #: Samples along an axis beyond which a number is a slip.
 _LARGEST = 2**31
@@ -63,10 +71,13 @@ class CardDocument(BaseModel):
     any_size: bool = True
     activation: Activation = "softmax"
     single_output: bool = False
+    painted: bool = False
     normalization: list[dict[str, Any]] = Field(default_factory=list)
+    axes: list[int] | None = None
+    crop: Literal["nonzero"] | None = None
     locality: Locality = "unknown"
     margin: int = Field(0, ge=0, le=_LARGEST)
-    spacing: list[float] | None = None
+    spacing: list[float | None] | None = None
     resampling: Resampling = Resampling()
     orientation: str | None = None
     tiling: TilingSpec = TilingSpec()
@@ -76,6 +87,7 @@ class CardDocument(BaseModel):
     layout: Layout = "auto"
     output: str | None = None
     rim: int = Field(0, ge=0, le=_LARGEST)
+    microbatch: int | None = Field(None, ge=1, le=_LARGEST)
     licence: str = ""
     provenance: str = ""
 
@@ -137,6 +149,7 @@ def card_from_dict(values: Any, name: str) -> ModelCard:
         tiling=document.tiling,
         folds=tuple(document.folds),
         mirror=tuple(document.mirror),
+        axes=None if document.axes is None else tuple(document.axes),
         **document.model_dump(exclude=_TURNED),
     )
     problem = _problem(card)
@@ -166,7 +179,8 @@ def _problem(card: ModelCard) -> str | None:
     if any(w % card.multiple for w in card.window):
         return f"window: {card.window} must be a multiple of {card.multiple}"
     spacing = card.spacing
-    if spacing is not None and (len(spacing) != card.dims or not all(s > 0 for s in spacing)):
+    positive = spacing is None or all(s is None or s > 0 for s in spacing)
+    if spacing is not None and (len(spacing) != card.dims or not positive):
         return f"spacing: expected {card.dims} positive numbers, found {spacing}"
     if problem := card.resampling.problem(card.dims):
         return problem
@@ -184,6 +198,12 @@ def _problem(card: ModelCard) -> str | None:
         return f"background: no class has the id {background}"
     if card.single_output and (len(card.schema) != 2 or card.activation == "softmax"):
         return "single_output: needs two classes and activation sigmoid or none"
+    if card.painted and (card.single_output or card.activation == "softmax"):
+        return "painted: needs activation sigmoid or none, and no single_output"
+    if card.crop is not None and background is None:
+        return "crop: what is cropped off is background, and no class is named as that"
+    if card.axes is not None and sorted(card.axes) != list(range(card.dims)):
+        return f"axes: expected 0 to {card.dims - 1} in some order, found {list(card.axes)}"
     if card.orientation is not None:
         pairs = sorted(p for c in card.orientation.upper() for p in ("AP", "IS", "LR") if c in p)
         if card.dims != 3 or pairs != ["AP", "IS", "LR"]:
@@ -191,8 +211,10 @@ def _problem(card: ModelCard) -> str | None:
     return next(filter(None, (_step_problem(s, card) for s in card.normalization.steps)), None)
 
 
-def _step_problem(step: Step | SceneStep, card: ModelCard) -> str | None:
+def _step_problem(step: AnyStep, card: ModelCard) -> str | None:
     """Return what is wrong with the numbers of a normalisation step, or None."""
+    if isinstance(step, WholeImage):
+        return _whole_problem(step, card)
     for field in fields(step):
         value = getattr(step, field.name)
         if isinstance(field.default, bool):
@@ -211,8 +233,10 @@ def _step_problem(step: Step | SceneStep, card: ModelCard) -> str | None:
     return _limits_problem(step)
 
 
-def _limits_problem(step: Step | SceneStep) -> str | None:
+def _limits_problem(step: AnyStep) -> str | None:
     """Return what is wrong with the limits of a step that has some, or None."""
+    if isinstance(step, Standard) and 0 in step.std:
+        return f"normalization.{step.kind}.std: expected numbers other than 0, found {step.std}"
     if not isinstance(step, Clip | SceneRange):
         return None
     low, high = np.broadcast_arrays(step.low, step.high)
@@ -223,6 +247,19 @@ def _limits_problem(step: Step | SceneStep) -> str | None:
         return f"normalization.{step.kind}: expected low below high, {told}"
     if isinstance(step, SceneRange) and step.exact and (step.low, step.high) != (0, 100):
         return f"normalization.{step.kind}.exact: needs low 0 and high 100, {told}"
+    return None
+
+
+def _whole_problem(step: WholeImage, card: ModelCard) -> str | None:
+    """Return what is wrong with statistics of the whole image, or None."""
+    known, count = get_args(How), len(card.channels)
+    if not isinstance(step.how, tuple) or len(step.how) != count or set(step.how) - set(known):
+        return (
+            f"normalization.{step.kind}.how: expected {count} of {', '.join(known)}, found "
+            f"{brief(step.how)}"
+        )
+    if step is not card.normalization.steps[-1]:
+        return f"normalization.{step.kind}: must be the last step"
     return None
 
 

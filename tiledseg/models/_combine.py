@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import combinations, product
 from math import lcm
 
 import torch
@@ -55,10 +55,12 @@ def turns_of(mirror: tuple[int, ...], quarter_turns: bool, dims: int) -> tuple[T
         )
     found: dict[bytes, Turn] = {}
     sample = torch.arange(2 * 3**dims).reshape(2, 1, *(3,) * dims)
-    flips = [(False, True) if axis in mirror else (False,) for axis in range(dims)]
+    axes = sorted(set(mirror))
+    # Fewest axes first: sums are taken in this order, which is nnU-Net's.
+    flips = [flip for count in range(len(axes) + 1) for flip in combinations(axes, count)]
     for quarters in range(4 if quarter_turns else 1):
-        for flip in product(*flips):
-            turn = Turn(quarters, tuple(axis for axis, on in enumerate(flip) if on))
+        for flip in flips:
+            turn = Turn(quarters, flip)
             # Two mirrored axes are half a turn: each view is taken once.
             found.setdefault(turn.apply(sample).contiguous().numpy().tobytes(), turn)
     return tuple(found.values())
@@ -81,29 +83,75 @@ class CombinedModel(Model):
         self.card = _card(members, turns, average)
         first = members[0]
         self.device, self.runtime, self.threads = first.device, first.runtime, first.threads
+        self.stacked = first.stacked if average == "blended" else 1
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the mean (n, k, *window) for inputs (n, c, *window)."""
+        """Return the mean (n, f * k, *window) for inputs (n, c, *window)."""
         turned = any(turn.quarters % 2 for turn in self._turns) and x.shape[-1] != x.shape[-2]
         if turned and not self.card.any_size:
             raise ConfigError(
                 f"combine.quarter_turns needs windows as high as wide, got {tuple(x.shape[2:])}"
             )
-        total = torch.zeros((len(x), self.card.outputs, *x.shape[2:]), device=self.device)
+        channels = self.stacked * self.card.outputs
+        total = torch.zeros((len(x), channels, *x.shape[2:]), device=self.device)
         for member, turn in product(self._members, self._turns):
-            raw = member(turn.apply(x))
-            if self._average == "scores":  # each alone, as in the sweep: no bit by its neighbours
-                raw = torch.stack([activate(sample, member.card.activation) for sample in raw])
-            total += turn.undo(raw)
-        return total / (len(self._members) * len(self._turns))
+            total += turn.undo(self._once(member, turn.apply(x)))
+        total /= len(self._members) * len(self._turns)
+        return total
+
+    def _once(self, member: Model, x: torch.Tensor) -> torch.Tensor:
+        """Return what a member says, in what is averaged."""
+        raw = member(x)
+        if self._average == "blended":
+            return raw
+        if self._average == "scores":  # each alone, as in the sweep: no bit by its neighbours
+            activation = member.card.activation
+            each = [sample.chunk(member.stacked) for sample in raw]
+            return torch.stack([_mean([activate(r, activation) for r in one]) for one in each])
+        return raw if member.stacked == 1 else torch.stack(raw.chunk(member.stacked, 1)).mean(0)
+
+
+class StackedModel(Model):
+    """Networks side by side: the outputs of one lie behind those of the other.
+
+    Args:
+        members: Models of the same classes and channels on the same device.
+
+    Raises:
+        ConfigError: The members do not fit together.
+    """
+
+    def __init__(self, members: list[Model]) -> None:
+        self._members, self.stacked = members, sum(member.stacked for member in members)
+        self.card = _card(members, turns_of((), False, members[0].card.dims), "blended")
+        first = members[0]
+        self.device, self.runtime, self.threads = first.device, first.runtime, first.threads
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return all outputs (n, f * k, *window) for inputs (n, c, *window)."""
+        shape = (len(x), self.stacked * self.card.outputs, *x.shape[2:])
+        found, place = torch.empty(shape, device=self.device), 0
+        for member in self._members:  # a result may be overwritten by the next call
+            end = place + member.stacked * self.card.outputs
+            found[:, place:end] = member(x)
+            place = end
+        return found
+
+
+def _mean(scores: list[torch.Tensor]) -> torch.Tensor:
+    return scores[0] if len(scores) == 1 else torch.stack(scores).mean(0)
 
 
 def combine(members: list[Model], turns: tuple[Turn, ...], average: Average) -> Model:
     """Return the mean of models and turns; a single model in its plain view is itself.
 
+    Where ``blended`` outputs are averaged, that of models is left to the blend.
+
     Raises:
         ConfigError: The members do not fit together.
     """
+    if average == "blended" and len(members) > 1:
+        members = [StackedModel(members)]
     if len(members) == 1 and len(turns) == 1:
         return members[0]
     return CombinedModel(members, turns, average)
@@ -116,7 +164,8 @@ def _card(members: list[Model], turns: tuple[Turn, ...], average: Average) -> Mo
     first = next((card for card in cards if not card.any_size), cards[0])
     for other in cards:
         names = ["dims", "channels", "schema", "normalization", "orientation", "single_output"]
-        names += ["activation"] if average == "logits" else []
+        names += ["painted", "axes", "crop"]
+        names += ["activation"] if average != "scores" else []
         names += [] if other.any_size else ["window"]
         for name in names:
             if getattr(first, name) != getattr(other, name):

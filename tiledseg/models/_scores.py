@@ -14,6 +14,14 @@ def activate(raw: torch.Tensor, activation: Activation) -> torch.Tensor:
     return torch.sigmoid(raw) if activation == "sigmoid" else raw.clone()
 
 
+def paint(scores: torch.Tensor, limit: float) -> torch.Tensor:
+    """Return 1 + the last channel of scores (k, ...) that exceeds a limit; 0 where none does."""
+    index = torch.zeros(scores.shape[1:], dtype=torch.int16, device=scores.device)
+    for channel in range(len(scores)):
+        index.masked_fill_(scores[channel] > limit, channel + 1)
+    return index
+
+
 def decide(scores: torch.Tensor) -> torch.Tensor:
     """Return the best channel of scores (k, ...) as uint8 or int16 indices; ties: the first.
 

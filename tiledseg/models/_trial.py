@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ..errors import TiledsegError
-from ._base import Activation, Model, Runtime
-from ._scores import activate, decide
+from ._base import Model, Runtime
+from ._scores import activate, decide, paint
 
 #: Share of samples whose class must be that of the reference: below it a faster way to run a model
 #: is never taken unasked.
@@ -77,13 +77,15 @@ def class_maps(model: Model, windows: torch.Tensor, microbatch: int) -> torch.Te
     with torch.inference_mode():
         for batch in _batches(windows, microbatch):
             raw = model(batch.to(model.device))
-            found += [_classes(sample, model.card.activation).cpu() for sample in raw]
+            found += [_classes(sample, model).cpu() for sample in raw]
     return torch.stack(found[: len(windows)])
 
 
-def _classes(raw: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """Return the best channel of raw outputs (k, ...); NaN and infinity are no class: -1."""
-    best = decide(activate(raw, activation)).to(torch.int16)
+def _classes(raw: torch.Tensor, model: Model) -> torch.Tensor:
+    """Return the best channel of raw outputs (f * k, ...); NaN and infinity are no class: -1."""
+    raw = raw.reshape(model.stacked, -1, *raw.shape[1:]).mean(0)
+    scores = activate(raw, model.card.activation)
+    best = (paint(scores, 0.5) if model.card.painted else decide(scores)).to(torch.int16)
     return best.masked_fill_(~torch.isfinite(raw).all(0), -1)
 
 

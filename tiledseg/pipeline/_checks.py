@@ -109,7 +109,8 @@ def _spacing_warnings(grids: Grids, card: ModelCard) -> list[str]:
     if card.spacing is None or spacing is None or grids.told is not None:
         return []
     found, unit = spacing
-    if all(abs(f / s - 1) <= _SPACING_TOLERANCE for f, s in zip(found, card.spacing, strict=True)):
+    pairs = [(f, s) for f, s in zip(found, card.spacing, strict=True) if s is not None]
+    if all(abs(f / s - 1) <= _SPACING_TOLERANCE for f, s in pairs):
         return []
     remedy = "let it be resampled (input.resample)"
     if grid.space.kind is SpaceKind.GEOGRAPHIC:

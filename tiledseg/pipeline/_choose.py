@@ -131,7 +131,8 @@ class Question:
 
     def count(self, runtime: Runtime) -> int:
         """Return the windows per call: as asked for, else what suits a runtime."""
-        return self.microbatch or min(self._usual(runtime), prod(map(len, self.plan.starts)))
+        own = self.first.card.microbatch if runtime.name in ("torch", "compiled") else None
+        return self.microbatch or own or min(self._usual(runtime), prod(map(len, self.plan.starts)))
 
     def check_room(self, microbatch: int) -> None:
         """Refuse a call whose in- and output alone are beyond the budget, before it is made.
@@ -140,7 +141,8 @@ class Question:
             BudgetExceeded: They are.
         """
         card = self.first.card
-        need = microbatch * prod(self.plan.window) * 4 * (len(card.channels) + card.outputs)
+        channels = len(card.channels) + self.first.stacked * card.outputs
+        need = microbatch * prod(self.plan.window) * 4 * channels
         if self.first.device.type == "cpu" and need > self.room:
             raise BudgetExceeded(
                 f"{microbatch} windows a call hold {format_bytes(need)} of in- and output alone, "

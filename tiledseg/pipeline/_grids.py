@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from ..config import RunConfig
 from ..errors import ConfigError, GridMismatch
 from ..grid import AxisMap, Grid, SpaceKind
-from ..io import NormalizedSource, OrientedSource, ResampledSource, Source, open_source
+from ..io import (
+    FilledMask,
+    NormalizedSource,
+    OrientedSource,
+    ResampledSource,
+    Source,
+    extremes,
+    open_source,
+)
 from ..models import ModelCard
 from ..normalize import Normalization
 from ..resampling import Method, Scaling, Target, everywhere
 from ..spacing import Fit, spacing_of
+from ._frame import Frame
 
 #: Factor between two spacings from which on one of them is more likely a slip.
 _UNLIKELY = 16
@@ -28,6 +38,8 @@ class Grids:
         target: From the grid of the result to the model's, or None: it is the model's.
         grid: Grid of the result as it is written.
         axes: From the axes of the written result to the model's, or None where they agree.
+        crop: What the model sees of the stored image; None: all.
+        whole: Whether the result is written on the grid of the stored image.
         lane: What is left to do to bring samples to model units.
         told: How it was resampled, in words, or None.
     """
@@ -38,20 +50,40 @@ class Grids:
     target: Target | None
     grid: Grid
     axes: AxisMap | None
+    crop: Frame | None
+    whole: bool
     lane: Normalization
     told: str | None = None
+
+    @property
+    def frame(self) -> Frame | None:
+        """Where in the written result, along the model's axes, the computed one lies."""
+        return self.crop if self.whole else None
 
 
 def orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:
     """Return an image along the axes that a model wants, and how it was turned, if it was."""
-    codes = card.orientation
-    if codes is None or source.grid.orientation in (None, codes):
-        return source, None
-    return OrientedSource(source, codes), source.grid.reorient(codes)[1]
+    axes = _axes(source.grid, card)
+    return (source, None) if axes is None else (OrientedSource(source, axes), axes)
+
+
+def _axes(grid: Grid, card: ModelCard) -> AxisMap | None:
+    """Return how a grid's axes lead to those that a model wants, or None where they agree."""
+    plain = axes = AxisMap(tuple(range(grid.ndim)), (False,) * grid.ndim)
+    if card.orientation is not None and grid.orientation not in (None, card.orientation):
+        axes = grid.reorient(card.orientation)[1]
+    if card.axes is not None:
+        order = tuple(axes.order[i] for i in card.axes)
+        axes = AxisMap(order, tuple(axes.flips[i] for i in card.axes))
+    return None if axes == plain else axes
 
 
 def place(
-    config: RunConfig, card: ModelCard, opened: Source, normalization: Normalization
+    config: RunConfig,
+    card: ModelCard,
+    opened: Source,
+    normalization: Normalization,
+    frame: Frame | None,
 ) -> Grids:
     """Return an image on the grids of a run.
 
@@ -60,38 +92,46 @@ def place(
         card: The model's.
         opened: The image as it is stored.
         normalization: Fitted to the image.
+        frame: What the model sees of it; None: all.
 
     Raises:
         ConfigError: It cannot be resampled, or there is no such grid.
         GridMismatch: The grid of the result does not fit the image.
     """
     image, axes = orient(opened, card)
+    image = image if frame is None else frame.source(image)
     fit = _fit(config, card, image)
     source, lane, told = image, normalization, None
     scores = everywhere("linear", image.grid.ndim)
+    masked = card.normalization.masked
+    if masked or (fit is not None and card.resampling.normalized):
+        _require_no_air(config, card)
+        mask = FilledMask(image) if masked else None
+        source = NormalizedSource(image, normalization, mask, masked)
+        lane = Normalization(())
     if fit is not None:
-        if card.resampling.normalized:
-            _require_no_air(config, card)
-            source, lane = NormalizedSource(image, normalization), Normalization(())
-        source = ResampledSource(source, fit.shape, fit.scaling, fit.image)
+        limits = partial(extremes, source, fit.alone) if card.resampling.clip else None
+        source = ResampledSource(source, fit.shape, fit.scaling, fit.image, limits=limits)
         scores, told = fit.scores, _told(fit, image.grid, source.grid)
     wanted = config.output.grid
     logits = card.resampling.logits
     if wanted == "source" and fit is not None:
         target = Target(image.grid, fit.shape, fit.back, scores, logits)
-        return Grids(image, source, image, target, opened.grid, axes, lane, told)
+        return Grids(image, source, image, target, opened.grid, axes, frame, True, lane, told)
     if wanted in ("source", "model"):
-        own, turned = _unturned(source.grid, opened.grid, axes)
-        return Grids(image, source, source, None, own, turned, lane, told)
+        if wanted == "source":
+            return Grids(image, source, source, None, opened.grid, axes, frame, True, lane, told)
+        own, turned = _unturned(source.grid, axes)
+        return Grids(image, source, source, None, own, turned, frame, False, lane, told)
     grid = _grid_of(wanted, card)
-    frame, turned = _turned(grid, card)
-    back = Scaling.between(source.grid, frame, f"output.grid {wanted}")
-    _require_overlap(wanted, frame, image.grid)
-    there = Scaling.between(image.grid, frame, f"output.grid {wanted}")
-    picks = everywhere("nearest", frame.ndim)
-    shown = ResampledSource(image, frame.shape, there, picks, border="missing")
-    target = Target(frame, source.grid.shape, back, scores, logits)
-    return Grids(image, source, shown, target, grid, turned, lane, told)
+    seen, turned = _turned(grid, card)
+    back = Scaling.between(source.grid, seen, f"output.grid {wanted}")
+    _require_overlap(wanted, seen, image.grid)
+    there = Scaling.between(image.grid, seen, f"output.grid {wanted}")
+    picks = everywhere("nearest", seen.ndim)
+    shown = ResampledSource(image, seen.shape, there, picks, border="missing")
+    target = Target(seen, source.grid.shape, back, scores, logits)
+    return Grids(image, source, shown, target, grid, turned, frame, False, lane, told)
 
 
 def _require_no_air(config: RunConfig, card: ModelCard) -> None:
@@ -116,32 +156,34 @@ def _fit(config: RunConfig, card: ModelCard, image: Source) -> Fit | None:
     if mode == "never" or card.spacing is None or spacing is None or not metric:
         return None
     found, unit = spacing
-    if mode == "auto" and not card.resampling.differs(found, card.spacing):
+    if image.lengths is not None and unit == "mm" and card.resampling.align != "monai":
+        found = image.lengths  # to the last bit, which decides ties where extents are rounded
+    pairs = zip(found, card.spacing, strict=True)
+    target = tuple(own if asked is None else asked for own, asked in pairs)
+    if mode == "auto" and not card.resampling.differs(found, target):
         return None
-    factor = max(max(a / b, b / a) for a, b in zip(found, card.spacing, strict=True))
+    factor = max(max(a / b, b / a) for a, b in zip(found, target, strict=True))
     if mode == "auto" and factor > _UNLIKELY:
         raise ConfigError(
             f"{image.uri} has a spacing of {_numbers(found)} {unit}, model {card.name!r} was "
-            f"trained at {_numbers(card.spacing)} {unit}, {factor:.0f} times another: correct the "
+            f"trained at {_numbers(target)} {unit}, {factor:.0f} times another: correct the "
             "image's spacing or the card's, or say input.resample never (or always)"
         )
-    return card.resampling.fit(image.grid, found, card.spacing)
+    fit = card.resampling.fit(image.grid, found, target)
+    if fit is None or fit.shape != image.grid.shape:
+        return fit
+    return None if all(map(fit.scaling.keeps, range(image.grid.ndim))) else fit
 
 
-def _unturned(seen: Grid, own: Grid, axes: AxisMap | None) -> tuple[Grid, AxisMap | None]:
+def _unturned(seen: Grid, axes: AxisMap | None) -> tuple[Grid, AxisMap | None]:
     """Return the model's grid along the image's own axes, and how these lead to the model's."""
-    if axes is None or own.orientation is None or seen.orientation is None:
-        return seen, axes
-    grid = seen.reorient(own.orientation)[0]
-    return grid, grid.reorient(seen.orientation)[1]
+    return (seen, None) if axes is None else (seen.turn(axes.inverse), axes)
 
 
 def _turned(grid: Grid, card: ModelCard) -> tuple[Grid, AxisMap | None]:
     """Return a grid along the axes that a model wants, and how its own lead there."""
-    codes = card.orientation
-    if codes is None or grid.orientation in (None, codes):
-        return grid, None
-    return grid.reorient(codes)
+    axes = _axes(grid, card)
+    return (grid, None) if axes is None else (grid.turn(axes), axes)
 
 
 def _grid_of(path: str, card: ModelCard) -> Grid:

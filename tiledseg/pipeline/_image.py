@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from ..box import Box
 from ..config import RunConfig
 from ..errors import ConfigError
-from ..io import Source, fit_exactly, open_source, read_padded
+from ..io import Cropped, Source, fit_exactly, fit_whole, open_source, read_padded
 from ..models import ModelCard
 from ..normalize import Normalization, measured
 from ..tiling import TilePlan
+from ._frame import find_frame
 from ._grids import Grids, orient, place
 
 #: Most samples per axis, and in all, of the decimated image that the picture and scene statistics
@@ -91,9 +92,12 @@ def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
     opened = open_image(config, image, card)
     try:
         image, _ = orient(opened, card)
+        frame = find_frame(image, card)
+        array = Cropped(image.grid.shape, card.axes)
+        image = image if frame is None else frame.source(image)
         limit = _limit(image, card)
-        normalization, overview = _look(image, card, limit)
-        grids = place(config, card, opened, normalization)
+        normalization, overview = _look(image, card, limit, array)
+        grids = place(config, card, opened, normalization, frame)
         if card.normalization.exact and grids.source is not image and grids.lane.steps:
             # Exact statistics are those of the samples that the model sees.
             normalization = _fitted(grids.source, card.normalization, overview)
@@ -150,11 +154,13 @@ def _limit(source: Source, card: ModelCard) -> int:
 
 
 def _look(
-    source: Source, card: ModelCard, limit: int
+    source: Source, card: ModelCard, limit: int, array: Cropped
 ) -> tuple[Normalization, tuple[NDArray[Any], NDArray[np.bool_]]]:
-    """Read a decimated image once; fit the normalisation to it."""
+    """Read a decimated image once; fit the normalisation to it, or to every sample."""
     values, valid = source.overview(limit)
     overview = values, measured(values, valid)
+    if card.normalization.whole is not None:
+        return fit_whole(source, card.normalization, array), overview
     return _fitted(source, card.normalization, overview), overview
 
 

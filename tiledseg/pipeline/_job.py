@@ -151,6 +151,7 @@ class Job:
             "activation": self.card.activation,
             "classes": self.card.schema.to_dict(),
             "normalization": self.normalization.to_list(),
+            "frame": None if self.grids.frame is None else self.grids.frame.to_dict(),
             "device": str(self.model.device),
             "libraries": versions_behind(self.model.runtime),
             "scores": self.config.output.score_type if self.config.output.scores else None,
@@ -267,7 +268,7 @@ def _decide(
     if former is not None and config.tiling.core is None and _alike(former, plan):
         plan, fit = replace(plan, core=former.core), check_core
     budget = Budget(room, device_budget(config, chosen.footprint))
-    cost = run_cost(config, view.grids, first.card, chosen.footprint, roi)
+    cost = run_cost(config, view.grids, first, chosen.footprint, roi)
     plan = fit(plan, replace(cost, fixed=cost.fixed + shared.held), budget)
     return Job(
         config=config,

@@ -9,6 +9,7 @@ from typing import Any
 from ..config import RunConfig
 from ..models import ModelCard
 from ..report import ClassMeasure, InputRow
+from ._frame import find_frame
 from ._grids import orient, place
 from ._image import open_image
 from ._inputs import Input
@@ -33,7 +34,9 @@ def kept(one: Input, config: RunConfig, card: ModelCard) -> InputRow | None:
         source, _ = orient(opened, card)
         roi = None
         if config.input.roi is not None:
-            roi = open_roi(config.input.roi, place(config, card, opened, card.normalization))
+            frame = find_frame(source, card)
+            grids = place(config, card, opened, card.normalization, frame)
+            roi = open_roi(config.input.roi, grids)
         try:
             if made_from(config, card, source, roi) != stored.get("made_from"):
                 return None

@@ -11,7 +11,7 @@ from ..budget import Cost, parse_bytes
 from ..config import RunConfig
 from ..engine import Footprint
 from ..io import ResampledSource, Roi
-from ..models import ModelCard
+from ..models import Model
 from ._grids import Grids
 
 
@@ -25,9 +25,10 @@ def device_budget(config: RunConfig, footprint: Footprint) -> int | None:
 
 
 def run_cost(
-    config: RunConfig, grids: Grids, card: ModelCard, footprint: Footprint, roi: Roi | None
+    config: RunConfig, grids: Grids, model: Model, footprint: Footprint, roi: Roi | None
 ) -> Cost:
     """Return what tiles cost, and what readers, writers and vectors hold besides."""
+    card = model.card
     workers = 1 if config.runtime.distributed else config.runtime.workers  # tiles in a process
     labels = card.schema.dtype.itemsize
     source, result = grids.source, grids.shown.grid
@@ -50,6 +51,7 @@ def run_cost(
         channels=len(source.channels),
         itemsize=source.dtype.itemsize,
         outputs=card.outputs,
+        stacked=model.stacked,
         label_bytes=labels,
         score_bytes=scores,
         workers=workers,

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .. import vector
 from ..config import RunConfig
-from ..engine import WorkStore
+from ..engine import ScoreCoding, Tally, WorkStore
 from ..grid import Grid
 from ..io import MemorySink, OrientedSink, Sink, SinkSpec, create_sink
 from ..labels import ClassSchema
+from ..models import ModelCard
 from ._job import Job
 
 #: Threads that compress at most: GDAL holds some 30 MB for each.
@@ -23,7 +25,8 @@ def label_sink(job: Job, out: Path | None) -> Sink:
     """Return the unprepared sink of the class map, fed in the model's orientation."""
     schema = job.card.schema
     spec = SinkSpec(job.grid, schema.dtype, ("class",), schema.nodata, schema)
-    return _oriented(job, _sink(job, out, spec))
+    rest = schema.nodata if schema.background is None else schema.background
+    return _placed(job, _sink(job, out, spec), np.array([rest], schema.dtype))
 
 
 def score_sink(job: Job) -> Sink | None:
@@ -33,7 +36,7 @@ def score_sink(job: Job) -> Sink | None:
         return None
     names = tuple(c.name for c in job.card.schema.classes)[-job.card.outputs :]
     spec = SinkSpec(job.grid, coding.dtype, names, coding.nodata, scale=coding.scale)
-    return _oriented(job, _sink(job, Path(path), spec))
+    return _placed(job, _sink(job, Path(path), spec), _certain(job.card, coding))
 
 
 def _sink(job: Job, path: Path | None, spec: SinkSpec) -> Sink:
@@ -44,8 +47,40 @@ def _sink(job: Job, path: Path | None, spec: SinkSpec) -> Sink:
     return create_sink(path, spec, job.config.output.layout, min(threads, _MOST_THREADS))
 
 
-def _oriented(job: Job, sink: Sink) -> Sink:
-    return sink if job.axes is None else OrientedSink(sink, job.axes)
+def _certain(card: ModelCard, coding: ScoreCoding) -> NDArray[Any]:
+    """Return the stored scores of what is surely background: 1 there, else 0."""
+    scores = np.zeros(card.outputs)
+    if card.outputs == len(card.schema) and card.schema.background is not None:
+        scores[card.schema.ids.tolist().index(card.schema.background)] = 1
+    stored = scores if coding.scale is None else np.round(scores / coding.scale)
+    return stored.astype(coding.dtype)
+
+
+def _placed(job: Job, sink: Sink, rest: NDArray[Any]) -> Sink:
+    """Return what takes boxes of the result along the model's axes; ``rest`` lies around it."""
+    if job.axes is not None:
+        sink = OrientedSink(sink, job.axes)
+    frame = job.grids.frame
+    return sink if frame is None else frame.sink(sink, rest)
+
+
+def with_cropped_off(
+    job: Job, tally: Tally, sizes: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return samples and amounts per class, what was cropped off counted as background.
+
+    Args:
+        job: The job.
+        tally: What the tiles add up to.
+        sizes: Of a sample in every row; beyond the crop, their mean is taken.
+    """
+    samples, amounts, frame = tally.samples.copy(), tally.amounts.copy(), job.grids.frame
+    schema = job.card.schema
+    if frame is not None and schema.background is not None:
+        place = [c.id for c in schema.unique].index(schema.background)
+        samples[place] += frame.outside
+        amounts[place] += frame.outside * float(sizes.mean())
+    return samples, amounts
 
 
 def write_vectors(
@@ -65,5 +100,7 @@ def write_vectors(
 
 def whole_map(job: Job, store: WorkStore) -> NDArray[Any]:
     """Return the whole class map in the image's own orientation."""
-    labels = store.labels(job.plan.output.box)
+    labels, frame = store.labels(job.plan.output.box), job.grids.frame
+    if frame is not None and job.card.schema.background is not None:
+        labels = frame.fill(labels, job.card.schema.background)
     return labels if job.axes is None else job.axes.inverse.apply(labels)

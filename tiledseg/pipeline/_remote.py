@@ -15,6 +15,7 @@ from ..models import Model, Runtime, versions_behind
 from ..normalize import Normalization
 from ..tiling import Tile
 from ..vector import row_measures
+from ._frame import Frame
 from ._grids import place
 from ._image import open_image
 from ._job import decision_of
@@ -69,7 +70,8 @@ def _opened(work: str, made_for: str) -> TileTask:
         model = _model(paths, *wanted, runtime, plan.threads)
         opened = open_image(config, config.image, model.card)
         normalization = Normalization.from_list(identity["normalization"])
-        grids = place(config, model.card, opened, normalization)
+        frame = None if identity["frame"] is None else Frame.from_dict(identity["frame"])
+        grids = place(config, model.card, opened, normalization, frame)
         roi = None if config.input.roi is None else open_roi(config.input.roi, grids)
     except ConfigError as error:
         raise ConfigError(f"worker {machine.worker()}: {error}") from None

@@ -104,6 +104,8 @@ def _mask(path: str, grids: Grids) -> Roi:
         codes = grid.orientation
         if codes is not None and mask.grid.orientation not in (None, codes):
             mask = OrientedSource(opened, codes)
+        if grids.crop is not None and mask.grid.shape == grids.crop.shape:
+            mask = grids.crop.source(mask)
         if image.like(mask.grid) and not grid.like(mask.grid):
             there = Scaling.between(mask.grid, grid, f"roi {path}")
             picks = everywhere("nearest", grid.ndim)

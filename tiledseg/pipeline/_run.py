@@ -24,10 +24,10 @@ from ..engine import (
     Unit,
     assemble,
 )
-from ..io import MemorySink, OrientedSink, Sink
+from ..io import CroppedSink, MemorySink, OrientedSink, Sink
 from ..vector import row_measures
 from ._job import Job
-from ._outputs import label_sink, score_sink, whole_map, write_vectors
+from ._outputs import label_sink, score_sink, whole_map, with_cropped_off, write_vectors
 from ._remote import RemoteTask
 from ._report import Ran, warnings, write_report
 from ._result import Result
@@ -131,7 +131,8 @@ class Run(AbstractContextManager["Run"]):
         with _committed(self._labels, self._scores) as outputs:
             sinks = (self._labels, self._scores)
             assembled = assemble(store, schema.nodata, *sinks, limit, go_on)
-        measures = report.measure_classes(tally.samples, tally.amounts, self._unit, schema)
+        counted = with_cropped_off(job, tally, self._sizes)
+        measures = report.measure_classes(*counted, self._unit, schema)
         if job.config.output.polygons or job.config.output.surfaces:
             outputs += write_vectors(job.config, whole_map(job, store), job.grid, schema)
         now = time.perf_counter()
@@ -190,5 +191,7 @@ def _committed(labels: Sink, scores: Sink | None) -> Iterator[list[Path]]:
 
 
 def _array(sink: Sink) -> NDArray[Any] | None:
-    inner = sink.inner if isinstance(sink, OrientedSink) else sink
+    inner = sink
+    while isinstance(inner, OrientedSink | CroppedSink):
+        inner = inner.inner
     return inner.array[0] if isinstance(inner, MemorySink) else None

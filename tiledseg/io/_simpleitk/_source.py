@@ -77,6 +77,7 @@ class _File:
         self.components = info.GetNumberOfComponents()
         self.names = _names(self.frames, self.components)
         self.grid = grid_of(path, self.size, info)
+        self.lengths = tuple(map(float, info.GetSpacing()[2::-1]))
         if self.header is not None:
             self.grid = sform_grid(self.grid, self.header)
         self.dtype = dtype_of(path, info)
@@ -182,6 +183,7 @@ class _DicomFiles:
 
     working_bytes = 0
     names = ("channel 1",)
+    lengths: tuple[float, ...] | None = None
 
     def __init__(self, series: Series) -> None:
         self._series = series
@@ -228,7 +230,7 @@ class VolumeSource(Source):
         self._chosen = choose_channels(stored.names, wanted)
         self.channels = tuple(stored.names[i] for i in self._chosen)
         self.grid, self.dtype, self.nodata = stored.grid, stored.dtype, None
-        self.working_bytes = stored.working_bytes
+        self.lengths, self.working_bytes = stored.lengths, stored.working_bytes
         plane = prod(self.grid.shape[1:]) * self.dtype.itemsize
         slices = max(1, min(self.grid.shape[0], _READ_BYTES // plane))
         self.blocks = (slices, *self.grid.shape[1:])

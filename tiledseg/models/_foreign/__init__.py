@@ -18,7 +18,7 @@ from pathlib import Path
 from ...document import require_plain
 from ...errors import ConfigError
 from .._state import State
-from . import _archive, _bundle, _mlm, _native, _smp_folder
+from . import _archive, _bundle, _mlm, _native, _nnunet, _smp_folder
 from ._mlm import linked_url
 from ._understood import Understood
 from ._weights import WEIGHTS, Reader
@@ -27,7 +27,10 @@ __all__ = ["State", "Understood", "find_reader", "linked_url", "understand"]
 
 
 #: To add a kind of model, write a reader and name it here.
-READERS: tuple[Reader, ...] = (_native, _bundle, _smp_folder, _mlm, _archive, *WEIGHTS)
+READERS: tuple[Reader, ...] = (
+    *(_native, _nnunet, _bundle, _smp_folder, _mlm, _archive),
+    *WEIGHTS,
+)
 
 
 def find_reader(path: Path) -> Reader | None:

@@ -1,0 +1,93 @@
+"""A part of an image as an image of its own, and the way back into the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..box import Box
+from ._base import Sink, Source
+
+
+class CroppedSource(Source):
+    """What lies in a box of an image.
+
+    Args:
+        inner: The image.
+        box: Inside the image.
+    """
+
+    def __init__(self, inner: Source, box: Box) -> None:
+        self.inner, self._box = inner, box
+        self.grid = inner.grid.crop(box)
+        self.uri, self.channels, self.dtype = inner.uri, inner.channels, inner.dtype
+        self.nodata, self.working_bytes = inner.nodata, inner.working_bytes
+        self.blocks, self.lengths = tuple(map(min, inner.blocks, box.shape)), inner.lengths
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the samples of ``box``."""
+        return self.inner.read(box.shift(self._box.start))
+
+    def valid(self, box: Box) -> NDArray[np.bool_]:
+        """Return where samples of ``box`` were measured."""
+        return self.inner.valid(box.shift(self._box.start))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the identity of the image; the plan's grid holds the box."""
+        return self.inner.fingerprint()
+
+    def files(self) -> list[Path]:
+        """Return the files of the image."""
+        return self.inner.files()
+
+    def close(self) -> None:
+        """Close the image."""
+        self.inner.close()
+
+
+class CroppedSink(Sink):
+    """Takes boxes of a part and hands them to a sink of the whole, whose rest gets one value.
+
+    Args:
+        inner: Sink of the whole, along the same axes.
+        shape: Of the whole.
+        box: The part.
+        rest: Value of every band outside.
+    """
+
+    def __init__(self, inner: Sink, shape: tuple[int, ...], box: Box, rest: NDArray[Any]) -> None:
+        super().__init__(inner.path, inner.spec)
+        self.inner, self._shape, self._box, self._rest = inner, shape, box, rest
+
+    def prepare(self) -> None:
+        """Prepare the inner sink and write the rest."""
+        self.inner.prepare()
+        bands = self._rest.reshape(-1, *(1,) * len(self._shape))
+        for box in around(self._box, self._shape):
+            self.inner.write(box, np.broadcast_to(bands, (len(bands), *box.shape)))
+
+    def write(self, box: Box, values: NDArray[Any]) -> None:
+        """Put a box of the part into its place."""
+        self.inner.write(box.shift(self._box.start), values)
+
+    def commit(self) -> list[Path]:
+        """Commit the inner sink."""
+        return self.inner.commit()
+
+    def abort(self) -> None:
+        """Abort the inner sink."""
+        self.inner.abort()
+
+
+def around(box: Box, shape: tuple[int, ...]) -> Iterator[Box]:
+    """Yield disjoint boxes that cover an image but for ``box``; two per axis at most."""
+    left = Box.of_shape(shape)
+    for axis in range(len(shape)):
+        for low, high in ((0, box.start[axis]), (box.stop[axis], shape[axis])):
+            if low < high:
+                yield left.along(axis, low, high)
+        left = left.along(axis, box.start[axis], box.stop[axis])
