@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import tiledseg
 from tiledseg.engine import TileDone, WindowsDone
@@ -235,3 +236,25 @@ def test_a_changed_architecture_is_refused(tmp_path: Path, make_model: MakeModel
     (model / "model.yaml").write_text(card.replace("act: relu", "act: tanh"))
     with pytest.raises(tiledseg.PlanChanged, match="architecture was"):
         tiledseg.segment(scene, model, out, **base)
+
+
+class Two(torch.nn.Module):
+    """A graph that gives two maps."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"dark": -x, "bright": x}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+def test_another_output_of_a_graph_is_refused(tmp_path: Path) -> None:
+    """The same file, but its card names another of the maps that it gives."""
+    scene = write_scene(tmp_path / "scene.tif", (300, 300))
+    torch.jit.script(Two()).save(tmp_path / "two.pt")
+    card = {"dims": 2, "channels": ["a", "b", "c"], "window": [64, 64], "output": "dark"}
+    card["classes"] = [{"name": name} for name in "xyz"]
+    (tmp_path / "two.yaml").write_text(json.dumps(card))
+    base = {"tiling": {"core": (128, 128)}, "runtime": {"threads": 1}}
+    interrupted(scene, tmp_path / "two.pt", tmp_path / "out.tif", **base)
+    (tmp_path / "two.yaml").write_text(json.dumps({**card, "output": "bright"}))
+    with pytest.raises(tiledseg.PlanChanged, match=r"graph was .*dark.*, is .*bright"):
+        tiledseg.segment(scene, tmp_path / "two.pt", tmp_path / "out.tif", **base)

@@ -149,6 +149,7 @@ class Job:
             "model": self.card.sha256,
             "architecture": self.card.architecture,
             "activation": self.card.activation,
+            "graph": [self.card.layout, self.card.output, self.card.rim, self.card.single_output],
             "classes": self.card.schema.to_dict(),
             "normalization": self.normalization.to_list(),
             "frame": None if self.grids.frame is None else self.grids.frame.to_dict(),
