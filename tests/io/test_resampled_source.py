@@ -199,6 +199,8 @@ def test_the_identity_says_how() -> None:
     one, other = on(image, (10, 15), "linear"), on(image, (10, 15), "cubic")
     assert one.fingerprint() != other.fingerprint()
     assert one.fingerprint() == on(image, (10, 15), "linear").fingerprint()
+    held = on(image, (10, 15), "cubic", limits=lambda: (image[:, :1, :1], image[:, :1, :1]))
+    assert held.fingerprint() != other.fingerprint()
 
 
 def test_overview_of_a_large_image_lies_where_the_images_does() -> None:

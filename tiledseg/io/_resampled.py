@@ -134,6 +134,7 @@ class ResampledSource(Source):
                 "scale": list(self._scaling.scale),
                 "offset": list(self._scaling.offset),
                 "methods": list(self._methods),
+                "limited": self._find_limits is not None,
             },
         }
 
