@@ -77,7 +77,8 @@ class Resampling:
 
     def differs(self, found: Sequence[float], wanted: Sequence[float]) -> bool:
         """Whether an image's spacing is so different from the model's that it is resampled."""
-        return bool((np.abs(np.array(found) / wanted - 1) > self.tolerance).any())
+        with np.errstate(over="ignore"):  # infinitely different
+            return bool((np.abs(np.array(found) / wanted - 1) > self.tolerance).any())
 
     def fit(self, grid: Grid, found: Sequence[float], wanted: Sequence[float]) -> Fit | None:
         """Return how an image is brought to a model's spacing.

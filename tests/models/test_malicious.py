@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import stat
 import struct
 import tarfile
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 import tiledseg
 from tiledseg.cli import run
@@ -137,8 +139,8 @@ def test_the_card_beside_it_does_not_run(tmp_path: Path, sentinel: Path) -> None
     refused(tmp_path / "w.pt", sentinel, "could not determine a constructor")
 
 
-def test_an_item_that_points_to_a_pickle(tmp_path: Path, sentinel: Path) -> None:
-    torch.save({"state_dict": Payload(sentinel)}, tmp_path / "w.pt")
+def write_item(folder: Path, href: str) -> Path:
+    """Write a STAC item whose model is at ``href``."""
     shape = {"shape": [1, 2, 64, 64], "dim_order": ["batch", "channel", "height", "width"]}
     classes = [{"value": i, "name": name} for i, name in enumerate(("land", "water"))]
     properties = {
@@ -146,9 +148,31 @@ def test_an_item_that_points_to_a_pickle(tmp_path: Path, sentinel: Path) -> None
         "mlm:input": [{"bands": ["red", "nir"], "input": shape}],
         "mlm:output": [{"result": shape, "classification:classes": classes}],
     }
-    assets = {"m": {"href": "w.pt", "roles": ["mlm:model"]}}
+    assets = {"m": {"href": href, "roles": ["mlm:model"]}}
     item = {"type": "Feature", "id": "1", "properties": properties, "assets": assets}
-    (tmp_path / "item.json").write_text(json.dumps(item))
+    (folder / "item.json").write_text(json.dumps(item))
+    return folder / "item.json"
+
+
+@pytest.mark.parametrize(
+    "href",
+    ["/etc/passwd", "../w.pt", ".", "", "w\0.pt", "w" * 9000, "file:///etc/passwd", "http://["],
+)
+def test_an_item_that_points_nowhere(
+    tmp_path: Path, href: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "item"
+    folder.mkdir()
+    torch.save({"w": torch.zeros(3)}, tmp_path / "w.pt")
+    item = write_item(folder, href)
+    for words in (["info"], ["import", "--out", str(tmp_path / "made")]):
+        assert run([*words, str(item)]) == 2
+        assert re.search("no model that is known here|is no URL", capsys.readouterr().err)
+
+
+def test_an_item_that_points_to_a_pickle(tmp_path: Path, sentinel: Path) -> None:
+    torch.save({"state_dict": Payload(sentinel)}, tmp_path / "w.pt")
+    write_item(tmp_path, "w.pt")
     with pytest.raises(DamagedInput, match="is refused: to load it"):
         tiledseg.import_model(
             tmp_path / "item.json", tmp_path / "made", architecture=SAID["architecture"]
@@ -280,3 +304,47 @@ def test_a_licence_cannot_steer_the_terminal(
     assert "MIT\\x1b[2J" in told
     assert not set("\x1b\x07\u202e") & set(told)
     assert "\nwrote         /etc" not in told
+
+
+def test_weights_that_unpack_to_far_more(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(4)}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in plain.infolist():
+            data = entry.filename.endswith("data/0")
+            bomb.writestr(entry.filename, bytes(100_000_000) if data else plain.read(entry))
+    with pytest.raises(DamagedInput, match=r"would unpack \d+ bytes to 100\d+"):
+        tiledseg.import_model(tmp_path / "w.pt", tmp_path / "made", **SAID)
+
+
+# --------------------------------------------------------------------- cards of tiledseg's own
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"weights": "${HOME}/w.safetensors"}, "what is imported has its weights beside"),
+        ({"folds": ["$HOME/w.safetensors"]}, "what is imported has its weights beside"),
+        ({"weights": "."}, "are not there"),
+        ({"weights": "other.safetensors"}, "are not there"),
+        ({"weights": "w\0"}, "are not there"),
+        ({"weights": "w" * 5000}, "are not there"),
+        ({"folds": ["fold_1.safetensors"]}, "weights 'fold_1.safetensors' are not there"),
+        ({"folds": ["../w.safetensors"]}, "must lie beside the card"),
+        ({"sha256": "0" * 64}, "they are damaged or another version"),
+        ({"spacing": [float("inf"), 1.0]}, "expected 2 positive numbers"),
+    ],
+)
+def test_a_card_whose_weights_are_elsewhere_or_others(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    full = {**SAID, "name": "x", "format": "tiledseg", "weights": "w.safetensors"}
+    network = create_network(card_from_dict(full, "x"))
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump({**full, **changes}))
+    with pytest.raises(TiledsegError, match=re.escape(told)) as caught:
+        tiledseg.import_model(tmp_path, tmp_path / "made")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "made" / "model.yaml").exists()

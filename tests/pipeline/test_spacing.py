@@ -217,6 +217,19 @@ def test_always_needs_both_spacings(
         tiledseg.plan(scene, card, input={"resample": "always"})
 
 
+@pytest.mark.parametrize("spacing", [1e-9, 1e-320])
+@pytest.mark.parametrize("mode", ["auto", "always"])
+@pytest.mark.filterwarnings("error")
+def test_a_grid_without_end_is_refused_at_once(
+    tmp_path: Path, make_model: MakeModel, spacing: float, mode: str
+) -> None:
+    scene = write(tmp_path / "scene.tif", utm((90, 80), 10))
+    card = make_model(spacing=(spacing, spacing))
+    with pytest.raises(ConfigError, match=r"times another|samples along an axis") as caught:
+        tiledseg.plan(scene, card, input={"resample": mode})
+    assert len(str(caught.value)) < 500
+
+
 def test_a_spacing_that_is_a_slip_is_refused(tmp_path: Path, make_model: MakeModel) -> None:
     scene = write(tmp_path / "scene.tif", utm((90, 80), 500))
     with pytest.raises(ConfigError, match=r"500 x 500 m.*20 x 20 m, 25 times another: correct"):

@@ -179,8 +179,8 @@ def _problem(card: ModelCard) -> str | None:
     if any(w % card.multiple for w in card.window):
         return f"window: {card.window} must be a multiple of {card.multiple}"
     spacing = card.spacing
-    positive = spacing is None or all(s is None or s > 0 for s in spacing)
-    if spacing is not None and (len(spacing) != card.dims or not positive):
+    fine = spacing is None or all(s is None or 0 < s <= _LARGEST_FLOAT for s in spacing)
+    if spacing is not None and (len(spacing) != card.dims or not fine):
         return f"spacing: expected {card.dims} positive numbers, found {spacing}"
     if problem := card.resampling.problem(card.dims):
         return problem

@@ -96,8 +96,16 @@ def fetched(url: str) -> Path | None:
 
 
 def _place(url: str) -> Path:
-    """Return where the file of a URL lies in the cache."""
-    name = re.sub("[^A-Za-z0-9._-]", "_", PurePosixPath(urlsplit(url).path).name).lstrip(".")
+    """Return where the file of a URL lies in the cache.
+
+    Raises:
+        ConfigError: It is no URL.
+    """
+    try:
+        path = urlsplit(url).path
+    except ValueError as error:
+        raise ConfigError(f"{url!r:.200} is no URL: {error}") from None
+    name = re.sub("[^A-Za-z0-9._-]", "_", PurePosixPath(path).name).lstrip(".")
     key = hashlib.sha256(url.encode()).hexdigest()[:32]
     return cache_folder() / "fetched" / key / (name[-100:] or "model")
 

@@ -25,6 +25,8 @@ from ._frame import Frame
 
 #: Factor between two spacings from which on one of them is more likely a slip.
 _UNLIKELY = 16
+#: Samples along an axis beyond which a grid that is made is a slip of the spacing.
+_LARGEST = 2**24
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,15 @@ def _fit(config: RunConfig, card: ModelCard, image: Source) -> Fit | None:
     if mode == "auto" and factor > _UNLIKELY:
         raise ConfigError(
             f"{image.uri} has a spacing of {_numbers(found)} {unit}, model {card.name!r} was "
-            f"trained at {_numbers(target)} {unit}, {factor:.0f} times another: correct the "
+            f"trained at {_numbers(target)} {unit}, {factor:.4g} times another: correct the "
             "image's spacing or the card's, or say input.resample never (or always)"
+        )
+    most = max(n * (a / b) for n, a, b in zip(image.grid.shape, found, target, strict=True))
+    if most > _LARGEST:
+        raise ConfigError(
+            f"{image.uri} has a spacing of {_numbers(found)} {unit} and would have {most:.4g} "
+            f"samples along an axis at the {_numbers(target)} {unit} of model {card.name!r}, "
+            f"the limit is {_LARGEST}: correct one of them, or say input.resample never"
         )
     fit = card.resampling.fit(image.grid, found, target)
     if fit is None or fit.shape != image.grid.shape:

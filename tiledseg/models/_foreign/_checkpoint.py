@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import threading
 import warnings
+import zipfile
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ _PLAIN = [
     (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
 ]
 _lock = threading.Lock()  # what torch allows is one list for the whole process
+#: How many times its own bytes an archive may unpack to, and bytes that are no matter.
+_SHRUNK, _SMALL = 4, 64_000_000
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -45,12 +49,30 @@ def read_checkpoint(path: Path) -> Any:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise DamagedInput(f"{path} is not a safetensors file: {error}") from None
+    _check_size(path)
     try:
         with _lock, warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN):
             warnings.simplefilter("ignore")  # torch warns of what it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch lets out every kind of error on strange bytes
         raise DamagedInput(f"{path} {_told(error)}") from None
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an archive that unpacks to far more than its size: torch stores tensors as they are.
+
+    Raises:
+        DamagedInput: It does.
+    """
+    size = 0
+    no_zip = suppress(OSError, ValueError, NotImplementedError, zipfile.BadZipFile)
+    with no_zip, zipfile.ZipFile(path) as archive:  # what is wrong, torch says
+        size = sum(member.file_size for member in archive.infolist())
+    if size > _SMALL and size > _SHRUNK * path.stat().st_size:
+        raise DamagedInput(
+            f"{path} is refused: it would unpack {path.stat().st_size} bytes to {size}, which no "
+            "file of weights does"
+        )
 
 
 def _told(error: Exception) -> str:

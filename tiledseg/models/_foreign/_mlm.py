@@ -204,9 +204,10 @@ def _place(path: Path, href: str) -> Path | None:
     """Return the file of a link: in the item's folder or below, or fetched before; else None."""
     if is_url(href):
         return fetched(href)
+    if not os.path.isfile(path.parent / href):  # which takes names of any length
+        return None
     place = (path.parent / href).resolve()
-    inside = place.is_relative_to(path.parent.resolve())
-    return place if inside and place.is_file() else None
+    return place if place.is_relative_to(path.parent.resolve()) else None
 
 
 def _check(file: Path, checksum: str | None) -> None:

@@ -38,8 +38,7 @@ def read(path: Path) -> Understood:
         weights = weights_paths(card, path)
     else:
         card, weights = _inside(path), (path,)
-    for file in weights:
-        require_plain(file)
+    _check_weights(path, card, weights)
     values, kind = card_to_dict(card), "model of tiledseg"
     if card.format != "tiledseg":
         beside = companions(weights[0], card.format)
@@ -47,6 +46,29 @@ def read(path: Path) -> Understood:
         return Understood(kind, values, read_from, graph=weights[0], beside=beside)
     states = tuple(partial(read_weights, file) for file in weights)
     return Understood(kind, values, (*files, *weights), states)
+
+
+def _check_weights(path: Path, card: ModelCard, weights: tuple[Path, ...]) -> None:
+    """Refuse weights that are not the model's own, not there, or not those of the card.
+
+    Raises:
+        ConfigError: A name leads elsewhere by an environment variable, or there is no such file.
+        DamagedInput: One is a pipe or a device, or they are other weights.
+    """
+    from .._find import Fold, identified  # which knows all readers
+
+    elsewhere = next((name for name in (card.weights, *card.folds) if "$" in name), None)
+    if elsewhere is not None:
+        raise ConfigError(
+            f"{path}: its card takes weights from {elsewhere[:80]!r}: what is imported has its "
+            "weights beside its card"
+        )
+    for file in weights:
+        require_plain(file)
+        if not os.path.isfile(file):
+            raise ConfigError(f"{path}: weights {file.name[:80]!r} are not there")
+    if card.format == "tiledseg":
+        identified(card, tuple(map(Fold, weights)))
 
 
 def _inside(path: Path) -> ModelCard:
