@@ -119,6 +119,17 @@ def test_neighbours_change_no_bit(tmp_path: Path, suffix: str) -> None:
     assert torch.equal(model(others)[1], model(X)[0])
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each
+def test_on_a_gpu(tmp_path: Path, suffix: str) -> None:
+    model = load_model(MAKERS[suffix](tmp_path / f"a{suffix}"), "cuda")
+    found = model(X.cuda())
+    assert (found.device.type, model.device.type) == ("cuda", "cuda")
+    torch.testing.assert_close(found.cpu(), expected(), rtol=1e-4, atol=1e-4)
+    assert torch.equal(model(X.cuda()), found)
+
+
 @each
 @pytest.mark.parametrize("kind", [Three, Named])
 def test_the_first_output_that_can_be_scores(

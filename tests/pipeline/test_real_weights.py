@@ -116,3 +116,72 @@ def test_dynamic_world_tiled(
     expected = stored["logits_nhwc"][0].transpose(2, 0, 1)
     with tiledseg.open_source(scores) as source:
         np.testing.assert_allclose(source.read(source.grid.box), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_eighteen_classes(data: Path, tmp_path: Path) -> None:
+    """A part of the head, tiled: where it sees no border of the part it is the stored whole.
+
+    The part is as small as the receptive radius of 46 allows: the whole takes minutes, and is
+    computed in one window in `tests/models/test_pretrained.py`.
+    """
+    scan = np.asarray(nibabel.load(data / "medical/brainchop_t1/t1_crop.nii.gz").dataobj)
+    start, extent = (62, 86, 90), (112, 96, 96)
+    part = tuple(slice(a, a + n) for a, n in zip(start, extent, strict=True))
+    card = yaml.safe_load((CONFIGS / "models/brainchop_18class.yaml").read_text())
+    whole_range = {"kind": "linear", "scale": [1 / 255], "offset": [0]}
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump({**card, "normalization": [whole_range]}))
+    assert (scan.min(), scan.max()) == (0, 255)
+    result = tiledseg.segment(
+        scan[part],
+        tmp_path / "card.yaml",
+        tiling={"window": (104, 96, 96), "margin": 46},
+        runtime={"runtime": "openvino", "precision": "fp32"},
+    )
+    stored = data / "models/brainchop/model30chan18cls/expected_t1_crop_labels.nii.gz"
+    inner = (slice(46, -46),) * 3
+    expected = np.asarray(nibabel.load(stored).dataobj)[part][inner]
+    assert len(np.unique(expected)) > 4
+    assert result.array is not None
+    np.testing.assert_array_equal(result.array[inner], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("thickness", "least"),
+    [(1, {"wm": 0.86, "gm": 0.81}), (2, {"wm": 0.84, "gm": 0.82})],
+    ids=["as it is", "slices of 2 mm"],
+)
+def test_brain_tissue_of_the_mni_head(
+    data: Path, tmp_path: Path, thickness: int, least: dict[str, float]
+) -> None:
+    """Another orientation, extent and spacing than the network's, against the atlas' tissues."""
+    name = "medical/mni152/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+
+    def volume(kind: str) -> tuple[np.ndarray, np.ndarray]:
+        image = nibabel.load(data / name.format(kind))
+        values = np.asarray(image.dataobj)[..., : 189 // thickness * thickness]
+        slices = values.reshape(*values.shape[:2], -1, thickness).mean(3)
+        affine = image.affine @ np.diag([1, 1, thickness, 1])
+        affine[2, 3] += (thickness - 1) / 2
+        return slices, affine
+
+    head = nibabel.Nifti1Image(*volume("t1"))
+    head.set_data_dtype(np.float32)
+    nibabel.save(head, tmp_path / "head.nii.gz")
+    out = tmp_path / "labels.nii.gz"
+    tiledseg.segment(
+        tmp_path / "head.nii.gz",
+        CONFIGS / "models/brainchop_tissue.yaml",
+        out,
+        tiling={"margin": 46},
+        runtime={"runtime": "openvino", "precision": "fp32"},
+        budget={"memory": "9GB"},
+        output={"report": False},
+    )
+    found = np.asarray(nibabel.load(out).dataobj)
+    for label, tissue in ((1, "wm"), (2, "gm")):
+        there = volume(tissue)[0] > 127
+        mine = found == label
+        dice = 2 * (mine & there).sum() / (mine.sum() + there.sum())
+        assert dice >= least[tissue], (tissue, dice)
