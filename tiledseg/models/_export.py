@@ -19,6 +19,7 @@ from ..errors import ConfigError, MissingBackend
 from ._base import ModelCard
 from ._cache import cache_folder, file_sha256, writing_cache
 from ._runtime import library_versions
+from ._symbolic import more_operators
 
 
 def exported(network: Callable[[], nn.Module], card: ModelCard, shape: tuple[int, ...]) -> Path:
@@ -38,8 +39,10 @@ def exported(network: Callable[[], nn.Module], card: ModelCard, shape: tuple[int
         MissingBackend: The package that torch's exporter needs is not installed.
         OutputFailed: The cache cannot be written.
     """
-    versions = library_versions()
-    known = [card.sha256, card.architecture, shape, versions["torch"], versions.get("monai")]
+    versions = library_versions(("segmentation_models_pytorch", "timm", "torchvision"))
+    others = ("tiledseg", "onnxruntime", "openvino")  # which change no graph
+    libraries = {k: v for k, v in versions.items() if k not in others}
+    known = [card.sha256, card.architecture, shape, libraries]
     key = json.dumps(known, sort_keys=True)
     folder, prefix = cache_folder() / "onnx", hashlib.sha256(key.encode()).hexdigest()[:32]
     with writing_cache(folder):
@@ -63,7 +66,7 @@ def _export(network: nn.Module, card: ModelCard, shape: tuple[int, ...], path: P
     if find_spec("onnx") is None:
         raise MissingBackend("onnx", "onnx", "the export to ONNX")
     silence = contextlib.redirect_stdout(io.StringIO())
-    with warnings.catch_warnings(), silence, torch.inference_mode():
+    with warnings.catch_warnings(), silence, torch.inference_mode(), more_operators():
         warnings.simplefilter("ignore")  # tracing warns of every extent it takes as fixed
         try:
             # The tracing exporter: a second where the other takes several, and no onnxscript.
