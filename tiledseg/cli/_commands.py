@@ -258,6 +258,19 @@ def import_(
 
 
 @app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="One architecture, with the arguments it takes.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the architectures that `create_model` and cards know."""
+    from ._models import show
+
+    show(name, as_json)
+
+
+@app.command()
 def status(
     where: Annotated[str, typer.Argument(help="Output of a run, or its work store.")],
     work: Work = None,

@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ._architectures import (
+    ARCHITECTURE_COLUMNS,
+    ARCHITECTURES,
+    architecture_rows,
+    find_architectures,
+)
 from ._base import Activation, Average, Model, ModelCard, Precision, Runtime, RuntimeName
 from ._cache import cache_folder, write_whole
 from ._card import card_from_dict, card_to_dict, read_card
 from ._combine import CombinedModel, combine, turns_of
+from ._create import arguments_of, create_model, create_network
 from ._exported import Graph
 from ._find import Fold, describe_model, find_model, identified, is_model
 from ._foreign import Understood, understand
@@ -34,6 +41,8 @@ from ._trial import (
 
 __all__ = [
     "AGREEMENT",
+    "ARCHITECTURES",
+    "ARCHITECTURE_COLUMNS",
     "FAILURES",
     "Activation",
     "Average",
@@ -49,6 +58,8 @@ __all__ = [
     "Trial",
     "Understood",
     "activate",
+    "architecture_rows",
+    "arguments_of",
     "cache_folder",
     "card_from_dict",
     "card_to_dict",
@@ -61,6 +72,7 @@ __all__ = [
     "draw_noise",
     "fastest_call",
     "fastest_trial",
+    "find_architectures",
     "find_card",
     "find_probe",
     "import_model",
@@ -84,15 +96,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load what builds networks only when it is asked for."""
-    if name == "create_model":
-        from ._create import create_model
-
-        return create_model
-    if name == "create_network":
-        from ._create import create_network
-
-        return create_network
+    """Load what writes checkpoints only when it is asked for."""
     if name == "save_model":
         from ._torch import save_model
 

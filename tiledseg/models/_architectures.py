@@ -49,7 +49,6 @@ class Architecture:
         encoder: The default encoder, where it takes one.
         local_with: Arguments that make a global one local, as a user writes them.
         refuses: Whether it fails on extents that are no multiples; others pad or crop inside.
-        unexported: Why no ONNX graph can be made of it; empty where one can.
     """
 
     name: str
@@ -62,7 +61,6 @@ class Architecture:
     encoder: str | None = None
     local_with: str = ""
     refuses: bool = True
-    unexported: str = ""
 
 
 def _smp(name: str, multiple: int, locality: Literal["local", "global"], **more: Any) -> Any:
@@ -103,7 +101,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _smp("deeplabv3", 8, "global"),
     _smp("deeplabv3plus", 16, "global"),
     _smp("fpn", 32, "global"),
-    _smp("pan", 16, "global"),
+    _smp("pan", 128, "global", refuses=False),
     _smp("upernet", 32, "global"),
     _smp("segformer", 32, "global", encoder="mit_b0"),
     _monai("basic_unet", 16, "global", local_with="norm=batch", refuses=False),
@@ -117,14 +115,18 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 )
 
 #: Columns of the table for people.
-COLUMNS = (
+ARCHITECTURE_COLUMNS = (
     *("name", "dims", "encoder", "multiple", "channels", "tiled = whole", "library", "licence"),
 )
 
 
-def architecture_rows() -> Iterator[tuple[str, ...]]:
-    """Yield the table for people: a row of texts per architecture, as `COLUMNS` names them."""
-    for row in ARCHITECTURES:
+def architecture_rows(name: str | None = None) -> Iterator[tuple[str, ...]]:
+    """Yield rows of texts for people, of all architectures or of one; `ARCHITECTURE_COLUMNS`.
+
+    Raises:
+        ConfigError: There is no such architecture.
+    """
+    for row in ARCHITECTURES if name is None else find_architectures(name):
         local = "yes" if row.locality == "local" else "no"
         yield (
             row.name,
@@ -138,20 +140,29 @@ def architecture_rows() -> Iterator[tuple[str, ...]]:
         )
 
 
-def find_architecture(name: Any, encoder: Any, dims: int) -> Architecture:
-    """Return the row of an architecture.
+def find_architectures(name: Any) -> tuple[Architecture, ...]:
+    """Return the rows of a name.
 
     Raises:
-        ConfigError: There is none, or it takes no encoder, or not for these axes.
+        ConfigError: There is none.
     """
-    rows = [row for row in ARCHITECTURES if row.name == name]
+    rows = tuple(row for row in ARCHITECTURES if row.name == name)
     if not rows:
         known = list(dict.fromkeys(row.name for row in ARCHITECTURES))
         raise ConfigError(
             f"architecture {brief(name)} is not known{close(name, known)}; known are "
             f"{', '.join(known)}"
         )
-    wanted = [row for row in rows if encoder is None or row.encoder]
+    return rows
+
+
+def find_architecture(name: Any, encoder: Any, dims: int) -> Architecture:
+    """Return the row of an architecture.
+
+    Raises:
+        ConfigError: There is none, or it takes no encoder, or not for these axes.
+    """
+    wanted = [row for row in find_architectures(name) if encoder is None or row.encoder]
     if not wanted:
         takers = dict.fromkeys(row.name for row in ARCHITECTURES if row.encoder)
         raise ConfigError(

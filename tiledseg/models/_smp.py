@@ -74,10 +74,14 @@ def defaults(name: str) -> dict[str, Any]:
 
 
 def multiple(name: str, dims: int, arguments: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return what input extents must be multiples of, per axis: the stride of the encoder."""
+    """Return what input extents must be multiples of, per axis: the stride of the encoder.
+
+    PAN halves what comes from it three times more, so it fails on less than 128.
+    """
     given = {**defaults(name), **arguments}
     stride = given.get("encoder_output_stride", 8 if name == "fcn" else 32)
-    return (min(stride, 2 ** given.get("encoder_depth", 5)),) * dims
+    stride = min(stride, 2 ** given.get("encoder_depth", 5))
+    return (8 * stride if name == "pan" else stride,) * dims
 
 
 def build(
