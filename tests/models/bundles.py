@@ -14,6 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from PIL import Image
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -77,14 +78,14 @@ def spleen(pixdim: tuple[float, ...] = (1.5, 1.5, 2.0), **changes: Any) -> dict[
     }
     return {
         **_common(["$import glob", "$import os"], network),
-        "preprocessing": _compose([*LOAD, FIRST, ORIENT, spacing(list(pixdim)), window, TYPED]),
+        "preprocessing": compose([*LOAD, FIRST, ORIENT, spacing(list(pixdim)), window, TYPED]),
         "inferer": {
             "_target_": "SlidingWindowInferer",
             "roi_size": [24, 24, 24],
             "sw_batch_size": 2,
             "overlap": 0.5,
         },
-        "postprocessing": _compose([SOFTMAX, invert(False), ARGMAX, SAVE]),
+        "postprocessing": compose([SOFTMAX, invert(False), ARGMAX, SAVE]),
         **changes,
     }
 
@@ -111,7 +112,7 @@ def whole_body(pixdim: float = 1.5, classes: int = 7, **changes: Any) -> dict[st
         "image_key": "image",
         "pixdim": f"$[{pixdim}] * 3 if @displayable_configs#highres else [3.0, 3.0, 3.0]",
         "modelname": "$'model.pt' if @displayable_configs#highres else 'model_lowres.pt'",
-        "preprocessing": _compose([*LOAD, TYPED, FIRST, ORIENT, spacing("@pixdim"), *normalize]),
+        "preprocessing": compose([*LOAD, TYPED, FIRST, ORIENT, spacing("@pixdim"), *normalize]),
         "inferer": {
             "_target_": "SlidingWindowInferer",
             "roi_size": [24, 24, 24],
@@ -121,7 +122,7 @@ def whole_body(pixdim: float = 1.5, classes: int = 7, **changes: Any) -> dict[st
             "mode": "gaussian",
             "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         },
-        "postprocessing": _compose([SOFTMAX, ARGMAX, invert(True), SAVE]),
+        "postprocessing": compose([SOFTMAX, ARGMAX, invert(True), SAVE]),
         "checkpointloader": _loader("$@bundle_root + '/models/' + @modelname"),
         **changes,
     }
@@ -136,7 +137,7 @@ def write_bundle(root: Path, config: dict[str, Any], seed: int = 0) -> Path:
     for parameter in made.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=1.6 / parameter[0].numel() ** 0.5)
-    _balance(made, network["in_channels"])
+    _balance(made, network["in_channels"], network["spatial_dims"])
     for folder in ("configs", "models"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     torch.save(made.state_dict(), root / "models" / "model.pt")
@@ -187,7 +188,10 @@ def affine(spacing: tuple[float, ...], degrees: float = 0.0, flips: str = "") ->
 
 
 def run_monai(bundle: Path, image: Path) -> Any:
-    """Return the labels that ``python -m monai.bundle run`` writes for an image, (x, y, z)."""
+    """Return the labels that ``python -m monai.bundle run`` writes for an image, (x, y, z).
+
+    Those of a .png are (y, x), as stored.
+    """
     out = bundle / "eval"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -199,6 +203,8 @@ def run_monai(bundle: Path, image: Path) -> Any:
             datalist=[str(image)],
             output_dir=str(out),
         )
+    if image.suffix == ".png":
+        return np.asarray(Image.open(*out.rglob(f"{image.stem}_trans.png")))
     (written,) = out.rglob(f"{image.name.removesuffix('.nii.gz')}_trans.nii.gz")
     return np.asarray(nib.load(written).dataobj)
 
@@ -250,7 +256,7 @@ def _common(imports: list[str], network: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _compose(transforms: list[dict[str, Any]]) -> dict[str, Any]:
+def compose(transforms: list[dict[str, Any]]) -> dict[str, Any]:
     return {"_target_": "Compose", "transforms": transforms}
 
 
@@ -262,11 +268,11 @@ def _loader(path: str) -> dict[str, Any]:
     }
 
 
-def _balance(network: torch.nn.Module, channels: int) -> None:
+def _balance(network: torch.nn.Module, channels: int, dims: int) -> None:
     """Shift the last bias so that every class wins somewhere."""
     biased = [m for m in network.modules() if getattr(m, "bias", None) is not None]
-    last = [m for m in biased if isinstance(m, torch.nn.Conv3d | torch.nn.ConvTranspose3d)][-1]
+    last = [m for m in biased if isinstance(m, torch.nn.modules.conv._ConvNd)][-1]
     with torch.inference_mode():
-        raw = network(torch.rand(1, channels, 24, 24, 24))
+        raw = network(torch.rand(1, channels, *(24,) * dims))
     with torch.no_grad():
-        last.bias -= raw.mean((0, 2, 3, 4))
+        last.bias -= raw.flatten(2).mean((0, 2))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import tiledseg
 from tests.models import bundles
@@ -98,6 +99,50 @@ def between_two(image: Path, model: Path) -> Any:
     turned = nib.orientations.axcodes2ornt("RAS")
     back = nib.orientations.ornt_transform(turned, nib.orientations.io_orientation(stored))
     return nib.orientations.apply_orientation(found, back)
+
+
+@pytest.mark.parametrize("spacing", [None, (1.0, 1.0, 2.0)])
+def test_without_an_orientation_axes_are_those_of_the_file(
+    tmp_path: Path, spacing: tuple[float, ...] | None
+) -> None:
+    """As `brats_mri_segmentation`: MONAI's arrays have x first, whatever way it runs."""
+    config = bundles.spleen()
+    normalize = {"_target_": "NormalizeIntensityd", "nonzero": True, "channel_wise": True}
+    transforms = config["preprocessing"]["transforms"]
+    resampled = [] if spacing is None else [bundles.spacing(list(spacing))]
+    config["preprocessing"]["transforms"] = [
+        *transforms[:2],
+        *resampled,
+        {**normalize, "keys": "image"},
+    ]
+    config["inferer"]["roi_size"] = [32, 24, 16]
+    bundle = bundles.write_bundle(tmp_path / "b", config)
+    affine = bundles.affine((1.0, 1.0, 3.0), 0.0, "x")
+    image = bundles.write_volume(tmp_path / "ct.nii.gz", SHAPE, affine)
+    wanted = bundles.run_monai(bundle, image)
+    found = segmented(image, bundle, tmp_path / "out.nii.gz")
+    assert (found == wanted).mean() >= 0.999
+
+
+def test_pictures_have_x_first_too(tmp_path: Path) -> None:
+    config = bundles.spleen(output_ext=".png", output_dtype="uint8")
+    config["network_def"].update(spatial_dims=2, in_channels=3, out_channels=3)
+    config["preprocessing"] = bundles.compose(
+        [*bundles.LOAD, bundles.FIRST, {"_target_": "ScaleIntensityd", "keys": "image"}]
+    )
+    config["inferer"].update(roi_size=[48, 32], overlap=0.25)
+    config["postprocessing"] = bundles.compose([bundles.SOFTMAX, bundles.ARGMAX, bundles.SAVE])
+    bundle = bundles.write_bundle(tmp_path / "b", config)
+    coarse = np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8)
+    image = tmp_path / "x.png"
+    Image.fromarray(coarse.repeat(7, 0).repeat(5, 1)).save(image)
+    wanted = bundles.run_monai(bundle, image)
+    assert len(np.unique(wanted)) == 3
+    out = tmp_path / "out.tif"
+    tiledseg.segment(image, bundle, out, output={"report": False})
+    with tiledseg.open_source(out) as source:
+        found = source.read(source.grid.box)[0]
+    assert (found == wanted).mean() >= 0.999
 
 
 def test_images_smaller_than_a_window_are_padded_as_monai_pads(

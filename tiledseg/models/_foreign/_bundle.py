@@ -73,7 +73,7 @@ def _understood(files: BundleFiles, config: Config, metadata: dict[str, Any]) ->
         "single_output": outputs == 1,
         "normalization": before.steps,
         **_spacing(before, after),
-        "orientation": before.orientation,
+        **_axes(before, dims),
         "tiling": tiling,
         **_origin(metadata),
     }
@@ -143,6 +143,13 @@ def _spacing(before: Before, after: After) -> dict[str, Any]:
     scores = "nearest" if after.labels_go_back else before.method
     resampling = {"image": before.method, "scores": scores, "align": "monai", "tolerance": 0.0}
     return {"spacing": list(before.spacing), "resampling": resampling}
+
+
+def _axes(before: Before, dims: int) -> dict[str, Any]:
+    """Return along which axes the network sees the image: MONAI's readers put x first."""
+    if before.orientation is not None:
+        return {"orientation": before.orientation}
+    return {"axes": [*range(dims)][::-1]}
 
 
 def _told(before: Before, after: After) -> Iterator[str]:
