@@ -105,6 +105,33 @@ def test_killed_and_resumed_it_gives_the_same_bytes(
     assert not out.with_name("out.tif.work").exists()
 
 
+def test_workers_whose_driver_is_killed_and_their_next_one(
+    scene: Path, tmp_path: Path, make_model: MakeModel, s3: str
+) -> None:
+    """The work store on S3, the workers in processes of their own."""
+    settings = {**SETTINGS, "runtime": {"threads": 1, "runtime": "torch"}}
+    alone = tiledseg.segment(scene, make_model(), tmp_path / "whole.tif", **settings)
+    out, work = tmp_path / "out.tif", f"{s3}{tmp_path}/"
+    store = open_folder(pipeline.work_folder(out, work))
+    more = ("--work", work, "--runtime", "torch", "--runner", "dask", "--workers", "2", "--quiet")
+    with subprocess.Popen(command(scene, make_model(), out, *more)) as process:
+        while len(store.names("receipts")) < 5:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.005)
+        process.kill()
+    kept = len(store.names("receipts"))
+    assert not out.exists()
+    events: list[Any] = []
+    settings["runtime"] |= {"runner": "dask", "workers": 2}
+    settings["output"] = {"work": work}
+    result = tiledseg.segment(scene, make_model(), out, on_event=events.append, **settings)
+    assert 5 <= kept <= result.ran.resumed < 30
+    assert sum(isinstance(e, TileDone) for e in events) == 30 - result.ran.resumed
+    assert result.ran.evaluated == alone.ran.planned
+    assert sha(out) == sha(tmp_path / "whole.tif")
+    assert store.names("") == []
+
+
 def test_a_second_driver_refuses(
     scene: Path, tmp_path: Path, make_model: MakeModel, work: str
 ) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tiledseg import cli
+
 MakeConfigs = Callable[..., list[Path]]
 EXAMPLES = Path(__file__).parents[2] / "examples" / "clusters"
 #: One job on each of the two nodes.
@@ -52,7 +54,7 @@ def logs(folder: Path) -> str:
 
 def test_array_jobs_share_the_tiles(slurm: Path, place: Path, make_configs: MakeConfigs) -> None:
     serial, shared = make_configs(600, "serial", "shared")
-    run("tiledseg", "run", serial, "--quiet")
+    assert cli.run(["run", str(serial), "--quiet"]) == 0
     run(EXAMPLES / "slurm_array_submit.sh", shared, 2, *ALONE)
     until(lambda: not jobs())
     assert (place / "shared.tif").exists(), logs(place)
@@ -69,12 +71,12 @@ def test_array_jobs_share_the_tiles(slurm: Path, place: Path, make_configs: Make
 def test_cancelled_jobs_are_replaced(slurm: Path, place: Path, make_configs: MakeConfigs) -> None:
     """Two jobs of Dask workers, cancelled in mid-run one after the other."""
     pytest.importorskip("dask_jobqueue")
-    serial, spread = make_configs(1600, "serial", "spread")
+    serial, spread = make_configs(1100, "serial", "spread")
     cluster = yaml.safe_load((EXAMPLES / "slurm_dask.yaml").read_text())
     cluster |= {"jobs": 2, "cores": 1, "memory": "1500MB"}
     cluster["job_extra_directives"].append("--exclusive")
     (place / "cluster.yaml").write_text(yaml.safe_dump(cluster))
-    run("tiledseg", "run", serial, "--quiet")
+    assert cli.run(["run", str(serial), "--quiet"]) == 0
     whole = place / "spread.tif"
     receipts = whole.with_name("spread.tif.work") / "receipts"
     command = [EXAMPLES / "slurm_dask.sh", spread, "cluster.yaml"]

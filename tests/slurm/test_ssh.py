@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tiledseg import cli
+
 SCRIPT = Path(__file__).parents[2] / "examples" / "clusters" / "ssh_cluster.sh"
 #: An ssh that does not leave the machine: ssh -n -o BatchMode=yes HOST COMMAND.
 FAKE = """#!/bin/bash
@@ -24,7 +26,7 @@ def test_two_hosts(
     serial, spread = make_configs(600, "serial", "spread")
     with spread.open("a") as file:  # nobody knows how much memory the hosts have
         file.write("budget: {memory: 2GB}\n")
-    subprocess.run(["tiledseg", "run", serial, "--quiet"], check=True)
+    assert cli.run(["run", str(serial), "--quiet"]) == 0
     (place / "ssh").write_text(FAKE)
     (place / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", str(place), prepend=":")

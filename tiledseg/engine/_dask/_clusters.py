@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.comm import connect
+from distributed.utils import get_mp_context
 
 from ...errors import ConfigError, MissingBackend
 from . import _patience
@@ -47,14 +49,21 @@ def local_workers(count: int, gpus: int, say: Say) -> Iterator[DaskRunner]:
     """
     board = find_spec("bokeh") is not None
     home = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "dashboard": board}
+    # A worker, also one in place of a dead one, is a copy of a process that has imported what this
+    # one has, for seconds; so it is there at once. Not with GPUs: they do not bear being copied.
+    method = "spawn" if gpus else "forkserver"
     given = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
     visible, workers = given.split(","), {}
     for i in range(count):
-        env = {"CUDA_VISIBLE_DEVICES": visible[i]} if gpus else {}
+        env = {**os.environ, **({"CUDA_VISIBLE_DEVICES": visible[i]} if gpus else {})}
         only = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False}
         quiet = {"silence_logs": logging.CRITICAL, "preload": [_patience.__name__]}
         workers[i] = {"cls": Nanny, "options": {**only, **quiet, "env": env}}
-    with dask.config.set(_SETTINGS | _PATIENT), ExitStack() as stack:
+    started = {"distributed.worker.multiprocessing-method": method}
+    with dask.config.set(_SETTINGS | _PATIENT | started), ExitStack() as stack:
+        if method == "forkserver":
+            mine = [name for name in sys.modules if name.partition(".")[0] == "tiledseg"]
+            get_mp_context().set_forkserver_preload(mine)
         scheduler = {"cls": Scheduler, "options": home}
         cluster = SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL)
         stack.enter_context(cluster)
