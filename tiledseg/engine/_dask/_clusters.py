@@ -62,7 +62,7 @@ def local_workers(count: int, gpus: int, say: Say) -> Iterator[DaskRunner]:
     started = {"distributed.worker.multiprocessing-method": method}
     with dask.config.set(_SETTINGS | _PATIENT | started), ExitStack() as stack:
         if method == "forkserver":
-            mine = [name for name in sys.modules if name.partition(".")[0] == "tiledseg"]
+            mine = [name for name in list(sys.modules) if name.partition(".")[0] == "tiledseg"]
             get_mp_context().set_forkserver_preload(mine)
         scheduler = {"cls": Scheduler, "options": home}
         cluster = SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL)
