@@ -256,5 +256,5 @@ def test_another_output_of_a_graph_is_refused(tmp_path: Path) -> None:
     base = {"tiling": {"core": (128, 128)}, "runtime": {"threads": 1}}
     interrupted(scene, tmp_path / "two.pt", tmp_path / "out.tif", **base)
     (tmp_path / "two.yaml").write_text(json.dumps({**card, "output": "bright"}))
-    with pytest.raises(tiledseg.PlanChanged, match=r"graph was .*dark.*, is .*bright"):
+    with pytest.raises(tiledseg.PlanChanged, match=r"output was .*dark.*, is .*bright"):
         tiledseg.segment(scene, tmp_path / "two.pt", tmp_path / "out.tif", **base)

@@ -18,6 +18,11 @@ from ..errors import ConfigError
 
 DoorName = Literal["monai", "smp", "segnet", "meshnet", "nnunet"]
 
+#: Packages, besides torch and MONAI, that a door's networks are made with.
+_BEHIND: dict[DoorName, tuple[str, ...]] = {
+    "smp": ("segmentation_models_pytorch", "timm", "torchvision")
+}
+
 
 class Door(Protocol):
     """What a module that builds networks offers."""
@@ -138,6 +143,14 @@ def architecture_rows(name: str | None = None) -> Iterator[tuple[str, ...]]:
             row.library,
             row.licence,
         )
+
+
+def packages_of(architecture: Mapping[str, Any], dims: int) -> tuple[str, ...]:
+    """Return the packages, besides torch and MONAI, that the bits of a card's network depend on."""
+    if not architecture:  # a graph
+        return ()
+    row = find_architecture(architecture.get("name"), architecture.get("encoder"), dims)
+    return _BEHIND.get(row.door, ())
 
 
 def find_architectures(name: Any) -> tuple[Architecture, ...]:

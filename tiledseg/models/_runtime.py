@@ -12,6 +12,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 from ..errors import ConfigError
+from ._architectures import packages_of
 from ._base import ModelCard, Runtime
 
 _ON_CPU = {
@@ -96,7 +97,7 @@ def library_versions(others: tuple[str, ...] = ()) -> dict[str, str]:
     return found
 
 
-def versions_behind(runtime: Runtime) -> dict[str, str]:
-    """Return the versions of the libraries that the bits of one runtime depend on."""
-    found = library_versions()
+def versions_behind(runtime: Runtime, card: ModelCard) -> dict[str, str]:
+    """Return the versions of the libraries that the bits of a model in a runtime depend on."""
+    found = library_versions(packages_of(card.architecture, card.dims))
     return {k: v for k, v in found.items() if k not in _GRAPHS or k == runtime.name}

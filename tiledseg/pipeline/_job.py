@@ -28,7 +28,7 @@ from ..engine import Decision, Footprint, ScoreCoding, Stored, machine, stored
 from ..errors import PlanChanged
 from ..grid import AxisMap, Grid
 from ..io import Folder, Roi, Source, open_folder
-from ..models import Model, ModelCard, versions_behind
+from ..models import Model, ModelCard, card_to_dict, versions_behind
 from ..normalize import Normalization
 from ..planning import ModelShape, make_plan
 from ..tiling import TilePlan
@@ -44,6 +44,13 @@ from ._roi import open_roi
 from ._runners import memory_of, threads_of, workers_of
 
 _SCORE_SCALES = {"uint8": 0.004, "uint16": 0.00002}
+
+#: Keys of a card that no byte depends on, or whose effect the plan or the identity holds already.
+_ELSEWHERE = {
+    *("name", "weights", "folds", "sha256", "licence", "provenance", "locality"),
+    *("channels", "window", "multiple", "any_size", "margin", "tiling", "mirror", "average"),
+    *("normalization", "orientation", "spacing"),
+}
 
 
 @dataclass(frozen=True)
@@ -147,14 +154,11 @@ class Job:
             "samples": [zlib.crc32(a.tobytes()) for a in self.overview],
             "channels": list(self.source.channels),
             "model": self.card.sha256,
-            "architecture": self.card.architecture,
-            "activation": self.card.activation,
-            "graph": [self.card.layout, self.card.output, self.card.rim, self.card.single_output],
-            "classes": self.card.schema.to_dict(),
+            **{k: v for k, v in card_to_dict(self.card).items() if k not in _ELSEWHERE},
             "normalization": self.normalization.to_list(),
             "frame": None if self.grids.frame is None else self.grids.frame.to_dict(),
             "device": str(self.model.device),
-            "libraries": versions_behind(self.model.runtime),
+            "libraries": versions_behind(self.model.runtime, self.card),
             "scores": self.config.output.score_type if self.config.output.scores else None,
             "roi": None if self.roi is None else self.roi.fingerprint(),
             "skip_below": self.config.input.skip_below,

@@ -79,7 +79,7 @@ def _opened(work: str, made_for: str) -> TileTask:
         ("model", model.card.sha256, identity["model"]),
         ("image", grids.source.fingerprint(), identity["input"]),
         ("roi", None if roi is None else roi.fingerprint(), identity["roi"]),
-        ("set of library versions", versions_behind(runtime), identity["libraries"]),
+        ("set of library versions", versions_behind(runtime, model.card), identity["libraries"]),
     ):
         if json.loads(json.dumps(found)) != planned:
             raise PlanChanged(
