@@ -14,7 +14,7 @@ from torch import nn
 
 import tiledseg
 from tiledseg.labels import ClassSchema
-from tiledseg.models import ModelCard, Runtime, load_model, measure_reach, save_model
+from tiledseg.models import ARCHITECTURES, ModelCard, Runtime, load_model, measure_reach, save_model
 from tiledseg.models import _locality as locality
 from tiledseg.models._architectures import Architecture, door_of, find_architecture
 from tiledseg.models._layers import MEAN, SPREAD
@@ -106,6 +106,12 @@ CASES = [
     ),
     Case("meshnet", FLAT, None, {"features": 5}),
     Case("meshnet", CUBE, None, {"features": 4, "dilations": (1, 2, 4, 1)}),
+    Case("plain_conv_unet", FLAT, None, {"features": (4, 4, 8, 8)}),
+    Case("plain_conv_unet", FLAT, None, {"norm": "batch", "features": (4, 4, 8, 8)}),
+    Case("plain_conv_unet", CUBE, None, {"features": (4, 4, 8, 8)}, probed=False),
+    Case("residual_encoder_unet", FLAT, None, {"features": (4, 4, 8, 8)}),
+    Case("residual_encoder_unet", FLAT, None, {"norm": "batch", "features": (4, 4, 8, 8)}),
+    Case("residual_encoder_unet", CUBE, None, {"features": (4, 4, 8, 8)}, probed=False),
 ]
 
 
@@ -194,7 +200,17 @@ def settle(network: nn.Module, case: Case) -> None:
         scores = network.eval()(places(case))
         kinds = nn.modules.conv._ConvNd
         last = [m for m in network.modules() if isinstance(m, kinds) and m.out_channels == CLASSES]
-        last[-1].weight.mul_(3 / float(scores.std()))
+        weight, bias = last[-1].weight, last[-1].bias
+        assert bias is not None
+        by = 3 / float(scores.std())
+        weight.mul_(by)
+        bias.sub_(scores.transpose(0, 1).flatten(1).mean(1)).mul_(by)  # no class wins everywhere
+
+
+def test_no_architecture_is_left_out() -> None:
+    cases: list[Case] = [getattr(case, "values", (case,))[0] for case in CASES]  # type: ignore[misc]
+    kinds = {(case.name, case.encoder is not None, case.dims) for case in cases}
+    assert kinds == {(row.name, bool(row.encoder), n) for row in ARCHITECTURES for n in row.dims}
 
 
 def test_it_trains(made: Made) -> None:
