@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA := $(wildcard ../shared/data)
+# A file's tests run in one process: they share what is slow to make.
+PYTEST ?= -n auto --maxprocesses 4 --dist loadfile
 export TILEDSEG_DATA ?= $(if $(DATA),$(abspath $(DATA)))
 
 ORACLE ?= .venv-oracle
