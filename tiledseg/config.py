@@ -48,6 +48,8 @@ class InputSpec:
             background without asking the model.
         resample: Whether the image is brought to the spacing the model was trained at: ``auto``
             where the two differ and are known in metres or mm, ``never`` or ``always``.
+        previous: Class map of the stage before, for models of a cascade; on the image's grid.
+            Where nothing is said that stage runs first.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -57,6 +59,7 @@ class InputSpec:
     roi: str | tuple[float, ...] | None = None
     skip_below: float | None = None
     resample: Literal["auto", "never", "always"] = "auto"
+    previous: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ class Case:
         reader: Name of the reader.
         folds: Folds.
         zero: Whether the image is 0 all over.
-        previous: Configuration whose result is a further input.
+        features: Channels of the stages.
+        before: Name of the case that is the stage before, of which this one takes the image.
     """
 
     name: str
@@ -63,11 +64,16 @@ class Case:
     reader: str = "SimpleITKIO"
     folds: tuple[str, ...] = ("0", "1")
     zero: bool = False
-    previous: str | None = None
+    features: tuple[int, ...] = (4, 6, 8)
+    before: str | None = None
 
     @property
     def configuration(self) -> str:
         """Name of the configuration."""
+        if self.name == "lowres":
+            return "3d_lowres"
+        if self.before is not None:
+            return "3d_cascade_fullres"
         return "2d" if len(self.patch) == 2 else "3d_fullres"
 
     @property
@@ -204,10 +210,30 @@ RESAMPLED = (
 )
 
 
+_ORGANS = {"background": 0, "a": 1, "b": 2, "c": 3}
+#: Two stages: the labels of the first are channels of the second.
+CASCADE = (
+    Case(
+        *("lowres", (16, 16, 16), (24, 33, 38), (1.5, 1.0, 0.9), (2.5, 2.0, 2.0)),
+        labels=_ORGANS,
+        folds=("0",),
+        mirror=(1,),
+    ),
+    Case(
+        *("fullres", (20, 16, 24), (24, 33, 38), (1.5, 1.0, 0.9), (1.2, 1.0, 1.0)),
+        labels=_ORGANS,
+        folds=("0",),
+        mirror=(0,),
+        before="lowres",
+    ),
+)
+
+
 def write_model(case: Case, root: Path) -> Path:
     """Write the trained model of a case below ``root`` and return its folder."""
     trainer = "nnUNetTrainerBN" if case.batch_norm else "nnUNetTrainer"
-    folder = root / f"Dataset001_{case.name}" / f"{trainer}__nnUNetPlans__{case.configuration}"
+    dataset_name = f"Dataset001_{case.before or case.name}"
+    folder = root / dataset_name / f"{trainer}__nnUNetPlans__{case.configuration}"
     folder.mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(_plans(case), indent=1))
     dataset = {
@@ -240,7 +266,7 @@ def write_model(case: Case, root: Path) -> Path:
 def write_images(case: Case, folder: Path) -> list[Path]:
     """Write the image of a case, a file per channel on an oblique grid, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(sum(map(ord, case.name)))
+    rng = np.random.default_rng(sum(map(ord, case.before or case.name)))
     outside = np.ones(case.shape, bool)
     outside[2:-3, 1:-2, 3:-1] = False  # a border of zeros, to be cropped off
     outside[:, :5, :4] = True
@@ -309,6 +335,8 @@ def _plans(case: Case) -> dict[str, Any]:
     # Half of it is inherited, as plans that people adapt have it.
     base = {k: configuration.pop(k) for k in ("patch_size", "spacing", "use_mask_for_norm")}
     configuration["inherits_from"] = "base"
+    if case.before is not None:
+        configuration["previous_stage"] = "3d_lowres"
     return {
         "dataset_name": f"Dataset001_{case.name}",
         "plans_name": "nnUNetPlans",
@@ -324,9 +352,6 @@ def _plans(case: Case) -> dict[str, Any]:
     }
 
 
-_FEATURES = (4, 6, 8)
-
-
 def _network(case: Case) -> dict[str, Any]:
     dims, stages = len(case.patch), len(case.strides)
     blocks = {"n_blocks_per_stage": [1, 2, 2]} if case.residual else {"n_conv_per_stage": [2, 2, 1]}
@@ -335,7 +360,7 @@ def _network(case: Case) -> dict[str, Any]:
         "network_class_name": f"dynamic_network_architectures.architectures.unet.{name}",
         "arch_kwargs": {
             "n_stages": stages,
-            "features_per_stage": list(_FEATURES),
+            "features_per_stage": list(case.features),
             "conv_op": f"torch.nn.modules.conv.Conv{dims}d",
             "kernel_sizes": [list(k) for k in case.kernels],
             "strides": [list(s) for s in case.strides],
@@ -393,8 +418,8 @@ def _names(name: str, case: Case) -> list[str]:
 def _drawn(case: Case, generator: torch.Generator) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield every weight once."""
     dims = len(case.patch)
-    features = [4, 6, 6] if case.old else list(_FEATURES)
-    into = len(case.channels)
+    features = [4, 6, 6] if case.old else list(case.features)
+    into = len(case.channels) + (case.before is not None) * (case.heads - 1)
 
     def draw(*shape: int, spread: float = 1.0, around: float = 0.0) -> torch.Tensor:
         return torch.randn(shape, generator=generator) * spread + around

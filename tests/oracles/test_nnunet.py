@@ -20,13 +20,13 @@ import SimpleITK as sitk
 import torch
 
 import tiledseg
-from tests.oracles.nnunet_cases import PLAIN, RESAMPLED, Case, write_images, write_model
+from tests.oracles.nnunet_cases import CASCADE, PLAIN, RESAMPLED, write_images, write_model
 from tiledseg.errors import ConfigError, DamagedInput, TiledsegError
 from tiledseg.models import find_card, understand
 
 HERE = Path(__file__).parent
 LABELS = HERE / "nnunet_labels.npz"
-BY_NAME = {case.name: case for case in (*PLAIN, *RESAMPLED)}
+BY_NAME = {case.name: case for case in (*PLAIN, *RESAMPLED, *CASCADE)}
 RUNTIME = {"runtime": "torch", "threads": 1}
 
 
@@ -73,17 +73,42 @@ def test_nnunet_itself_gives_the_same(made: Any, tmp_path: Path) -> None:
     if not Path(python).is_file():
         pytest.skip("TILEDSEG_NNUNET does not name a Python with nnunetv2: make oracle")
     paths = {name: made(name) for name in BY_NAME}
-    root = next(iter(paths.values()))[0].parents[2]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    subprocess.run([python, HERE / "nnunet_run.py", root, *paths], check=True, env=environment)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
+    asked = {
+        name: [str(model), *map(str, images), BY_NAME[name].before or ""]
+        for name, (model, images) in paths.items()
+    }
+    command = [python, "-m", "tests.oracles.nnunet_run", str(tmp_path / "expected")]
+    subprocess.run([*command, json.dumps(asked)], check=True, env=environment)
     whole = {}
     for name, (model, images) in paths.items():
-        expected = sitk.ReadImage(str(root / "expected" / f"{name}.nii.gz"))
+        expected = sitk.ReadImage(str(tmp_path / "expected" / f"{name}.nii.gz"))
         whole[name] = sitk.GetArrayFromImage(expected)
         found = segmented(model, images, tmp_path / f"{name}.nii.gz")
         assert np.count_nonzero(found != whole[name]) == 0, name
     if os.environ.get("TILEDSEG_KEEP_LABELS"):
         np.savez_compressed(LABELS, **whole)
+
+
+def test_a_cascade_runs_its_first_stage_or_takes_what_is_given(made: Any, tmp_path: Path) -> None:
+    made("lowres")
+    model, images = made("fullres")
+    found = segmented(model, images, tmp_path / "out.nii.gz")
+    with np.load(LABELS) as kept:
+        lowres, fullres = kept["lowres"], kept["fullres"]
+    assert np.count_nonzero(found != fullres) <= 2
+    first = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.previous.nii.gz")))
+    assert np.count_nonzero(first != lowres) <= 2
+    given = {"previous": str(tmp_path / "out.previous.nii.gz")}
+    again = segmented(model, images, tmp_path / "again.nii.gz", input=given)
+    np.testing.assert_array_equal(again, found)
+    with pytest.raises(ConfigError, match=r"needs the class map .*: name an out"):
+        tiledseg.segment(str(images[0]), model, runtime=RUNTIME)
+    with pytest.raises(ConfigError, match=r"stage before: give it with input\.previous"):
+        tiledseg.plan(str(images[0]), model, tmp_path / "x.nii.gz", runtime=RUNTIME)
+    tiledseg.import_model(model, tmp_path / "native")
+    with pytest.raises(ConfigError, match=r"3d_lowres, which is not there: give it with"):
+        tiledseg.segment(str(images[0]), tmp_path / "native", tmp_path / "x.nii.gz")
 
 
 def test_tiles_change_nothing(made: Any, tmp_path: Path) -> None:
@@ -202,7 +227,6 @@ REFUSED = {
         lambda p: p["configurations"]["base"].update(inherits_from="3d_fullres"),
         "inherits from itself",
     ),
-    "cascade": (lambda p: chosen(p).update(previous_stage="3d_lowres"), "cascades cannot be run"),
     "nothing": (lambda p: p.update(configurations={}), "no configuration '3d_fullres'"),
     "lack": (lambda p: chosen(p).pop("normalization_schemes"), "lacks something"),
     "form": (lambda p: p.update(transpose_forward=7), "lacks something, or has it in another"),
@@ -276,4 +300,3 @@ def test_the_card_says_what_nnunet_does(made: Any) -> None:
     assert card.tiling.stride == (12, 8, 10)
     assert find_card(made("regions")[0]).tiling.stride == (8, 8, 10.5)
     assert find_card(made("old_plans")[0]).orientation == "SAR"
-    assert isinstance(BY_NAME["ct"], Case)

@@ -39,7 +39,8 @@ def execute(
         return execute_many(values, fresh, quiet, as_json)
     out = Path(values["out"])
     if part is None:
-        job = pipeline.plan(fresh=fresh, **values)
+        settings = pipeline.staged(fresh=fresh, **values)
+        job = pipeline.plan(fresh=fresh, **{**values, **settings})
         with job, Bar(job.plan.planned, quiet) as bar:
             result = pipeline.execute(job, out, fresh, bar, None if quiet else bar.say)
         return _told(result, result.ran.losses(), quiet, as_json)

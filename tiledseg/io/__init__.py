@@ -21,6 +21,7 @@ from ._moments import fit_exactly
 from ._nonzero import FilledMask, extremes, nonzero_box
 from ._normalized import NormalizedSource
 from ._orient import OrientedSink, OrientedSource
+from ._previous import MarkedSource, OneHotSource, PreviousSource
 from ._qml import qml_path
 from ._resampled import ResampledSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
@@ -34,13 +35,16 @@ __all__ = [
     "CroppedSource",
     "FilledMask",
     "Folder",
+    "MarkedSource",
     "MaskRoi",
     "MemorySink",
     "MemorySource",
     "NormalizedSource",
+    "OneHotSource",
     "OrientedSink",
     "OrientedSource",
     "PolygonRoi",
+    "PreviousSource",
     "ResampledSource",
     "Roi",
     "Sink",

@@ -26,7 +26,7 @@ class StackedSource(Source):
         first = sources[0]
         for other in sources[1:]:
             first.grid.require_like(other.grid, other.uri)
-        self._sources = sources
+        self._sources, self.first = sources, first
         self.uri = ", ".join(s.uri for s in sources)
         self.grid = first.grid
         names = [name for s in sources for name in s.channels]

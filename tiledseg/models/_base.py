@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -34,6 +34,21 @@ class Runtime(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Previous:
+    """The stage before, of a model whose last channels tell where its class map has some labels.
+
+    Args:
+        labels: The labels, a channel each: 1 where it is, else 0.
+        model: Name of its folder, which lies beside the model's; empty: nobody knows.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    labels: tuple[int, ...]
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """Everything needed to run a model right, readable by people and checked on loading.
 
@@ -59,6 +74,7 @@ class ModelCard:
             take them once from its overview, a decimated image of at most 1024 x 1024 samples, 256
             per axis for volumes, or from every sample where they are ``exact``; the plan keeps
             the numbers.
+        previous: The stage before, for models of a cascade.
         locality: Whether an output sample depends on a bounded neighbourhood only.
         margin: Receptive radius in samples: context a sample needs for an exact result; 0 where
             unknown or global. It is the default of the tiling's discarded margin.
@@ -105,6 +121,7 @@ class ModelCard:
     normalization: Normalization = field(default_factory=Normalization)
     axes: tuple[int, ...] | None = None
     crop: Literal["nonzero"] | None = None
+    previous: Previous | None = None
     locality: Locality = "unknown"
     margin: int = 0
     spacing: tuple[float | None, ...] | None = None
@@ -120,6 +137,11 @@ class ModelCard:
     microbatch: int | None = None
     licence: str = ""
     provenance: str = ""
+
+    @property
+    def image_channels(self) -> tuple[str, ...]:
+        """The channels that are the image's."""
+        return self.channels[: -len(self.previous.labels)] if self.previous else self.channels
 
     @property
     def outputs(self) -> int:

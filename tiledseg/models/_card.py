@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -27,15 +27,16 @@ from ..normalize import (
 )
 from ..spacing import Resampling
 from ..tiling import TilingSpec
-from ._base import Activation, Average, Format, Layout, Locality, ModelCard
+from ._base import Activation, Average, Format, Layout, Locality, ModelCard, Previous
 from ._cache import write_whole
 
 CARD_NAME = "model.yaml"
 #: Keys whose values take another form in `ModelCard`.
 _TURNED = {
     *("classes", "background", "channels", "window", "spacing", "normalization"),
-    *("tiling", "folds", "mirror", "axes", "resampling"),
+    *("tiling", "folds", "mirror", "axes", "resampling", "previous"),
 }
+_WISHES = ("tiling", "resampling", "previous")
 #: Samples along an axis beyond which a number is a slip.
 _LARGEST = 2**31
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
@@ -75,6 +76,7 @@ class CardDocument(BaseModel):
     normalization: list[dict[str, Any]] = Field(default_factory=list)
     axes: list[int] | None = None
     crop: Literal["nonzero"] | None = None
+    previous: Previous | None = None
     locality: Locality = "unknown"
     margin: int = Field(0, ge=0, le=_LARGEST)
     spacing: list[float | None] | None = None
@@ -146,6 +148,7 @@ def card_from_dict(values: Any, name: str) -> ModelCard:
         spacing=None if document.spacing is None else tuple(document.spacing),
         normalization=normalization,
         resampling=document.resampling,
+        previous=document.previous,
         tiling=document.tiling,
         folds=tuple(document.folds),
         mirror=tuple(document.mirror),
@@ -202,6 +205,8 @@ def _problem(card: ModelCard) -> str | None:
         return "painted: needs activation sigmoid or none, and no single_output"
     if card.crop is not None and background is None:
         return "crop: what is cropped off is background, and no class is named as that"
+    if card.previous is not None and (problem := _previous_problem(card.previous, card)):
+        return problem
     if card.axes is not None and sorted(card.axes) != list(range(card.dims)):
         return f"axes: expected 0 to {card.dims - 1} in some order, found {list(card.axes)}"
     if card.orientation is not None:
@@ -209,6 +214,17 @@ def _problem(card: ModelCard) -> str | None:
         if card.dims != 3 or pairs != ["AP", "IS", "LR"]:
             return f"orientation: expected one of R/L, A/P and I/S each, found {card.orientation!r}"
     return next(filter(None, (_step_problem(s, card) for s in card.normalization.steps)), None)
+
+
+def _previous_problem(previous: Previous, card: ModelCard) -> str | None:
+    """Return what is wrong with the stage before, or None."""
+    if not 0 < len(previous.labels) < len(card.channels):
+        return (
+            f"previous.labels: expected one for some of the last channels, found {previous.labels}"
+        )
+    if previous.model != Path(previous.model).name or previous.model == "..":
+        return f"previous.model: expected the name of a folder beside, found {previous.model!r}"
+    return None
 
 
 def _step_problem(step: AnyStep, card: ModelCard) -> str | None:
@@ -224,7 +240,7 @@ def _step_problem(step: AnyStep, card: ModelCard) -> str | None:
             continue
         per_channel, listed = isinstance(field.default, tuple), isinstance(value, tuple)
         numbers = value if listed else (value,)
-        sizes = sorted({1, len(card.channels)}) if per_channel else [1]
+        sizes = sorted({1, len(card.image_channels)}) if per_channel else [1]
         plain = all(type(v) in (int, float) and abs(v) <= _LARGEST_FLOAT for v in numbers)
         if not plain or len(numbers) not in sizes or (listed and not per_channel):
             wanted = " or ".join(map(str, sizes)) + " numbers" if per_channel else "a number"
@@ -252,7 +268,7 @@ def _limits_problem(step: AnyStep) -> str | None:
 
 def _whole_problem(step: WholeImage, card: ModelCard) -> str | None:
     """Return what is wrong with statistics of the whole image, or None."""
-    known, count = get_args(How), len(card.channels)
+    known, count = get_args(How), len(card.image_channels)
     if not isinstance(step.how, tuple) or len(step.how) != count or set(step.how) - set(known):
         return (
             f"normalization.{step.kind}.how: expected {count} of {', '.join(known)}, found "
@@ -269,7 +285,7 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
     values = {
         name: getattr(card, name)
         for name in CardDocument.model_fields
-        if name not in ("classes", "background", "normalization", "tiling", "resampling")
+        if name not in ("classes", "background", "normalization", *_WISHES)
     }
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
     steps = [
@@ -277,6 +293,8 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
         for step in card.normalization.to_list()
     ]
     wishes = {"tiling": _plain(card.tiling), "resampling": card.resampling.given()}
+    if card.previous is not None:
+        wishes["previous"] = {**asdict(card.previous), "labels": list(card.previous.labels)}
     return {**values, **schema, "normalization": steps, **wishes}
 
 

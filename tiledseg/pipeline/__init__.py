@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import RunConfig, check_threads
-from ..engine import Event, OnEvent, machine
+from ..engine import Event, OnEvent, machine, stored
 from ..errors import ConfigError
 from ..models import Model, ModelCard, Precision, Runtime, RuntimeName, find_card, reference
 from ..models import load_model as _load
 from ._batch import Batch
 from ._batch_result import BatchResult, InputEnded, InputPlanned, OnBatchEvent
+from ._cascade import first_settings, second_settings, stage_before
 from ._describe import describe
 from ._inputs import NAME, collect_inputs, refuse_many
 from ._job import Job, prepare
@@ -49,6 +50,7 @@ __all__ = [
     "probe",
     "segment",
     "segment_many",
+    "staged",
     "status",
     "vectorize",
 ]
@@ -85,10 +87,38 @@ def segment(
         DamagedInput: The image is not what it claims to be.
         OutputFailed: A result could not be written.
     """
+    settings = staged(image, model, out, fresh=fresh, on_event=on_event, **settings)
     job = plan(image, model, out, fresh=fresh, **settings)
     with job:
         target = None if out is None else Path(out)
         return execute(job, target, fresh, on_event or _ignore)
+
+
+def staged(
+    image: Any,
+    model: Predictor | str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    fresh: bool = False,
+    on_event: OnEvent | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Run the stage before, where a model is one of a cascade and its class map is not given.
+
+    Args and errors are those of `segment`.
+
+    Returns:
+        The settings, with the class map of that stage where there is one.
+    """
+    target = None if out is None else Path(out)
+    stage = stage_before(_models(model), target, settings)
+    if target is None or stage is None:
+        return settings
+    before, found = stage
+    begun = work_folder(target, RunConfig.parse({"image": "", "model": "", **settings}).output.work)
+    if fresh or not (found.exists() and stored(begun) is not None):
+        segment(image, before, found, fresh=fresh, on_event=on_event, **first_settings(settings))
+    return second_settings(settings, found)
 
 
 def segment_many(

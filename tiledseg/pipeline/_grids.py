@@ -10,10 +10,14 @@ from ..errors import ConfigError, GridMismatch
 from ..grid import AxisMap, Grid, SpaceKind
 from ..io import (
     FilledMask,
+    MarkedSource,
     NormalizedSource,
+    OneHotSource,
     OrientedSource,
+    PreviousSource,
     ResampledSource,
     Source,
+    StackedSource,
     extremes,
     open_source,
 )
@@ -105,8 +109,8 @@ def place(
     fit = _fit(config, card, image)
     source, lane, told = image, normalization, None
     scores = everywhere("linear", image.grid.ndim)
-    masked = card.normalization.masked
-    if masked or (fit is not None and card.resampling.normalized):
+    masked, staged = card.normalization.masked, card.previous is not None
+    if masked or staged or (fit is not None and card.resampling.normalized):
         _require_no_air(config, card)
         mask = FilledMask(image) if masked else None
         source = NormalizedSource(image, normalization, mask, masked)
@@ -115,6 +119,9 @@ def place(
         limits = partial(extremes, source, fit.alone) if card.resampling.clip else None
         source = ResampledSource(source, fit.shape, fit.scaling, fit.image, limits=limits)
         scores, told = fit.scores, _told(fit, image.grid, source.grid)
+    if card.previous is not None:
+        before = _before(config, card, opened, frame)
+        source = StackedSource([source, _stage(before, image, card.previous.labels, fit)])
     wanted = config.output.grid
     logits = card.resampling.logits
     if wanted == "source" and fit is not None:
@@ -134,6 +141,38 @@ def place(
     shown = ResampledSource(image, seen.shape, there, picks, border="missing")
     target = Target(seen, source.grid.shape, back, scores, logits)
     return Grids(image, source, shown, target, grid, turned, frame, False, lane, told)
+
+
+def _before(config: RunConfig, card: ModelCard, opened: Source, frame: Frame | None) -> Source:
+    """Return the class map of the stage before, where the image lies.
+
+    Raises:
+        ConfigError: There is none.
+        GridMismatch: It does not lie on the image's grid.
+    """
+    path = config.input.previous
+    if path is None:
+        raise ConfigError(
+            f"model {card.name!r} needs the class map of the stage before: give it with "
+            "input.previous"
+        )
+    found = open_source(path, dims=card.dims)
+    opened.grid.require_like(found.grid, path)
+    turned, _ = orient(found, card)
+    return turned if frame is None else frame.source(turned)
+
+
+def _stage(before: Source, image: Source, labels: tuple[int, ...], fit: Fit | None) -> Source:
+    """Return the class map of the stage before as channels, on the model's grid."""
+    if fit is None:
+        return OneHotSource(before, labels)
+    marked = MarkedSource(before, FilledMask(image))
+    ways = (fit.scores, everywhere("nearest", image.grid.ndim))
+    linear, nearest = (
+        partial(ResampledSource, shape=fit.shape, scaling=fit.scaling, methods=methods)
+        for methods in ways
+    )
+    return PreviousSource(marked, labels, linear, nearest)
 
 
 def _require_no_air(config: RunConfig, card: ModelCard) -> None:

@@ -121,18 +121,19 @@ def open_image(config: RunConfig, image: Any, card: ModelCard) -> Source:
     wanted, series = config.input.channels, config.input.series
     source = open_source(image, channels=wanted, series=series, dims=card.dims)
     named = isinstance(image, str | Path)
-    if named and wanted is None and _elsewhere(card.channels, source.channels):
+    names = card.image_channels
+    if named and wanted is None and _elsewhere(names, source.channels):
         source.close()
-        source = open_source(image, channels=card.channels, series=series, dims=card.dims)
+        source = open_source(image, channels=names, series=series, dims=card.dims)
     if source.grid.ndim != card.dims:
         raise ConfigError(
             f"model {card.name!r} segments {card.dims}-D images, {source.uri} has "
             f"{source.grid.ndim} axes"
         )
-    if len(source.channels) != len(card.channels):
+    if len(source.channels) != len(names):
         raise ConfigError(
-            f"model {card.name!r} takes {len(card.channels)} channels "
-            f"({', '.join(card.channels)}), {source.uri} has "
+            f"model {card.name!r} takes {len(names)} channels "
+            f"({', '.join(names)}), {source.uri} has "
             f"{len(source.channels)} ({_names(source.channels)}); "
             "choose them with --channels"
         )

@@ -10,7 +10,7 @@ from .. import vector
 from ..budget import Cost, parse_bytes
 from ..config import RunConfig
 from ..engine import Footprint
-from ..io import ResampledSource, Roi
+from ..io import ResampledSource, Roi, StackedSource
 from ..models import Model
 from ._grids import Grids
 
@@ -32,6 +32,7 @@ def run_cost(
     workers = 1 if config.runtime.distributed else config.runtime.workers  # tiles in a process
     labels = card.schema.dtype.itemsize
     source, result = grids.source, grids.shown.grid
+    image = source.first if isinstance(source, StackedSource) else source
     samples = prod(result.shape)
     after = 0
     if config.out is None:
@@ -58,7 +59,7 @@ def run_cost(
         block_rows=source.blocks[0],
         fixed=source.working_bytes + (0 if roi is None else roi.working_bytes * workers),
         after=after,
-        interpolated=source.needs if isinstance(source, ResampledSource) else None,
+        interpolated=image.needs if isinstance(image, ResampledSource) else None,
         shown_bytes=_shown_bytes(grids),
     )
 

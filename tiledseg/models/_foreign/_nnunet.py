@@ -49,8 +49,12 @@ def read(path: Path) -> Understood:
     name = str(first["configuration"])
     try:
         chosen = configuration(plans, name)
-        _require_network(first["trainer"], chosen)
+        _require_network(first["trainer"])
         card = card_of(plans, dataset, chosen, first["trainer"], first["mirror"])
+        if card["previous"] is not None:
+            # Folders are called Trainer__Plans__configuration.
+            start = path.absolute().name.rpartition("__")[0]
+            card["previous"]["model"] = f"{start}__{chosen['previous_stage']}"
     except ConfigError as error:
         raise ConfigError(f"{path} ({_KIND}): {error}") from None
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
@@ -146,19 +150,14 @@ def _state(path: Path) -> dict[str, torch.Tensor]:
     return plain_names(weights)
 
 
-def _require_network(trainer: str, chosen: Mapping[str, Any]) -> None:
-    """Refuse networks that are not those of the plans, and cascades.
+def _require_network(trainer: str) -> None:
+    """Refuse networks that are not those of the plans.
 
     Raises:
         ConfigError: It is one of these.
     """
     if any(name in trainer.lower() for name in _OTHER):
         raise ConfigError(f"its trainer {trainer} builds a network of its own, which is not here")
-    if chosen.get("previous_stage"):
-        raise ConfigError(
-            f"it needs the result of {chosen['previous_stage']} as input, and cascades cannot be "
-            "run here"
-        )
 
 
 def _about_postprocessing(path: Path) -> list[str]:

@@ -69,12 +69,13 @@ def card_of(
     _require_known(plans, chosen)
     patch = [int(n) for n in chosen["patch_size"]]
     flat = len(patch) == 2  # slices of a volume, one by one
+    before = _previous(chosen, dataset)
     window = [1] * flat + patch
     order = [int(axis) for axis in plans["transpose_forward"]]
     channels = _channels(dataset)
     return {
         "dims": 3,
-        "channels": channels,
+        "channels": [*channels, *(f"previous {i}" for i in before)],
         **_classes(dataset),
         "window": window,
         "any_size": False,
@@ -87,6 +88,7 @@ def card_of(
         "crop": "nonzero",
         "spacing": [None] * flat + [float(s) for s in chosen["spacing"]],
         "axes": None if order == sorted(order) else order,
+        "previous": {"labels": before} if before else None,
         "orientation": _READERS[plans["image_reader_writer"]],
         "tiling": {
             "stride": [1] * flat + [_half(n) for n in patch],
@@ -175,6 +177,15 @@ def _classes(dataset: Mapping[str, Any]) -> dict[str, Any]:
         "activation": "sigmoid",
         "painted": True,
     }
+
+
+def _previous(chosen: Mapping[str, Any], dataset: Mapping[str, Any]) -> list[int]:
+    """Return the labels of the stage before that are channels; none without such a stage."""
+    if not chosen.get("previous_stage"):
+        return []
+    labels = [value for name, value in dataset["labels"].items() if name != "ignore"]
+    flat = {int(v) for value in labels for v in (value if isinstance(value, list) else [value])}
+    return sorted(flat - {0})
 
 
 def _normalization(
