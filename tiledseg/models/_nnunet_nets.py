@@ -17,18 +17,9 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
+from ._nnunet_blocks import CONV, UP, Maker, Named, Norm, PerAxis, Residual, per_axis
 
-Norm = Literal["instance", "batch", "none"]
-#: One number for all axes, or one per axis.
-PerAxis = int | Sequence[int]
 T = TypeVar("T")
-
-# Their annotations want as many numbers as there are axes.
-_CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
-_UP: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_POOL: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
-_INSTANCE = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
-_BATCH = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class NnUNet(nn.Module):
@@ -82,7 +73,7 @@ class NnUNet(nn.Module):
     ) -> None:
         super().__init__()
         stages = len(features)
-        make = _Maker(2 if slices else dims, norm, norm_eps, norm_affine, bias, slope, nonlin_first)
+        make = Maker(2 if slices else dims, norm, norm_eps, norm_affine, bias, slope, nonlin_first)
         kernels = _per_stage("kernels", kernels, stages)
         strides = _per_stage("strides", strides, stages)
         convs = _per_stage("convs", convs, stages)
@@ -104,83 +95,10 @@ class NnUNet(nn.Module):
         return cast(torch.Tensor, self.decoder(self.encoder(x.squeeze(2)))).unsqueeze(2)
 
 
-class _Maker:
-    """Makes blocks of one kind."""
-
-    def __init__(
-        self,
-        dims: Literal[2, 3],
-        norm: Norm,
-        eps: float,
-        affine: bool,
-        bias: bool,
-        slope: float,
-        nonlin_first: bool,
-    ) -> None:
-        self.dims, self.bias, self._slope, self._first = dims, bias, slope, nonlin_first
-        self._norm, self._eps, self._affine = norm, eps, affine
-
-    def block(
-        self,
-        into: int,
-        out: int,
-        kernel: PerAxis,
-        stride: PerAxis = 1,
-        active: bool = True,
-        bias: bool | None = None,
-    ) -> nn.Module:
-        """Return convolution, norm and ReLU; ``active``: whether there is a ReLU."""
-        layers: dict[str, nn.Module] = {}
-        size = _axes(kernel, self.dims)
-        layers["conv"] = _CONV[self.dims](
-            into,
-            out,
-            size,
-            _axes(stride, self.dims),
-            padding=tuple((k - 1) // 2 for k in size),
-            bias=self.bias if bias is None else bias,
-        )
-        if self._norm != "none":
-            kind = _INSTANCE if self._norm == "instance" else _BATCH
-            layers["norm"] = kind[self.dims](out, eps=self._eps, affine=self._affine)
-        if active:
-            layers["nonlin"] = self.relu()
-        if self._first and len(layers) == 3:
-            layers = {name: layers[name] for name in ("conv", "nonlin", "norm")}
-        return _Named(layers)
-
-    def stack(
-        self, count: int, into: int, out: int, kernel: PerAxis, stride: PerAxis = 1
-    ) -> nn.Module:
-        """Return several blocks, the first with a stride."""
-        blocks = [
-            self.block(out if i else into, out, kernel, 1 if i else stride) for i in range(count)
-        ]
-        return _Named({"convs": nn.Sequential(*blocks)})
-
-    def relu(self) -> nn.Module:
-        """Return the non-linearity."""
-        return nn.LeakyReLU(self._slope, inplace=True) if self._slope else nn.ReLU(inplace=True)
-
-
-class _Named(nn.Module):
-    """Layers called one after the other, under names of their own."""
-
-    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
-        super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for layer in self.children():
-            x = layer(x)
-        return x
-
-
 class _PlainEncoder(nn.Module):
     def __init__(
         self,
-        make: _Maker,
+        make: Maker,
         channels: int,
         features: Sequence[int],
         kernels: Sequence[PerAxis],
@@ -203,7 +121,7 @@ class _PlainEncoder(nn.Module):
 class _ResidualEncoder(nn.Module):
     def __init__(
         self,
-        make: _Maker,
+        make: Maker,
         channels: int,
         features: Sequence[int],
         kernels: Sequence[PerAxis],
@@ -219,10 +137,10 @@ class _ResidualEncoder(nn.Module):
         for i, out in enumerate(features):
             inner = None if bottleneck is None else bottleneck[i]
             residual = [
-                _Residual(make, out if n else into, out, kernels[i], 1 if n else strides[i], inner)
+                Residual(make, out if n else into, out, kernels[i], 1 if n else strides[i], inner)
                 for n in range(blocks[i])
             ]
-            stages.append(_Named({"blocks": nn.Sequential(*residual)}))
+            stages.append(Named({"blocks": nn.Sequential(*residual)}))
             into = out
         self.stages = nn.Sequential(*stages)
 
@@ -230,46 +148,10 @@ class _ResidualEncoder(nn.Module):
         return _outputs(self.stages, self.stem(x))
 
 
-class _Residual(nn.Module):
-    """Convolutions beside a skip that is averaged where they stride (ResNet-D; He et al. 2019)."""
-
-    def __init__(
-        self,
-        make: _Maker,
-        into: int,
-        out: int,
-        kernel: PerAxis,
-        stride: PerAxis,
-        inner: int | None,
-    ) -> None:
-        super().__init__()
-        if inner is None:
-            self.conv1 = make.block(into, out, kernel, stride)
-            self.conv2 = make.block(out, out, kernel, active=False)
-        else:
-            self.conv1 = make.block(into, inner, 1)
-            self.conv2 = make.block(inner, inner, kernel, stride)
-            self.conv3 = make.block(inner, out, 1, active=False)
-        steps = _axes(stride, make.dims)
-        skip: list[nn.Module] = []
-        if any(step != 1 for step in steps):
-            skip.append(_POOL[make.dims](steps, steps))
-        if into != out:
-            skip.append(make.block(into, out, 1, active=False, bias=False))
-        self.skip = nn.Sequential(*skip)
-        self.nonlin = make.relu()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.conv2(self.conv1(x))
-        if hasattr(self, "conv3"):
-            y = self.conv3(y)
-        return cast(torch.Tensor, self.nonlin(y + self.skip(x)))
-
-
 class _Decoder(nn.Module):
     def __init__(
         self,
-        make: _Maker,
+        make: Maker,
         classes: int,
         features: Sequence[int],
         kernels: Sequence[PerAxis],
@@ -277,10 +159,10 @@ class _Decoder(nn.Module):
         convs: Sequence[int],
     ) -> None:
         super().__init__()
-        up = [_axes(stride, make.dims) for stride in strides[:0:-1]]
+        up = [per_axis(stride, make.dims) for stride in strides[:0:-1]]
         sides = list(features[-2::-1])
         self.transpconvs = nn.ModuleList(
-            _UP[make.dims](below, side, step, step, bias=make.bias)
+            UP[make.dims](below, side, step, step, bias=make.bias)
             for below, side, step in zip(features[:0:-1], sides, up, strict=True)
         )
         self.stages = nn.ModuleList(
@@ -288,7 +170,7 @@ class _Decoder(nn.Module):
             for count, side, kernel in zip(convs, sides, kernels[-2::-1], strict=True)
         )
         # The others serve deep supervision while training.
-        last = _CONV[make.dims](sides[-1], classes, 1)
+        last = CONV[make.dims](sides[-1], classes, 1)
         self.seg_layers = nn.ModuleDict({str(len(sides) - 1): last})
 
     def forward(self, skips: list[torch.Tensor]) -> torch.Tensor:
@@ -315,7 +197,7 @@ def multiple(name: str, dims: int, arguments: Mapping[str, Any]) -> tuple[int, .
     """Return what input extents must be multiples of, per axis: what the strides come to."""
     flat = bool(arguments.get("slices"))
     found = arguments.get("strides", defaults(name)["strides"])
-    strides = [_axes(stride, dims - flat) for stride in found]
+    strides = [per_axis(stride, dims - flat) for stride in found]
     return (1,) * flat + tuple(map(prod, zip(*strides, strict=True)))
 
 
@@ -350,10 +232,6 @@ def _outputs(stages: nn.Sequential, x: torch.Tensor) -> list[torch.Tensor]:
         x = stage(x)
         found.append(x)
     return found
-
-
-def _axes(value: PerAxis, dims: int) -> tuple[int, ...]:
-    return (value,) * dims if isinstance(value, int) else tuple(value)
 
 
 def _per_stage(name: str, value: T | Sequence[T], stages: int) -> Sequence[T]:

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ConfigError
+from ._nnunet_network import architecture_of
 
 #: What is subtracted and divided by is never less (default_normalization_schemes.py).
 _LEAST = 1e-8
 #: Stands for "no limit" in a step that limits some channels only.
 _LARGEST = 3.0e38
-_NETWORKS = {
-    "PlainConvUNet": "plain_conv_unet",
-    "ResidualEncoderUNet": "residual_encoder_unet",
-}
 #: How the reader's array lies: as stored (z, y, x), or turned to RAS, which is SAR in this order.
 _READERS = {
     "SimpleITKIO": None,
@@ -67,29 +64,43 @@ def card_of(
         ConfigError: Something in it cannot be done here, or is missing.
     """
     _require_known(plans, chosen)
-    patch = [int(n) for n in chosen["patch_size"]]
-    flat = len(patch) == 2  # slices of a volume, one by one
+    flat = len(chosen["patch_size"]) == 2  # slices of a volume, one by one
     before = _previous(chosen, dataset)
-    window = [1] * flat + patch
-    order = [int(axis) for axis in plans["transpose_forward"]]
     channels = _channels(dataset)
+    slices = {"slices": True} if flat else {}
     return {
         "dims": 3,
         "channels": [*channels, *(f"previous {i}" for i in before)],
         **_classes(dataset),
-        "window": window,
-        "any_size": False,
-        "architecture": {
-            **_architecture(chosen, trainer, len(patch)),
-            **({"slices": True} if flat else {}),
-        },
+        "architecture": {**architecture_of(chosen, trainer), **slices},
+        **_seen(plans, chosen),
         "normalization": _normalization(plans, chosen, len(channels)),
-        "resampling": _resampling(chosen),
-        "crop": "nonzero",
-        "spacing": [None] * flat + [float(s) for s in chosen["spacing"]],
-        "axes": None if order == sorted(order) else order,
         "previous": {"labels": before} if before else None,
+        **_tiled([int(n) for n in chosen["patch_size"]]),
+        "mirror": [axis + flat for axis in mirror],
+        "licence": str(dataset.get("licence", dataset.get("license", ""))),
+    }
+
+
+def _seen(plans: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the model sees an image: along which axes, what of it, at which spacing."""
+    order = [int(axis) for axis in plans["transpose_forward"]]
+    spacing = [float(s) for s in chosen["spacing"]]
+    return {
         "orientation": _READERS[plans["image_reader_writer"]],
+        "axes": None if order == sorted(order) else order,
+        "crop": "nonzero",
+        "spacing": [None] * (len(order) - len(spacing)) + spacing,
+        "resampling": _resampling(chosen),
+    }
+
+
+def _tiled(patch: list[int]) -> dict[str, Any]:
+    """Return how nnU-Net tiles and averages: windows half over one another, one per call."""
+    flat = len(patch) == 2
+    return {
+        "window": [1] * flat + patch,
+        "any_size": False,
         "tiling": {
             "stride": [1] * flat + [_half(n) for n in patch],
             "margin": 0,
@@ -97,10 +108,8 @@ def card_of(
             "lattice": "even",
             "padding": "zero",
         },
-        "mirror": [axis + flat for axis in mirror],
         "average": "blended",
         "microbatch": 1,
-        "licence": str(dataset.get("licence", dataset.get("license", ""))),
     }
 
 
@@ -252,79 +261,4 @@ def _resampling(chosen: Mapping[str, Any]) -> dict[str, Any]:
         "across": [_ORDERS[orders[1]], _ORDERS[orders[3]]],
         "normalized": True,
         "clip": True,
-    }
-
-
-def _architecture(chosen: Mapping[str, Any], trainer: str, dims: int) -> dict[str, Any]:
-    """Return the network, that of old plans included.
-
-    Raises:
-        ConfigError: It is not one of nnU-Net's U-Nets.
-    """
-    if "architecture" in chosen:
-        kind = str(chosen["architecture"]["network_class_name"]).rsplit(".", 1)[-1]
-        values = dict(chosen["architecture"]["arch_kwargs"])
-    else:
-        kind, values = str(chosen["UNet_class_name"]), _old(chosen)
-    if kind not in _NETWORKS:
-        raise ConfigError(
-            f"its network is {kind!r:.80}, and only {' and '.join(_NETWORKS)} can be built here"
-        )
-    residual = kind == "ResidualEncoderUNet"
-    norm = str(values.get("norm_op")).rsplit(".", 1)[-1]
-    if trainer == "nnUNetTrainerBN":
-        norm, values["norm_op_kwargs"] = f"BatchNorm{dims}d", {"eps": 1e-5, "affine": True}
-    block = str(values.get("block", "BasicBlockD")).rsplit(".", 1)[-1]
-    known = {f"InstanceNorm{dims}d": "instance", f"BatchNorm{dims}d": "batch", "None": "none"}
-    slopes = {"LeakyReLU": 0.01, "ReLU": 0.0}
-    nonlin = str(values.get("nonlin")).rsplit(".", 1)[-1]
-    if norm not in known or nonlin not in slopes or not block.startswith(("Basic", "Bottleneck")):
-        raise ConfigError(f"its network has {norm}, {nonlin} and {block}: not all are known here")
-    about_norm, about_nonlin = values.get("norm_op_kwargs") or {}, values.get("nonlin_kwargs") or {}
-    slope = about_nonlin.get("negative_slope", slopes[nonlin]) if slopes[nonlin] else 0.0
-    found = {
-        "name": _NETWORKS[kind],
-        "features": _stages(values, "features_per_stage"),
-        "kernels": _stages(values, "kernel_sizes"),
-        "strides": _stages(values, "strides"),
-        "convs": values["n_blocks_per_stage" if residual else "n_conv_per_stage"],
-        "decoder_convs": values["n_conv_per_stage_decoder"],
-        "norm": known[norm],
-        "norm_eps": float(about_norm.get("eps", 1e-5)),
-        # Batch norm has weights by default, instance norm none.
-        "norm_affine": bool(about_norm.get("affine", norm.startswith("Batch"))),
-        "bias": bool(values.get("conv_bias", False)),
-        "slope": float(slope),
-    }
-    if residual:
-        found["stem"] = values.get("stem_channels")
-        found["bottleneck"] = values.get("bottleneck_channels") if block != "BasicBlockD" else None
-    else:
-        found["nonlin_first"] = bool(values.get("nonlin_first", False))
-    return found
-
-
-def _stages(values: Mapping[str, Any], name: str) -> list[Any]:
-    """Return an entry per stage."""
-    value = values[name]
-    return list(value) if isinstance(value, list | tuple) else [value] * int(values["n_stages"])
-
-
-def _old(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the network of plans that name a few numbers only (before nnU-Net 2.2)."""
-    convs = chosen["n_conv_per_stage_encoder"]
-    base, most = chosen["UNet_base_num_features"], chosen["unet_max_num_features"]
-    dims = len(chosen["patch_size"])
-    return {
-        "n_stages": len(convs),
-        "features_per_stage": [min(base * 2**i, most) for i in range(len(convs))],
-        "kernel_sizes": chosen["conv_kernel_sizes"],
-        "strides": chosen["pool_op_kernel_sizes"],
-        "n_conv_per_stage": convs,
-        "n_blocks_per_stage": convs,
-        "n_conv_per_stage_decoder": chosen["n_conv_per_stage_decoder"],
-        "conv_bias": True,
-        "norm_op": f"InstanceNorm{dims}d",
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": "LeakyReLU",
     }
