@@ -254,7 +254,7 @@ def test_compiled_and_whole_array_steps_make_the_same_rows(
     scored = plan.scored(core)
     made = []
     for kind, inner in ((_HostRows, scored), (_DeviceRows, core)):
-        ring = open_score_ring(plan, scored, 4, "none", torch.device("cpu"))
+        ring = open_score_ring(plan, scored, model)
         generator = torch.Generator().manual_seed(0)
         ring.scores.copy_(torch.rand(ring.scores.shape, generator=generator))
         rows = kind(target, core, torch.zeros((4, 4, *inner.shape[1:])))

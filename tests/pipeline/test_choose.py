@@ -414,7 +414,7 @@ def test_another_version_of_a_library_does_not_finish_the_work(
         WorkStore.create(work_folder(out), job.plan, job.identity, {}, (np.dtype("u1"), 255), None)
     with tiledseg.plan(scene, make_model(), out) as job:
         require_same(job, work_folder(out))
-    monkeypatch.setattr(deciding, "versions_behind", lambda runtime: {"torch": "0.1"})
+    monkeypatch.setattr(deciding, "versions_behind", lambda runtime, card: {"torch": "0.1"})
     with (
         tiledseg.plan(scene, make_model(), out) as job,
         pytest.raises(PlanChanged, match=r"libraries was .*torch"),
