@@ -168,6 +168,34 @@ def test_all_halves_there_and_back() -> None:
     )
 
 
+def test_float64_is_rounded_to_halves_once() -> None:
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = np.sort(halves[np.isfinite(halves)]).astype(np.float64)
+    ties = (finite[1:] + finite[:-1]) / 2
+    near = [ties * (1 + sign * 2.0**-shift) for sign in (-1, 1) for shift in (26, 40, 52)]
+    values = np.concatenate([finite, ties, *near, np.random.default_rng(0).normal(0, 9, 4096)])
+    found = np.array([kernels.narrowed(v) for v in values], np.uint16).view(np.float16)
+    np.testing.assert_array_equal(found, values.astype(np.float16))
+
+
+def test_rows_between_are_those_of_float64() -> None:
+    rng = np.random.default_rng(3)
+    ring = rng.normal(0, 5, (4, 6, 7, 8)).astype(np.float16).astype(np.float32)
+    axes = []
+    for n, made in ((6, 5), (7, 12), (8, 9)):
+        low = rng.integers(0, n - 1, made)
+        t = rng.random(made)
+        axes.append((np.stack([low, low + 1], 1), np.stack([1 - t, t], 1)))
+    found = np.zeros((4, 5, 12, 9), np.float32)
+    kernels.make_half_rows(ring, *axes, (0, 12), found)
+    expected = ring.astype(np.float64)
+    for axis, (index, weight) in enumerate(axes, start=1):
+        shape = [-1 if a == axis else 1 for a in range(4)]
+        parts = (expected.take(index[:, i], axis) * weight[:, i].reshape(shape) for i in (0, 1))
+        expected = sum(parts)
+    np.testing.assert_array_equal(found, expected.astype(np.float16).astype(np.float32))
+
+
 def test_the_limit_is_where_torchs_sigmoid_leaves_a_half() -> None:
     halves = torch.arange(1, 64, dtype=torch.int16).view(torch.half).float()
     above = torch.sigmoid(halves) > 0.5

@@ -50,6 +50,59 @@ def narrow(x: np.float32) -> Any:
 
 
 @compiled
+def narrowed(x: np.float64) -> Any:
+    """Return the bits of the half that is nearest to a float64.
+
+    By way of a float32 whose last bit tells whether anything was cut off, so that nothing is
+    rounded twice.
+    """
+    bits = np.float32(x).view(np.int32)
+    cut = np.float64(np.int32(bits).view(np.float32))
+    if cut != x:
+        bits = np.int32(bits - 1) if abs(cut) > abs(x) else bits
+        bits = np.int32(bits | 1)
+    return narrow(np.int32(bits).view(np.float32))
+
+
+@compiled
+def make_half_rows(
+    ring: Floats,
+    rows: tuple[NDArray[np.int64], NDArray[np.float64]],
+    columns: tuple[NDArray[np.int64], NDArray[np.float64]],
+    samples: tuple[NDArray[np.int64], NDArray[np.float64]],
+    span: tuple[int, int],
+    found: Floats,
+) -> None:
+    """Write samples that are weighted sums of a ring's, added up in float64, rounded to halves.
+
+    Args:
+        ring: Halves as float32, (k, depth, y, x).
+        rows: Per row to make, the ring's rows it is made of and their weights, (n, taps) each.
+        columns: The same along y.
+        samples: The same along x.
+        span: First and end of the columns to make.
+        found: What is made, (k, n, y, x), halves as float32; written.
+    """
+    line = np.empty(ring.shape[3], np.float64)
+    for k in range(found.shape[0]):
+        for r in range(found.shape[1]):
+            for c in range(span[0], span[1]):
+                line[:] = 0
+                for a in range(rows[0].shape[1]):
+                    for b in range(columns[0].shape[1]):
+                        both = rows[1][r, a] * columns[1][c, b]
+                        values = ring[k, rows[0][r, a], columns[0][c, b]]
+                        for i in range(line.shape[0]):
+                            line[i] += both * values[i]
+                out = found[k, r, c]
+                for i in range(out.shape[0]):
+                    total = np.float64(0)
+                    for t in range(samples[0].shape[1]):
+                        total += samples[1][i, t] * line[samples[0][i, t]]
+                    out[i] = wide(narrowed(total))
+
+
+@compiled
 def add_half_rows(
     raw: Floats,
     sums: Halves,
@@ -144,7 +197,9 @@ def divide_rows(
 
 
 def load() -> None:
-    """Make both loops ready: half a second, or three when they were never used on this machine."""
+    """Make all loops ready: half a second, or three when they were never used on this machine."""
     raw, bits = np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 1, 1, 1), np.uint16)
     add_half_rows(raw, bits, bits[0].copy(), raw[0], (0, 1, 0), (0, 1, 0), (0, 1, 0))
     divide_rows(bits, bits[0].copy(), 0, (0, 1), (0, 1), raw)
+    one = np.zeros((1, 1), np.int64), np.ones((1, 1), np.float64)
+    make_half_rows(raw, one, one, one, (0, 1), raw.copy())

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from ..box import Box
 from ..budget import result_rows
 from ..resampling import Taps, Target
+from ..taper import Taper
 from ..tiling import TilePlan
+from . import _half_kernels as half_kernels
 from . import _kernels as kernels
 from ._score_ring import Final, ScoreRing
 
@@ -111,22 +113,34 @@ def open_result_rows(
     depth = 1 + result_rows(outputs, prod(core.shape[1:]))  # besides new rows, the last old one
     if device.type == "cpu":
         scored = plan.scored(core).shape[1:]
-        return _HostRows(plan.target, core, torch.empty((outputs, depth, *scored)))
+        rows = torch.empty((outputs, depth, *scored))
+        return _HostRows(plan.target, core, rows, halves=plan.taper is Taper.NNUNET)
     rows = torch.empty((outputs, depth, *core.shape[1:]), device=device)
     return _DeviceRows(plan.target, core, rows)
 
 
 class _HostRows(ResultRows):
-    """Rows wait as they are; a compiled loop makes those of the result of them in one go."""
+    """Rows wait as they are; a compiled loop makes those of the result of them in one go.
 
-    def __init__(self, target: Target, core: Box, scores: torch.Tensor) -> None:
+    Args:
+        target: As for `ResultRows`.
+        core: As there.
+        scores: As there.
+        halves: Whether sums are taken in float64 and rounded to half precision, as nnU-Net does.
+    """
+
+    def __init__(
+        self, target: Target, core: Box, scores: torch.Tensor, halves: bool = False
+    ) -> None:
         super().__init__(target, core, scores)
+        self._make: Any = half_kernels.make_half_rows if halves else kernels.make_rows
+        kind = np.float64 if halves else np.float32
         axes = [
-            (tap.index - first, tap.weight.astype(np.float32))
+            (tap.index - first, tap.weight.astype(kind))
             for tap, first in zip(self.taps, (0, *self.first[1:]), strict=True)
         ]
         if len(axes) == 2:
-            axes.insert(1, (np.zeros((1, 1), np.int64), np.ones((1, 1), np.float32)))
+            axes.insert(1, (np.zeros((1, 1), np.int64), np.ones((1, 1), kind)))
         self._rows, self._columns, self._samples = axes
         ring: NDArray[np.float32] = scores.numpy()
         self._ring = ring if ring.ndim == 4 else ring[:, :, None]
@@ -142,7 +156,7 @@ class _HostRows(ResultRows):
 
         def make(start: int, stop: int) -> None:
             span = (start, stop)
-            kernels.make_rows(self._ring, rows, self._columns, self._samples, span, found)
+            self._make(self._ring, rows, self._columns, self._samples, span, found)
 
         ring.share(make, 0, shape[2])
         return torch.from_numpy(found.reshape(len(found), count, *self.core.shape[1:]))
