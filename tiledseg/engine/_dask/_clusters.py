@@ -6,11 +6,14 @@ import asyncio
 import logging
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
+from multiprocessing import forkserver
 from typing import Any
 
 import dask
@@ -64,12 +67,30 @@ def local_workers(count: int, gpus: int, say: Say) -> Iterator[DaskRunner]:
         if method == "forkserver":
             mine = [name for name in list(sys.modules) if name.partition(".")[0] == "tiledseg"]
             get_mp_context().set_forkserver_preload(mine)
+            with _no_interrupts():
+                forkserver.ensure_running()
         scheduler = {"cls": Scheduler, "options": home}
         cluster = SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL)
         stack.enter_context(cluster)
         if board:
             say(f"dashboard at {cluster.dashboard_link}")
         yield DaskRunner(stack.enter_context(Client(cluster, set_as_default=False)), say)
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Have a process that is started now, and its copies, take no notice of Ctrl-C from the first.
+
+    What is ignored here is ignored there; a terminal sends an interrupt to every process at once.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone may say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 @contextmanager
