@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=3072)
     parser.add_argument("--core", type=int, default=1024)
     parser.add_argument("--turns", type=int, default=2)
+    told = ", ".join(f"{number}: {way}" for number, way in enumerate(WAYS))
+    parser.add_argument("--ways", type=int, nargs="+", default=range(len(WAYS)), help=told)
     parser.add_argument("--work", type=Path, default=Path("bench.work"))
     options = parser.parse_args()
     case = next(case for case in CASES if case.name == "scene")
@@ -39,14 +41,15 @@ def main() -> None:
     model = make_model(case.network, (case.window,) * 2, options.work)
     out = options.work / "maps" / "workers.tif"
     out.parent.mkdir(parents=True, exist_ok=True)
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    names = [list(WAYS)[number] for number in options.ways]
+    seconds: dict[str, list[float]] = {way: [] for way in names}
     digests = set()
     for _ in range(options.turns):
-        for way, flags in WAYS.items():
+        for way in names:
             command = [
                 *(sys.executable, "-m", "tiledseg", "segment", str(image), "-m", str(model)),
                 *("-o", str(out), "--threads", "1", "--runtime", "torch", "--fresh", "-q"),
-                *("--set", f"tiling.core=[{options.core},{options.core}]", *flags),
+                *("--set", f"tiling.core=[{options.core},{options.core}]", *WAYS[way]),
             ]
             began = time.perf_counter()
             subprocess.run(command, check=True)
