@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .document import brief, read_values
+from .document import brief, read_values, wrong_keys
 from .errors import ConfigError
 from .tiling import TilingSpec
 
@@ -219,7 +219,7 @@ class RunConfig(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError("; ".join(_sentences(error))) from None
+            raise ConfigError("; ".join(wrong_keys(error.errors(), "config"))) from None
 
     @classmethod
     def read(cls, path: str | Path, changes: tuple[str, ...] = ()) -> RunConfig:
@@ -269,17 +269,3 @@ def apply_change(values: dict[str, Any], change: str) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"--set {change!r}: {section!r} is not a section")
     values[name] = read_values(text, f"--set {change!r:.80}")
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    sentences = []
-    for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            sentences.append(f"config {path}: there is no such setting")
-        elif problem["type"] == "value_error":  # a stage's own sentence, which names the setting
-            sentences.append(f"config {problem['ctx']['error']}")
-        else:
-            found = "" if problem["type"] == "missing" else f", found {brief(problem['input'])}"
-            sentences.append(f"config {path}: {problem['msg'].lower()}{found}")
-    return sentences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,26 @@ def brief(value: Any) -> str:
         return _SHORT.repr(value)[:60]
     except ValueError:
         return "a number of thousands of digits"
+
+
+def wrong_keys(problems: Iterable[Any], kind: str) -> list[str]:
+    """Return a sentence per wrong key, in words of the document rather than of pydantic.
+
+    Args:
+        problems: What pydantic's ``ValidationError.errors()`` returns.
+        kind: What the document is: ``config``.
+    """
+    sentences = []
+    for problem in problems:
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            sentences.append(f"{kind} {path}: there is no such setting")
+        elif problem["type"] == "value_error":  # a stage's own sentence, which names the setting
+            sentences.append(f"{kind} {problem['ctx']['error']}")
+        else:
+            found = "" if problem["type"] == "missing" else f", found {brief(problem['input'])}"
+            sentences.append(f"{kind} {path}: {problem['msg'].lower()}{found}")
+    return sentences
 
 
 def _is_trap(values: Any) -> bool:

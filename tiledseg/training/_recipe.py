@@ -1,0 +1,122 @@
+"""Recipe: all settings of one training, as Python values and as a YAML file to edit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..document import brief, read_document, read_values, wrong_keys
+from ..errors import ConfigError
+from ._sections import (
+    AugmentSpec,
+    DataSpec,
+    LossSpec,
+    NetworkSpec,
+    OptimizerSpec,
+    PatchSpec,
+    RunSpec,
+)
+
+
+class Recipe(BaseModel):
+    """All settings of one training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field("trained", description="Name of the model, in its card.")
+    licence: str = Field("", description="Licence of the model, in its card: SPDX name or text.")
+    data: DataSpec
+    network: NetworkSpec
+    patches: PatchSpec
+    augment: AugmentSpec = AugmentSpec()
+    loss: LossSpec = LossSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    run: RunSpec = RunSpec()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        dims, augment = len(self.patches.window), self.augment
+        spacing = self.data.spacing
+        if spacing is not None and len(spacing) != dims:
+            raise ConfigError(f"data.spacing: expected {dims} numbers, found {list(spacing)}")
+        if not isinstance(augment.flips, str) and any(a >= dims for a in augment.flips):
+            raise ConfigError(f"augment.flips: patches have axes 0 to {dims - 1}")
+        if augment.quarter_turns and self.patches.window[-1] != self.patches.window[-2]:
+            raise ConfigError(
+                f"augment.quarter_turns: needs a window that is square in its last two axes, found "
+                f"{list(self.patches.window)}"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Recipe:
+        """Return the recipe of plain values.
+
+        Raises:
+            ConfigError: A wrong or unknown key; the sentence names its path.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError("; ".join(wrong_keys(error.errors(), "recipe"))) from None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Recipe:
+        """Return the recipe of a YAML file; the dataset's path is taken from its folder.
+
+        Raises:
+            ConfigError: The file cannot be read, or a key is wrong.
+        """
+        place = Path(path)
+        try:
+            text = read_document(place)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"recipe {path} cannot be read: {error}") from None
+        values = read_values(text, f"recipe {path}")
+        if not isinstance(values, dict):
+            raise ConfigError(f"recipe {path} must be a mapping of settings, found {brief(values)}")
+        return cls.parse(values).beside(place.parent)
+
+    def beside(self, folder: Path) -> Recipe:
+        """Return the recipe with paths that are relative to a folder made so that they are not."""
+        values = self.to_dict()
+        for section, key in (("data", "dataset"), ("network", "encoder_weights")):
+            named = values[section].get(key)
+            if named is not None:
+                values[section][key] = str(folder / named)
+        return self.parse(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `parse` turns back into the recipe; defaults are left out."""
+        values: dict[str, Any] = self.model_dump(mode="json", exclude_defaults=True)
+        return values
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML that `read` turns back into it, with all defaults."""
+        values = self.model_dump(mode="json")
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+    def changes(self, other: Recipe) -> tuple[str, ...]:
+        """Return what is different in another recipe, one clause a setting."""
+        before, after = self.model_dump(mode="json"), other.model_dump(mode="json")
+        return tuple(_differences(before, after, ""))
+
+    @classmethod
+    def schema_text(cls) -> str:
+        """Return the JSON schema of a recipe."""
+        return json.dumps(cls.model_json_schema(), indent=2)
+
+
+def _differences(before: Any, after: Any, path: str) -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = dict.fromkeys((*before, *after))
+        parts = [
+            _differences(before.get(k), after.get(k), f"{path}.{k}" if path else str(k))
+            for k in keys
+        ]
+        return [clause for part in parts for clause in part]
+    return [] if before == after else [f"{path} was {brief(before)} and is {brief(after)}"]
