@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .box import Box
     from .config import BudgetSpec, CombineSpec, InputSpec, OutputSpec, RunConfig, RuntimeSpec
+    from .datasets import Dataset, read_dataset
     from .errors import (
         BudgetExceeded,
         ConfigError,
@@ -47,6 +48,7 @@ _HOMES = {
         "RunConfig",
         "RuntimeSpec",
     ),
+    "datasets": ("Dataset", "read_dataset"),
     "errors": (
         "BudgetExceeded",
         "ConfigError",
@@ -86,6 +88,7 @@ __all__ = [
     "CombineSpec",
     "ConfigError",
     "DamagedInput",
+    "Dataset",
     "Grid",
     "GridMismatch",
     "InputSpec",
@@ -111,6 +114,7 @@ __all__ = [
     "open_source",
     "plan",
     "probe",
+    "read_dataset",
     "segment",
     "segment_many",
     "vectorize",

@@ -21,6 +21,7 @@ from ._moments import fit_exactly
 from ._nonzero import FilledMask, extremes, nonzero_box
 from ._normalized import NormalizedSource
 from ._orient import OrientedSink, OrientedSource
+from ._polygons import VERTEX_BYTES, PlacedPolygons, moved_to
 from ._previous import MarkedSource, OneHotSource, PreviousSource
 from ._qml import qml_path
 from ._resampled import ResampledSource
@@ -29,6 +30,7 @@ from ._stack import StackedSource
 from ._whole import Cropped, fit_whole
 
 __all__ = [
+    "VERTEX_BYTES",
     "BoxRoi",
     "Cropped",
     "CroppedSink",
@@ -43,6 +45,7 @@ __all__ = [
     "OneHotSource",
     "OrientedSink",
     "OrientedSource",
+    "PlacedPolygons",
     "PolygonRoi",
     "PreviousSource",
     "ResampledSource",
@@ -52,6 +55,7 @@ __all__ = [
     "Source",
     "StackedSource",
     "as_dask",
+    "burn_values",
     "centred_picks",
     "create_array",
     "create_sink",
@@ -60,6 +64,7 @@ __all__ = [
     "fit_exactly",
     "fit_whole",
     "is_zarr",
+    "moved_to",
     "nonzero_box",
     "open_array",
     "open_folder",
@@ -68,6 +73,7 @@ __all__ = [
     "read_padded",
     "read_schema",
     "reproject",
+    "reproject_owned",
     "require_place",
     "settle",
     "sidecars",
@@ -83,11 +89,13 @@ _RASTER_SINKS = (".tif", ".tiff")
 #: Names that live behind a heavy library, and the module that imports it.
 _LAZY = {
     "as_dask": "._dask",
+    "burn_values": "._rasterio",
     "create_array": "._zarr",
     "find_series": "._simpleitk",
     "open_array": "._zarr",
     "polygonize": "._rasterio",
     "reproject": "._rasterio",
+    "reproject_owned": "._rasterio",
 }
 
 

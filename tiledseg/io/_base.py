@@ -29,6 +29,7 @@ class Source(ABC):
         dtype: dtype of what `read` returns.
         nodata: Declared nodata value, NaN included, or None.
         blocks: Extent of the natural unit of reading per axis (file blocks, chunks).
+        palette: Colour of every index of a paletted image of one channel, (256, 3), or None.
         lengths: Distance between samples as the file states it, array order, where it states one
             besides the affine of the grid; in the grid's unit.
         working_bytes: Host memory held besides what `read` returns (caches, decoded files).
@@ -43,6 +44,7 @@ class Source(ABC):
     dtype: np.dtype[Any]
     nodata: float | None
     blocks: tuple[int, ...]
+    palette: NDArray[np.uint8] | None = None
     lengths: tuple[float, ...] | None = None
     working_bytes: int = 0
 

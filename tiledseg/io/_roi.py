@@ -23,6 +23,7 @@ from ..errors import ConfigError, GridMismatch
 from ..grid import Grid
 from ..normalize import measured
 from ._base import Mask, Source
+from ._polygons import VERTEX_BYTES, PlacedPolygons, moved_to
 
 Bounds = tuple[tuple[float, float], ...]
 
@@ -32,14 +33,6 @@ _PIECE = 2**20
 _BURN_PIECE = 2**22
 #: Bytes per sample of a piece: GDAL's raster and copies of it.
 _BURN_BYTES = 4
-#: Bytes a vertex takes while it is burnt: as Python numbers, then GDAL's.
-_VERTEX_BYTES = 160
-#: Parts of a sample that vertices are rounded to: moving them by whole samples is then exact.
-_PARTS = 2.0**20
-#: Samples from the image's first beyond which polygons are cut: GDAL counts in 32 bits.
-_FAR = 2.0**30
-#: Beyond every place in the world; still a number when it is squared.
-_END = 1e100
 
 
 class Roi(ABC):
@@ -185,13 +178,13 @@ class PolygonRoi(Roi):
                 "at least one polygon"
             )
         self._grid = grid
-        self._polygons, self._extents = _near(_on_grid(given, grid), grid)
+        self._polygons = PlacedPolygons(grid, given)
         if not len(self._polygons):
             west, south, east, north = shapely.total_bounds(given).tolist()
             raise _outside(grid, ((west, east), (south, north)), f"roi {name}")
         self._steps = _piece_steps(grid.shape, (1, 1), _BURN_PIECE)
-        vertices = int(shapely.get_num_coordinates(self._polygons).sum())
-        self.working_bytes = _VERTEX_BYTES * vertices + _BURN_BYTES * prod(self._steps)
+        self.working_bytes = VERTEX_BYTES * self._polygons.vertices
+        self.working_bytes += _BURN_BYTES * prod(self._steps)
 
     def mask(self, box: Box) -> Mask:
         """Return where samples of ``box`` have their centre in a polygon."""
@@ -203,18 +196,15 @@ class PolygonRoi(Roi):
     def fingerprint(self) -> dict[str, Any]:
         """Return the hash of the polygons as they lie on the image's samples."""
         digest = hashlib.sha256()
-        for polygon in self._polygons:
+        for polygon in self._polygons.polygons:
             digest.update(shapely.to_wkb(polygon, byte_order=1))
         return {"roi": "polygons", "count": len(self._polygons), "sha256": digest.hexdigest()}
 
     def _burn(self, box: Box) -> Mask:
         from ._rasterio import burn
 
-        (top, left), (bottom, right) = box.start, box.stop
-        west, north, east, south = self._extents.T
-        here = (west < right) & (east > left) & (north < bottom) & (south > top)
-        move = np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
-        mask: Mask = burn(list(self._polygons[here]), box.shape, move)
+        here = self._polygons.polygons[self._polygons.near(box)]
+        mask: Mask = burn(list(here), box.shape, moved_to(box))
         return mask
 
 
@@ -295,40 +285,6 @@ def _pieces(box: Box, steps: tuple[int, ...]) -> Iterator[Box]:
     ]
     for piece in product(*spans):
         yield Box(tuple(a for a, _ in piece), tuple(b for _, b in piece))
-
-
-# ----------------------------------------------------------------- polygons
-
-
-def _on_grid(polygons: NDArray[Any], grid: Grid) -> NDArray[Any]:
-    """Return polygons in (x, y) indices of the image, rounded to a millionth of a sample.
-
-    So a vertex drawn on the centre of a sample is on it again wherever in the world the image
-    lies, and the origin of a box is subtracted without rounding.
-    """
-
-    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        placed = grid.world_to_index(points.clip(-_END, _END))[:, ::-1]
-        return placed.clip(-(_FAR**2), _FAR**2)  # further out only the side matters
-
-    def rounded(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.round(points * _PARTS) / _PARTS)
-
-    placed = shapely.transform(shapely.force_2d(polygons), place)
-    if np.abs(shapely.bounds(placed)).max() > _FAR:
-        placed = shapely.get_parts(shapely.clip_by_rect(placed, -_FAR, -_FAR, _FAR, _FAR))
-        placed = placed[shapely.get_type_id(placed) == shapely.GeometryType.POLYGON]
-        placed = placed[~shapely.is_empty(placed)]
-    return np.asarray(shapely.transform(placed, rounded))
-
-
-def _near(polygons: NDArray[Any], grid: Grid) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the polygons whose extent meets the image, and their extents, (n, 4)."""
-    extents = shapely.bounds(polygons).reshape(-1, 4)
-    height, width = grid.shape
-    west, north, east, south = extents.T
-    near = (west < width) & (east > 0) & (north < height) & (south > 0)
-    return polygons[near], extents[near]
 
 
 # ----------------------------------------------------------------- sentences

@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import Any
 
 from ._area import row_measures
-from ._features import check_polygon_format, read_polygons
+from ._features import check_polygon_format, read_fields, read_polygons
 from ._polygons import polygons_need, write_polygons
 
 __all__ = [
     "check_polygon_format",
     "polygons_need",
+    "read_fields",
     "read_polygons",
     "row_measures",
     "surfaces_need",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._shapes import burn, polygonize, reproject
+from ._shapes import burn, burn_values, polygonize, reproject, reproject_owned
 from ._sink import RasterSink, read_schema
 from ._source import RasterSource, open_raster
 
@@ -10,8 +10,10 @@ __all__ = [
     "RasterSink",
     "RasterSource",
     "burn",
+    "burn_values",
     "open_raster",
     "polygonize",
     "read_schema",
     "reproject",
+    "reproject_owned",
 ]

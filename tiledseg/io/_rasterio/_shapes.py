@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.features import geometry_mask, shapes
+from rasterio.features import geometry_mask, rasterize, shapes
 from rasterio.transform import Affine
 from rasterio.warp import transform_bounds, transform_geom
 
@@ -64,6 +64,33 @@ def burn(
     return np.asarray(mask, dtype=np.bool_)
 
 
+def burn_values(
+    geometries: Sequence[Any],
+    values: Sequence[int],
+    shape: tuple[int, ...],
+    affine: NDArray[np.float64],
+    rest: int,
+) -> NDArray[np.uint16]:
+    """Return for every sample the value of the last polygon that its centre lies in.
+
+    Args:
+        geometries: As `burn`.
+        values: One per polygon, 0 to 65535.
+        shape: (y, x).
+        affine: Edge-registered 3 x 3 matrix, (x, y) index -> world.
+        rest: Value of samples in no polygon.
+
+    Returns:
+        uint16, (y, x).
+    """
+    whole = np.full(shape, rest, dtype=np.uint16)
+    if len(geometries) and 0 not in shape:
+        with _ONE_AT_A_TIME:
+            pairs = zip(geometries, values, strict=True)
+            rasterize(pairs, out=whole, transform=_transform(affine))
+    return whole
+
+
 def reproject(
     geometries: Sequence[Any], source: str, target: str, bounds: Sequence[tuple[float, float]]
 ) -> list[Any]:
@@ -82,11 +109,19 @@ def reproject(
     Raises:
         ConfigError: There is no way from one CRS to the other, or not for all vertices.
     """
+    moved, _ = reproject_owned(geometries, source, target, bounds)
+    return moved
+
+
+def reproject_owned(
+    geometries: Sequence[Any], source: str, target: str, bounds: Sequence[tuple[float, float]]
+) -> tuple[list[Any], NDArray[np.int64]]:
+    """Return what `reproject` does, in the order given, and the index of what each was part of."""
     try:
         before, after = CRS.from_user_input(source), CRS.from_user_input(target)
         if before == after:
-            return list(geometries)
-        near = _cut(np.array(list(geometries), dtype=object), before, after, bounds)
+            return list(geometries), np.arange(len(geometries))
+        near, owners = _cut(np.array(list(geometries), dtype=object), before, after, bounds)
         plain = [shapely.geometry.mapping(g) for g in near]
         moved = [shapely.geometry.shape(g) for g in transform_geom(before, after, plain)]
     except Exception as error:  # GDAL's own errors have no public base class in rasterio
@@ -99,29 +134,39 @@ def reproject(
             f"polygons in {_name(source)} reach beyond the image's CRS {_name(target)}; cut them "
             "to the surroundings of the image"
         )
-    return moved
+    return moved, owners
 
 
 def _cut(
     geometries: NDArray[Any], crs: CRS, image_crs: CRS, bounds: Sequence[tuple[float, float]]
-) -> NDArray[Any]:
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Cut polygons to the surroundings of an image: its extent in their CRS, three times as large.
 
     Nothing is cut about an image across the antimeridian, whose extent is no rectangle there.
+
+    Returns:
+        The pieces, and the index of what each was part of, ascending.
     """
     (low, high), (bottom, top) = bounds
     west, south, east, north = transform_bounds(image_crs, crs, low, bottom, high, top)
+    everything = np.arange(len(geometries))
     if not (np.isfinite([west, south, east, north]).all() and west < east and south < north):
-        return geometries
+        return geometries, everything
     width, height = east - west, north - south
     rectangle = (west - width, south - height, east + width, north + height)
     far = ~shapely.covered_by(geometries, shapely.box(*rectangle))
     whole = shapely.transform(geometries[far], lambda points: np.clip(points, -_END, _END))
     cut = shapely.clip_by_rect(whole, *rectangle)
-    parts = shapely.get_parts(shapely.segmentize(cut, max(width, height) / _PARTS))
-    parts = parts[(shapely.get_type_id(parts) == _POLYGON) & ~shapely.is_empty(parts)]
-    near = np.concatenate([geometries[~far], parts])
-    return near if len(near) else geometries  # all outside, as will be told
+    parts, origins = shapely.get_parts(
+        shapely.segmentize(cut, max(width, height) / _PARTS), return_index=True
+    )
+    kept = (shapely.get_type_id(parts) == _POLYGON) & ~shapely.is_empty(parts)
+    near = np.concatenate([geometries[~far], parts[kept]])
+    owners = np.concatenate([everything[~far], everything[far][origins[kept]]])
+    if not len(near):  # all outside, as will be told
+        return geometries, everything
+    order = np.argsort(owners, kind="stable")
+    return near[order], owners[order]
 
 
 def _transform(affine: NDArray[np.float64]) -> Affine:

@@ -91,6 +91,8 @@ class RasterSource(Source):
         self.grid = _grid(file, uri)
         told = [i for i in chosen if i in kept] or list(chosen)  # alpha's own mask says nothing
         self._masks = [i + 1 for i in told]
+        if len(chosen) == 1 and file.colorinterp[chosen[0]] == ColorInterp.palette:
+            self.palette = _palette(file.colormap(chosen[0] + 1))
         self._all_valid = any(MaskFlags.all_valid in flags[i] for i in told)
 
     def read(self, box: Box) -> NDArray[Any]:
@@ -153,6 +155,14 @@ class RasterSource(Source):
                 f"{box.start[1]} to {box.stop[1]} cannot be read ({reason(error)})"
             ) from error
         return result
+
+
+def _palette(colors: dict[int, tuple[int, int, int, int]]) -> NDArray[np.uint8]:
+    """Return the colours of a palette by index; indices it does not name are black."""
+    table = np.zeros((1 + max(255, *colors), 3), np.uint8)
+    for index, color in colors.items():
+        table[index] = color[:3]
+    return table
 
 
 def keep_cache_small() -> None:

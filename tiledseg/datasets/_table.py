@@ -1,0 +1,179 @@
+"""Lists of cases: a table (.csv), entries of a document, or patterns of file names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from glob import glob
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..document import read_document
+from ..errors import ConfigError
+from ..io import is_zarr
+from ._case import Case
+
+_COLUMNS = ("image", "labels", "name", "group", "split")
+_PLACEHOLDERS = ("name", "group", "split")
+
+
+def place(folder: Path, text: str) -> str:
+    """Return where a path or URL of a dataset leads: from its folder, variables filled in.
+
+    Raises:
+        ConfigError: A variable is not set.
+    """
+    expanded = os.path.expandvars(text)
+    if "${" in expanded:
+        name = expanded.partition("${")[2].partition("}")[0]
+        raise ConfigError(f"{text!r:.120} names the variable {name:.40}, which is not set; set it")
+    if "://" in expanded or expanded.startswith("/vsi"):
+        return expanded
+    return os.path.normpath(folder / expanded)
+
+
+def name_of(image: str) -> str:
+    """Return an image's name without folder and suffixes.
+
+    >>> name_of("cases/ct_01.nii.gz")
+    'ct_01'
+    """
+    name = PurePosixPath(image.rstrip("/")).name
+    return PurePosixPath(name.removesuffix(".gz")).stem.removesuffix(".ome")
+
+
+def read_table(path: Path) -> list[Case]:
+    """Return the cases of a table: columns image, labels and, if wanted, name, group and split.
+
+    Relative paths start at the table's folder; several images of a case, to be stacked as
+    channels, are separated by semicolons.
+
+    Raises:
+        ConfigError: It cannot be read, or a row names no image.
+    """
+    try:
+        text = read_document(path).removeprefix("\ufeff")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no table {path}") from None
+    except (OSError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise ConfigError(f"table {path} cannot be read: {told:.200}") from None
+    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    try:
+        columns = [(c or "").strip() for c in rows.fieldnames or ()]
+        if "image" not in columns:
+            found = ", ".join(columns)[:200] or "nothing"
+            raise ConfigError(f"table {path} has no column image; its first line is {found}")
+        rows.fieldnames = columns
+        cases = [
+            case_of(path.parent, {k: row[k] or None for k in _COLUMNS if k in row}, where)
+            for row in rows
+            if (where := f"table {path}, line {rows.line_num}")
+        ]
+    except csv.Error as error:
+        raise ConfigError(f"table {path} is not a table: {error}") from None
+    return cases
+
+
+def case_of(folder: Path, entry: dict[str, Any], where: str) -> Case:
+    """Return the case of a row or an entry.
+
+    Args:
+        folder: Where relative paths start.
+        entry: ``image``, a path, several with semicolons, or a list of them; ``labels``; ``name``;
+            ``group``, by default the name; ``split``.
+        where: What to call the entry in messages.
+
+    Raises:
+        ConfigError: It names no image.
+    """
+    given = entry.get("image")
+    images = given.split(";") if isinstance(given, str) else list(given or ())
+    if not images or not all(isinstance(i, str) and i.strip() for i in images):
+        raise ConfigError(f"{where}: image must be a path, found {given!r:.60}")
+    places = tuple(place(folder, image.strip()) for image in images)
+    name = entry.get("name") or name_of(places[0])
+    labels = entry.get("labels")
+    return Case(
+        name=str(name),
+        images=places,
+        labels=None if labels is None else place(folder, labels.strip()),
+        group=str(entry.get("group") or name),
+        split=entry.get("split"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Cases told by the names of their files.
+
+    ``{name}``, ``{group}`` and ``{split}`` stand for a part of a file's or folder's name; the same
+    placeholder twice stands for the same text. A case is called by its ``{name}``; where two would
+    share it, by ``{group}_{name}``.
+
+    Args:
+        images: Where the images are, as ``{group}/images/{name}.jpg``.
+        labels: Where the labels are, of the same placeholders.
+    """
+
+    images: str
+    labels: str | None
+
+    def cases(self, folder: Path) -> list[Case]:
+        """Return the cases, by name.
+
+        Raises:
+            ConfigError: No image matches, or the patterns do not hold ``{name}``.
+        """
+        pattern = place(folder, self.images)
+        if "{name}" not in pattern:
+            raise ConfigError(f"cases.images: {self.images!r:.120} must hold {{name}}")
+        known = set(re.findall(r"\{(\w+)\}", self.images))
+        if unknown := (known | set(re.findall(r"\{(\w+)\}", self.labels or ""))) - known:
+            raise ConfigError(f"cases.labels: {{{unknown.pop()}}} is not in cases.images")
+        found = [self._case(folder, path, match) for path, match in _matches(pattern)]
+        if not found:
+            raise ConfigError(f"cases.images: there is no file like {pattern}")
+        return _distinct(found)
+
+    def _case(self, folder: Path, path: str, parts: dict[str, str]) -> Case:
+        labels = self.labels
+        for key, text in parts.items():
+            labels = labels and labels.replace(f"{{{key}}}", text)
+        name, group = parts["name"], parts.get("group")
+        where = None if labels is None else place(folder, labels)
+        if where is not None and "://" not in where and not os.path.exists(where):
+            where = None
+        return Case(name, (path,), where, group or name, parts.get("split"))
+
+
+def _matches(pattern: str) -> list[tuple[str, dict[str, str]]]:
+    """Return the paths that match, and what the placeholders stand for there."""
+    wanted, seen = "", set[str]()
+    for part in re.split(r"(\{(?:name|group|split)\})", pattern):
+        key = part[1:-1]
+        if part not in [f"{{{p}}}" for p in _PLACEHOLDERS]:
+            wanted += re.escape(part)
+        else:
+            wanted += f"(?P={key})" if key in seen else f"(?P<{key}>[^/]+?)"
+            seen.add(key)
+    stars = re.sub(r"\{(?:name|group|split)\}", "\0", pattern)
+    stars = re.sub(r"([*?[])", r"[\1]", stars).replace("\0", "*")
+    matcher = re.compile(wanted)
+    found = [(path, matcher.fullmatch(path)) for path in sorted(glob(stars))]
+    return [(path, match.groupdict()) for path, match in found if match and _is_image(path)]
+
+
+def _is_image(path: str) -> bool:
+    return os.path.isfile(path) or is_zarr(path) or os.path.isdir(path)
+
+
+def _distinct(cases: list[Case]) -> list[Case]:
+    """Put the group in front of the name of every case where two would share a name."""
+    if max(Counter(c.name for c in cases).values()) == 1:
+        return cases
+    return [replace(c, name=f"{c.group}_{c.name}") for c in cases]
