@@ -195,7 +195,7 @@ WRONG = {
     "no cases": (HEAD, "either cases, or layout"),
     "no classes": (ONE, "classes: is missing"),
     "empty": (HEAD + "cases: []", "has no cases"),
-    "unknown key": (HEAD + ONE + "colour: 3", "colour: is no key of a dataset"),
+    "unknown key": (HEAD + ONE + "colour: 3", "colour: there is no such setting"),
     "unknown class": (HEAD + ONE + "legend: {1: sea}", "'sea' is no class"),
     "mixed legend": (HEAD + ONE + "legend: {1: road, '#000000': water}", "values and colours"),
     "no colour": (HEAD + ONE + "legend: {1.5: road}", "legend.1.5"),

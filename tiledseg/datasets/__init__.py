@@ -8,6 +8,7 @@ from ._dataset import Dataset
 from ._labels import LabelSource
 from ._legend import Legend
 from ._read import DatasetDocument, read_dataset
+from ._split import Fold, cut_blocks, given_split, split_folds
 
 __all__ = [
     "Case",
@@ -15,10 +16,14 @@ __all__ = [
     "Census",
     "Dataset",
     "DatasetDocument",
+    "Fold",
     "LabelSource",
     "Legend",
     "Pair",
     "census_of",
+    "cut_blocks",
+    "given_split",
     "read_dataset",
+    "split_folds",
     "take_census",
 ]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
+from ..box import Box
 from ..errors import TiledsegError
 from ..grid import Grid
 from ..io import Source
@@ -23,6 +24,7 @@ class Case:
         labels: File of its labels; ``file.json#7``: image 7 of COCO's file; None: it has none.
         group: What it must not be separated from in splits: a patient, a scene, a city.
         split: The split it was given by whoever made the dataset, or None.
+        box: The part of the image that is meant; None: all of it.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Case:
     labels: str | None
     group: str
     split: str | None = None
+    box: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ..box import Box
 from ..errors import ConfigError
 from ..grid import Grid
-from ..io import Source, open_source
+from ..io import CroppedSource, Source, open_source
 from ..labels import ClassSchema
 from ._align import aligned
 from ._burnt import POLYGON_FILES, BurntLabels
 from ._case import Case, Pair, telling
 from ._coco import open_coco
-from ._labels import ImageLabels, LabelSource
+from ._labels import CroppedLabels, ImageLabels, LabelSource
 from ._legend import Legend
 
 #: How intensities come about: HU of CT, arbitrary units of MR, photos and scenes, or not known.
@@ -109,9 +110,10 @@ class Dataset:
         with telling(case.name):
             if case.labels is None:
                 raise ConfigError("it has no labels; leave it out, or label it")
-            image = self.open_image(case)
+            image = self._open_whole(case)
             try:
-                return Pair(case, image, self._open_labels(case.labels, image.grid))
+                pair = Pair(case, image, self._open_labels(case.labels, image.grid))
+                return pair if case.box is None else _part(pair, case.box)
             except BaseException:
                 image.close()
                 raise
@@ -124,6 +126,10 @@ class Dataset:
             DamagedInput: A file is not what it claims to be.
             GridMismatch: Images that are stacked do not lie on one grid.
         """
+        image = self._open_whole(case)
+        return image if case.box is None else CroppedSource(image, case.box)
+
+    def _open_whole(self, case: Case) -> Source:
         if len(case.images) == 1:
             return open_source(case.images[0], channels=self.channels, dims=self.dims)
         return open_source(list(case.images), channels=self.channels, dims=self.dims)
@@ -142,6 +148,13 @@ class Dataset:
         except BaseException:
             opened.close()
             raise
+
+
+def _part(pair: Pair, box: Box) -> Pair:
+    """Return the part of a pair."""
+    if not pair.grid.box.contains(box):
+        raise ConfigError(f"its part {box.start} to {box.stop} lies outside of {pair.grid.shape}")
+    return Pair(pair.case, CroppedSource(pair.image, box), CroppedLabels(pair.labels, box))
 
 
 def _rest(schema: ClassSchema) -> int:

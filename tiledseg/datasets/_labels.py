@@ -106,6 +106,40 @@ class ImageLabels(LabelSource):
         return pack(np.moveaxis(values[:3], 0, -1))
 
 
+class CroppedLabels(LabelSource):
+    """The labels of a part of an image.
+
+    Args:
+        inner: Those of the whole.
+        box: The part, inside the image.
+    """
+
+    def __init__(self, inner: LabelSource, box: Box) -> None:
+        super().__init__(inner.schema)
+        self._inner, self._box = inner, box
+        self.grid, self.uri, self.strange = inner.grid.crop(box), inner.uri, inner.strange
+        self.blocks, self.working_bytes = (
+            tuple(map(min, inner.blocks, box.shape)),
+            inner.working_bytes,
+        )
+
+    def look(self, box: Box) -> tuple[NDArray[Any], Counter[str]]:
+        """Return class ids of ``box`` of the part, and how often marks not known."""
+        return self._inner.look(box.shift(self._box.start))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the identity of the labels of the whole, and the part."""
+        return {"of": self._inner.fingerprint(), "box": [self._box.start, self._box.stop]}
+
+    def files(self) -> list[Path]:
+        """Return the files of the labels."""
+        return self._inner.files()
+
+    def close(self) -> None:
+        """Close the labels."""
+        self._inner.close()
+
+
 def _require_fit(inner: Source, colored: bool) -> None:
     """Refuse an image that cannot be labels in the way the legend says."""
     count = len(inner.channels)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..document import brief, read_document, read_values
+from ..document import brief, read_document, read_values, wrong_keys
 from ..errors import ConfigError
 from ..io import read_schema
 from ..labels import ClassSchema
@@ -18,6 +17,7 @@ from ._case import Case
 from ._dataset import Dataset, Modality
 from ._layouts import Layout, LayoutName, find_layout, read_coco_layout, read_layout
 from ._legend import Legend, class_id, read_mark
+from ._split import cut_blocks
 from ._table import Pattern, case_of, place, read_table
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -47,6 +47,13 @@ class _PatternEntry(BaseModel):
 
     images: str
     labels: str | None = None
+
+
+class _BlocksEntry(BaseModel):
+    model_config = _STRICT
+
+    side: int = Field(ge=1, description="Samples from block to block along every axis.")
+    gap: int = Field(0, ge=0, description="Samples between blocks that belong to none.")
 
 
 class DatasetDocument(BaseModel):
@@ -80,6 +87,9 @@ class DatasetDocument(BaseModel):
     modality: Modality = ""
     groups: str | None = Field(
         None, description="Regular expression whose one group, in a case's name, names its group."
+    )
+    blocks: _BlocksEntry | None = Field(
+        None, description="Cut every scene into blocks, each a case and a group of its own."
     )
     split: dict[str, list[str]] = Field(
         default_factory=dict, description="Split -> groups or cases that belong to it."
@@ -156,7 +166,8 @@ def _of_document(path: Path) -> Dataset:
     try:
         document = DatasetDocument.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"dataset {path}: {'; '.join(_told(error))}") from None
+        problems = "; ".join(wrong_keys(error.errors()[:5], "dataset"))
+        raise ConfigError(f"{path}: {problems}") from None
     try:
         return _built(document, path)
     except ConfigError as error:
@@ -176,6 +187,8 @@ def _built(document: DatasetDocument, path: Path) -> Dataset:
         legend = Legend.of_schema(schema)
     if document.ignore:
         legend = legend.with_ignored([read_mark(mark) for mark in document.ignore])
+    if document.blocks is not None:
+        base = cut_blocks(base, document.blocks.side, document.blocks.gap)
     rest = base.rest
     if document.outside is not None:
         found = class_id(document.outside, schema)
@@ -256,12 +269,3 @@ def _group(case: Case, pattern: str) -> str:
     if found is None:
         raise ConfigError(f"groups: {pattern!r:.80} does not match the case {case.name!r:.80}")
     return found.group(1)
-
-
-def _told(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors()[:5]:
-        key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            yield f"{key}: is no key of a dataset"
-        else:
-            yield f"{key}: {problem['msg'].lower()}, found {brief(problem['input'])}"
