@@ -24,7 +24,7 @@ DOORS = {
     "pyproj": "vector/_area.py",
     "skimage": "vector/_surfaces.py",
     "trimesh": "vector/_surfaces.py",
-    "monai": "models/_monai.py",
+    "monai": ("models/_monai.py", "models/_foreign/_bundle_own.py"),
     "segmentation_models_pytorch": "models/_smp.py",
     "timm": "models/_smp.py",
     "torchvision": "models/_smp.py",

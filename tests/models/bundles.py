@@ -7,7 +7,11 @@ Their configs have the words and the order of the zoo's `spleen_ct_segmentation`
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +197,7 @@ def run_monai(bundle: Path, image: Path) -> Any:
     Those of a .png are (y, x), as stored.
     """
     out = bundle / "eval"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), own_modules(bundle):
         warnings.simplefilter("ignore")
         monai.bundle.run(
             config_file=str(bundle / "configs" / "inference.json"),
@@ -207,6 +211,19 @@ def run_monai(bundle: Path, image: Path) -> Any:
         return np.asarray(Image.open(*out.rglob(f"{image.stem}_trans.png")))
     (written,) = out.rglob(f"{image.name.removesuffix('.nii.gz')}_trans.nii.gz")
     return np.asarray(nib.load(written).dataobj)
+
+
+@contextmanager
+def own_modules(bundle: Path) -> Iterator[None]:
+    """Let MONAI find a bundle's modules, as PYTHONPATH does, and forget them."""
+    sys.path.insert(0, str(bundle))
+    try:
+        yield
+    finally:
+        sys.path[:] = [place for place in sys.path if place != str(bundle)]
+        for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
+            del sys.modules[name]
+        shutil.rmtree(bundle / "scripts/__pycache__", ignore_errors=True)
 
 
 def _common(imports: list[str], network: dict[str, Any]) -> dict[str, Any]:

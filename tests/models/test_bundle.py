@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +382,61 @@ def test_code_that_nobody_asks_for_is_neither_run_nor_in_the_way(
     found = segmented(image, bundle, tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(found, segmented(image, made("spleen"), tmp_path / "b.nii.gz"))
     assert not (tmp_path / "SENTINEL").exists()
+
+
+JUNK = (7, -1, 1e99, "x", "", None, True, [], {}, [[]], {"a": [1]}, ["x"], [None], "@_meta_")
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where in lists and dicts there is something."""
+    if place:
+        yield place
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(inner, (*place, key))
+
+
+def put(value: Any, place: tuple[Any, ...], junk: Any) -> Any:
+    """Return a copy of lists and dicts with something else at a place."""
+    made = copy.deepcopy(value)
+    inner = made
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = junk
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_of_a_wrong_kind_are_told_in_a_sentence(
+    tmp_path: Path, made: Callable[[str], Path], kind: str
+) -> None:
+    """Every value of both files in turn, replaced by each of a dozen that do not belong there."""
+    files = {name: made(kind) / "configs" / name for name in ("inference.json", "metadata.json")}
+    plain = {name: json.loads(file.read_text()) for name, file in files.items()}
+    bundle = shutil.copytree(made(kind), tmp_path / "b", ignore=lambda *_: ["eval"])
+    told = []
+    for name, values in plain.items():
+        for place in places(values):
+            for junk in JUNK:
+                text = json.dumps(put(values, place, junk))
+                (bundle / "configs" / name).write_text(text)
+                try:
+                    understand(bundle).complete(bundle)
+                except (ConfigError, DamagedInput) as error:
+                    told.append(str(error))
+        (bundle / "configs" / name).write_text(json.dumps(values))
+    assert len(told) > 300
+    assert not [text for text in told if "\n" in text]
+
+
+def test_transforms_that_are_no_list_are_damage(tmp_path: Path) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["preprocessing"] = {"_target_": "Compose", "transforms": 7}
+
+    with pytest.raises(
+        DamagedInput, match=r"preprocessing: expected a list of transforms, found 7"
+    ):
+        find_card(changed(tmp_path / "b", change))
 
 
 class Payload:

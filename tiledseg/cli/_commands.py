@@ -41,6 +41,7 @@ from ._options import (
     SkipBelow,
     Surfaces,
     Threads,
+    TrustCode,
     Tta,
     Work,
     Workers,
@@ -89,6 +90,7 @@ def segment(
     work: Work = None,
     log: Log = None,
     shard: ShardPart = None,
+    trust_code: TrustCode = False,
     changes: Set = None,
     fresh: Fresh = False,
     quiet: Quiet = False,
@@ -121,7 +123,7 @@ def segment(
         log=log,
     )
     values = values_of(image, model, options, changes)
-    return execute({**values, "out": out}, fresh, shard, quiet, as_json)
+    return execute({**values, "out": out}, fresh, shard, quiet, as_json, trust_code)
 
 
 @app.command()
@@ -135,6 +137,7 @@ def run(
     work: Work = None,
     log: Log = None,
     shard: ShardPart = None,
+    trust_code: TrustCode = False,
     changes: Set = None,
     fresh: Fresh = False,
     quiet: Quiet = False,
@@ -153,7 +156,7 @@ def run(
     parsed = RunConfig.read(config, changed(changes, options))
     if parsed.out is None:
         raise ConfigError(f"config {config} names no output: add out, or --set out=landcover.tif")
-    return execute(given(parsed), fresh, shard, quiet, as_json)
+    return execute(given(parsed), fresh, shard, quiet, as_json, trust_code)
 
 
 @app.command()
@@ -186,6 +189,7 @@ def plan(
         str | None, typer.Option("--out", "-o", help="Class map; its unfinished work is continued.")
     ] = None,
     work: Work = None,
+    trust_code: TrustCode = False,
     changes: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -217,7 +221,7 @@ def plan(
         values = {**values_of(image, model, options, changes), "out": out}
     else:
         values = given(RunConfig.read(image[0], changed(changes, options)))
-    job = pipeline.plan(**values)
+    job = pipeline.plan(trust_code=trust_code, **values)
     with job:
         _print({**job.describe(), "warnings": list(job.warnings)}, as_json)
 

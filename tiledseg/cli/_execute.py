@@ -15,7 +15,12 @@ _FAILED_TILES = 3
 
 
 def execute(
-    values: dict[str, Any], fresh: bool, part: str | None, quiet: bool, as_json: bool
+    values: dict[str, Any],
+    fresh: bool,
+    part: str | None,
+    quiet: bool,
+    as_json: bool,
+    trust_code: bool = False,
 ) -> int:
     """Run, print what was made, and return the exit status.
 
@@ -25,6 +30,7 @@ def execute(
         part: Which shard, like ``2/4``, or None: all of it.
         quiet: Print nothing.
         as_json: Print JSON.
+        trust_code: Run a MONAI bundle's own code.
     """
     from .. import pipeline
     from ._progress import Bar
@@ -32,15 +38,14 @@ def execute(
     if pipeline.NAME in str(values["out"]):
         from ._batch import execute_many
 
-        if part is not None:
-            raise ConfigError(
-                f"--shard {part} is for one image; run every image of a list by itself"
-            )
+        alone = f"--shard {part}" if part is not None else "--trust-code" if trust_code else None
+        if alone is not None:
+            raise ConfigError(f"{alone} is for one image; run every image of a list by itself")
         return execute_many(values, fresh, quiet, as_json)
     out = Path(values["out"])
     if part is None:
-        settings = pipeline.staged(fresh=fresh, **values)
-        job = pipeline.plan(fresh=fresh, **{**values, **settings})
+        settings = {} if trust_code else pipeline.staged(fresh=fresh, **values)
+        job = pipeline.plan(fresh=fresh, trust_code=trust_code, **{**values, **settings})
         with job, Bar(job.plan.planned, quiet) as bar:
             result = pipeline.execute(job, out, fresh, bar, None if quiet else bar.say)
         return _told(result, result.ran.losses(), quiet, as_json)
@@ -49,7 +54,7 @@ def execute(
         raise ConfigError(
             f"--shard {part} with --fresh would discard what other shards have done; leave out one"
         )
-    job = pipeline.plan(shard=shard, **values)
+    job = pipeline.plan(shard=shard, trust_code=trust_code, **values)
     with job, Bar(job.plan.planned_of(shard.tiles(job.plan)), quiet) as bar:
         done = pipeline.execute_shard(job, out, shard, bar, None if quiet else bar.say)
     return _told(done, done.losses(), quiet, as_json)

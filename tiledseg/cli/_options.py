@@ -84,6 +84,13 @@ ShardPart = Annotated[
     str | None,
     typer.Option("--shard", help="Compute part I/N of the tiles only, beside other such jobs."),
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Run a MONAI bundle's own pre- and postprocessing: its code may do all that you may.",
+    ),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: tiling.taper=hann")]
 Fresh = Annotated[
     bool, typer.Option("--fresh/--resume", help="Discard, or finish, work begun earlier.")

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ._architectures import (
@@ -38,6 +38,10 @@ from ._trial import (
     try_out,
     try_runtime,
 )
+
+if TYPE_CHECKING:
+    from ._foreign._bundle_own import Case as Case
+    from ._foreign._bundle_own import OwnBundle as OwnBundle
 
 __all__ = [
     "AGREEMENT",
@@ -80,6 +84,7 @@ __all__ = [
     "library_versions",
     "load_model",
     "measure_reach",
+    "own_bundle",
     "paint",
     "read_card",
     "reference",
@@ -171,6 +176,18 @@ def find_card(path: str | Path) -> ModelCard:
     """
     card, folds = find_model(Path(path))
     return identified(card, folds) if all(os.path.isfile(fold.file) for fold in folds) else card
+
+
+def own_bundle(path: str | Path) -> OwnBundle:
+    """Return a MONAI bundle that runs its own code, which may do all that the caller may.
+
+    Raises:
+        ConfigError: It is no bundle, or its code fails.
+        DamagedInput: A file of it is not what it claims to be.
+    """
+    from ._foreign._bundle_own import OwnBundle
+
+    return OwnBundle(Path(path))
 
 
 def _graph_model(card: ModelCard, graph: Graph, threads: int, runtime: Runtime) -> Model:

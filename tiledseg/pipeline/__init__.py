@@ -25,6 +25,7 @@ from ._describe import describe
 from ._inputs import NAME, collect_inputs, refuse_many
 from ._job import Job, prepare
 from ._names import check_outputs, outputs_of, work_folder
+from ._own import open_own
 from ._probe import probe
 from ._result import Result
 from ._run import execute, execute_shard
@@ -63,6 +64,7 @@ def segment(
     *,
     fresh: bool = False,
     on_event: OnEvent | None = None,
+    trust_code: bool = False,
     **settings: Any,
 ) -> Result:
     """Segment an image of any size.
@@ -74,6 +76,8 @@ def segment(
         out: Class map to write; the suffix is the format. None keeps it in memory.
         fresh: Discard unfinished work of an earlier run instead of finishing it.
         on_event: Told of windows and tiles as they finish, from one thread at a time.
+        trust_code: Whether a MONAI bundle's own pre- and postprocessing are run, by MONAI, with
+            image and scores in memory whole. That code may do all that the caller may.
         settings: The sections of `RunConfig`, as dicts or their dataclasses:
             ``tiling={"window": (512, 512)}, budget={"memory": "4GB"}``.
 
@@ -87,8 +91,9 @@ def segment(
         DamagedInput: The image is not what it claims to be.
         OutputFailed: A result could not be written.
     """
-    settings = staged(image, model, out, fresh=fresh, on_event=on_event, **settings)
-    job = plan(image, model, out, fresh=fresh, **settings)
+    if not trust_code:
+        settings = staged(image, model, out, fresh=fresh, on_event=on_event, **settings)
+    job = plan(image, model, out, fresh=fresh, trust_code=trust_code, **settings)
     with job:
         target = None if out is None else Path(out)
         return execute(job, target, fresh, on_event or _ignore)
@@ -175,15 +180,16 @@ def plan(
     *,
     fresh: bool = False,
     shard: Shard | None = None,
+    trust_code: bool = False,
     **settings: Any,
 ) -> Job:
     """Decide how an image would be segmented, without doing it.
 
     Args and errors are those of `segment`. The caller closes the job. For a ``shard`` the work
-    store is made, so that all shards have one plan.
+    store is made, so that all shards have one plan. With ``trust_code`` the preprocessing is done
+    here: only then is it known what there is to segment.
     """
     refuse_many(image, out)
-    models = _models(model)
     config = RunConfig.parse(
         {
             "image": _named(image),
@@ -193,9 +199,15 @@ def plan(
         }
     )
     check_outputs(outputs_of(config))
-    if out is None:
+    where = None if out is None else work_folder(Path(out), config.output.work)
+    if trust_code:
+        if shard is not None:
+            raise ConfigError(f"--trust-code takes no shard, found {shard}")
+        own = open_own(config, image, model)
+        return prepare(config, own.image, own.model, None if fresh else where, own=own)
+    models = _models(model)
+    if where is None:
         return prepare(config, image, models, None)
-    where = work_folder(Path(out), config.output.work)
     if shard is not None:
         return prepare_shard(config, image, models, where)
     return prepare(config, image, models, None if fresh else where)

@@ -40,6 +40,7 @@ from ._memory import device_budget, run_cost
 from ._names import inputs_of, outputs_of, spare_inputs
 from ._network import Networks
 from ._origin import made_from
+from ._own import RAW, Own
 from ._roi import open_roi
 from ._runners import memory_of, threads_of, workers_of
 
@@ -93,6 +94,7 @@ class Job:
         warnings: What the user should know.
         footprint: What calls of the model hold.
         made_from: Digest of image, model and settings.
+        own: The code of a bundle before and after the network, or None: there is none.
     """
 
     config: RunConfig
@@ -108,6 +110,7 @@ class Job:
     warnings: tuple[str, ...]
     footprint: Footprint
     made_from: str
+    own: Own | None = None
 
     @property
     def shared(self) -> Shared:
@@ -138,12 +141,12 @@ class Job:
     @property
     def coding(self) -> ScoreCoding | None:
         """How scores are stored, or None where none are wanted."""
-        return coding_of(self.config)
+        return coding_of(self.config) if self.own is None else RAW
 
     @property
     def decision(self) -> Decision:
         """What becomes of scores."""
-        return decision_of(self.config, self.card)
+        return decision_of(self.card, self.coding)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -162,13 +165,15 @@ class Job:
             "scores": self.config.output.score_type if self.config.output.scores else None,
             "roi": None if self.roi is None else self.roi.fingerprint(),
             "skip_below": self.config.input.skip_below,
+            "own_code": None if self.own is None else True,
         }
 
     def close(self) -> None:
-        """Give back the image and the roi."""
+        """Give back the image, the roi and the image as stored."""
         self.source.close()
-        if self.roi is not None:
-            self.roi.close()
+        for held in (self.roi, self.own):
+            if held is not None:
+                held.close()
 
     def __enter__(self) -> Job:
         return self
@@ -198,11 +203,11 @@ def coding_of(config: RunConfig) -> ScoreCoding | None:
     return ScoreCoding(kind, _SCORE_SCALES.get(config.output.score_type), nodata)
 
 
-def decision_of(config: RunConfig, card: ModelCard) -> Decision:
+def decision_of(card: ModelCard, coding: ScoreCoding | None) -> Decision:
     """Return what becomes of scores."""
     schema = card.schema
     air = 0 if schema.background is None else schema.ids.tolist().index(schema.background)
-    return Decision(schema.ids, schema.nodata, air, coding_of(config))
+    return Decision(schema.ids, schema.nodata, air, coding)
 
 
 def prepare(
@@ -211,6 +216,7 @@ def prepare(
     models: Model | Sequence[str | Path],
     where: str | Path | None,
     shared: Shared | None = None,
+    own: Own | None = None,
 ) -> Job:
     """Decide everything, reading no more than the header, a decimated image and some windows.
 
@@ -221,6 +227,7 @@ def prepare(
         where: Where unfinished work of this run may lie; its core, runtime, microbatch and threads
             are taken over.
         shared: What other inputs of the same batch have left to take over.
+        own: The code of a bundle before and after the network, whose image and model these are.
 
     Raises:
         ConfigError: Settings, model and image do not fit together.
@@ -245,8 +252,9 @@ def prepare(
         roi = None if config.input.roi is None else open_roi(config.input.roi, view.grids)
         if roi is not None:
             on_error.callback(roi.close)
-        spare_inputs(outputs_of(config), inputs_of(config, view.source, roi))
-        job = _decide(config, view, roi, networks, shared, unfinished)
+        read = view.source if own is None else own.source
+        spare_inputs(outputs_of(config), inputs_of(config, read, roi))
+        job = _decide(config, view, roi, networks, shared, (unfinished, own))
         on_error.pop_all()
     return job
 
@@ -257,10 +265,10 @@ def _decide(
     roi: Roi | None,
     networks: Networks,
     shared: Shared,
-    unfinished: Stored | None,
+    given: tuple[Stored | None, Own | None],
 ) -> Job:
     """Decide how to segment an open image."""
-    first = shared.model
+    first, (unfinished, own) = shared.model, given
     plan = draft_plan(config, view.grids, first.card, networks.threads)
     former = None if unfinished is None else unfinished.plan
     before = None if former is None else begun(former)
@@ -274,6 +282,7 @@ def _decide(
         plan, fit = replace(plan, core=former.core), check_core
     budget = Budget(room, device_budget(config, chosen.footprint))
     cost = run_cost(config, view.grids, first, chosen.footprint, roi)
+    cost = cost if own is None else own.cost(cost)
     plan = fit(plan, replace(cost, fixed=cost.fixed + shared.held), budget)
     return Job(
         config=config,
@@ -289,9 +298,11 @@ def _decide(
         warnings=(
             *plan_warnings(view.grids, plan, first.card),
             *crowd_warnings(plan, config.runtime),
+            *(() if own is None else (own.warning,)),
         ),
         footprint=chosen.footprint,
         made_from=made_from(config, first.card, view.grids.image, roi),
+        own=own,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,41 @@ from ..grid import Grid
 from ..io import MemorySink, OrientedSink, Sink, SinkSpec, create_sink
 from ..labels import ClassSchema
 from ..models import ModelCard
+from ..report import ClassMeasure
 from ._job import Job
 
 #: Threads that compress at most: GDAL holds some 30 MB for each.
 _MOST_THREADS = 4
 
 
+class Written(NamedTuple):
+    """A class map that was written.
+
+    Args:
+        outputs: The files made of it.
+        measures: How much of every class there is.
+        class_map: The labels, of an in-memory run; else None.
+        schema: The classes.
+        grid: Where it lies.
+        overview: The image decimated there, (c, *s), and where it was measured.
+        picks: The class map at these samples.
+    """
+
+    outputs: list[Path]
+    measures: tuple[ClassMeasure, ...]
+    class_map: NDArray[Any] | None
+    schema: ClassSchema
+    grid: Grid
+    overview: tuple[NDArray[Any], NDArray[np.bool_]]
+    picks: NDArray[Any]
+
+
 def label_sink(job: Job, out: Path | None) -> Sink:
     """Return the unprepared sink of the class map, fed in the model's orientation."""
     schema = job.card.schema
     spec = SinkSpec(job.grid, schema.dtype, ("class",), schema.nodata, schema)
+    if job.own is not None:  # whose labels are written in place of these
+        return MemorySink(spec)
     rest = schema.nodata if schema.background is None else schema.background
     return _placed(job, _sink(job, out, spec), np.array([rest], schema.dtype))
 
@@ -32,10 +57,12 @@ def label_sink(job: Job, out: Path | None) -> Sink:
 def score_sink(job: Job) -> Sink | None:
     """Return the unprepared sink of the scores, or None where none are wanted."""
     coding, path = job.coding, job.config.output.scores
-    if coding is None or path is None:
+    if coding is None:
         return None
     names = tuple(c.name for c in job.card.schema.classes)[-job.card.outputs :]
     spec = SinkSpec(job.grid, coding.dtype, names, coding.nodata, scale=coding.scale)
+    if path is None:
+        return MemorySink(spec)
     return _placed(job, _sink(job, Path(path), spec), _certain(job.card, coding))
 
 

@@ -18,7 +18,7 @@ from ..vector import row_measures
 from ._frame import Frame
 from ._grids import place
 from ._image import open_image
-from ._job import decision_of
+from ._job import coding_of, decision_of
 from ._network import Networks
 from ._roi import open_roi
 
@@ -91,7 +91,7 @@ def _opened(work: str, made_for: str) -> TileTask:
         grids.source,
         grids.lane,
         model,
-        decision_of(config, model.card),
+        decision_of(model.card, coding_of(config)),
         store,
         row_measures(plan.output)[0],
         roi,

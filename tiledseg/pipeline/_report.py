@@ -7,8 +7,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from .. import report
 from ..budget import format_bytes
 from ..config import CombineSpec, RunConfig
@@ -16,6 +14,7 @@ from ..engine import Tally, machine
 from ..models import ModelCard, library_versions
 from ._job import Job
 from ._names import report_folder
+from ._outputs import Written
 
 #: Libraries that pixels pass through besides those that run the model.
 _PACKAGES = ("numpy", "rasterio", "SimpleITK", "zarr")
@@ -110,25 +109,24 @@ def write_report(
     job: Job,
     out: Path,
     ran: Ran,
-    measures: tuple[report.ClassMeasure, ...],
-    picks: NDArray[Any],
+    written: Written,
     outputs: tuple[Path, ...],
 ) -> list[Path]:
-    """Write the report folder beside ``out``; ``picks`` is the class map at the overview's picks.
+    """Write the report folder beside ``out``.
 
     Returns:
         The files made.
     """
-    values, valid = job.overview
+    values, valid = written.overview
     facts = report.ReportFacts(
         title=f"{out.name}: {job.card.name} on {Path(job.source.uri).name}",
-        grid=job.plan.output,
-        schema=job.card.schema,
+        grid=written.grid,
+        schema=written.schema,
         image=values,
         valid=valid,
-        class_map=picks,
+        class_map=written.picks,
         channels=job.source.channels,
-        measures=measures,
+        measures=written.measures,
         ran=_told(job, ran),
         config=resolved(job).to_yaml(),
         versions=versions(),
@@ -155,6 +153,7 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         "image": " x ".join(map(str, job.grids.image.grid.shape)),
         **({} if job.grids.told is None else {"resampled": job.grids.told}),
         **_elsewhere(job),
+        **({} if job.own is None else {"own_code": f"run, of {job.own.bundle.path}"}),
         "window": " x ".join(map(str, plan.window)),
         "stride": " x ".join(map(str, plan.stride)),
         "margin": plan.margin,

@@ -27,7 +27,15 @@ from ..engine import (
 from ..io import CroppedSink, MemorySink, OrientedSink, Sink
 from ..vector import row_measures
 from ._job import Job
-from ._outputs import label_sink, score_sink, whole_map, with_cropped_off, write_vectors
+from ._outputs import (
+    Written,
+    label_sink,
+    score_sink,
+    whole_map,
+    with_cropped_off,
+    write_vectors,
+)
+from ._own_map import write_own
 from ._remote import RemoteTask
 from ._report import Ran, warnings, write_report
 from ._result import Result
@@ -131,19 +139,29 @@ class Run(AbstractContextManager["Run"]):
         with _committed(self._labels, self._scores) as outputs:
             sinks = (self._labels, self._scores)
             assembled = assemble(store, schema.nodata, *sinks, limit, go_on)
-        counted = with_cropped_off(job, tally, self._sizes)
-        measures = report.measure_classes(*counted, self._unit, schema)
-        if job.config.output.polygons or job.config.output.surfaces:
-            outputs += write_vectors(job.config, whole_map(job, store), job.grid, schema)
+        written = self._written(outputs, assembled.picks)
         now = time.perf_counter()
         ran = Ran.of(job, tally, assembled.seam, (now - self._began, now - assembling))
+        made, measures = written.outputs, written.measures
         if self.out is not None and job.config.output.report:
-            outputs += write_report(job, self.out, ran, measures, assembled.picks, tuple(outputs))
+            made += write_report(job, self.out, ran, written, tuple(made))
         if not tally.lost:
             if self._progress is not None:
                 self._progress.stop()
             store.remove()
-        return Result(tuple(outputs), measures, ran, warnings(job, ran), _array(self._labels))
+        return Result(tuple(made), measures, ran, warnings(job, ran), written.class_map)
+
+    def _written(self, outputs: list[Path], picks: NDArray[Any]) -> Written:
+        """Write what is written besides class map and scores, or what a bundle makes of these."""
+        job, schema = self.job, self.job.card.schema
+        if job.own is not None and isinstance(self._scores, MemorySink):
+            return write_own(job, job.own, self.out, self._scores.array, self.tally.lost)
+        counted = with_cropped_off(job, self.tally, self._sizes)
+        measures = report.measure_classes(*counted, self._unit, schema)
+        if job.config.output.polygons or job.config.output.surfaces:
+            outputs += write_vectors(job.config, whole_map(job, self._store), job.grid, schema)
+        shown = (schema, job.plan.output, job.overview, picks)
+        return Written(outputs, measures, _array(self._labels), *shown)
 
 
 def execute(

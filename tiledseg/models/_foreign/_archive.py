@@ -40,7 +40,7 @@ def read(path: Path) -> Understood:
     from . import find_reader  # the list of readers names this module
 
     folder = unpacked(path)
-    for place in _places(folder):
+    for place in places(folder):
         reader = find_reader(place)
         if reader is not None:
             inside = place.relative_to(folder)
@@ -110,7 +110,7 @@ def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
             )
 
 
-def _places(folder: Path) -> Iterator[Path]:
+def places(folder: Path) -> Iterator[Path]:
     """Yield a folder, those in it, then the files in them, the outer ones first."""
     folders = [folder]
     for parent in folders:

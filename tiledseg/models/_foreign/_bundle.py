@@ -12,16 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from ...document import brief
-from ...errors import ConfigError
+from ...errors import ConfigError, DamagedInput
 from ._bundle_after import After, understand_after, understand_inferer
 from ._bundle_before import Before, understand_before
 from ._bundle_config import Config, Part
+from ._bundle_expression import NeedsCode
 from ._bundle_files import CONFIGS, METADATA, BundleFiles, is_bundle
-from ._bundle_network import understand_network
+from ._bundle_network import Sizes, understand_network
 from ._understood import Understood
 
 #: Composes inside of others that are looked into.
 _DEEP = 4
+#: What there is besides, for those who trust a bundle.
+_TRUST = (
+    "tiledseg segment --trust-code has MONAI run the bundle's own code, which may do all that you "
+    "may"
+)
 
 
 def claims(path: Path) -> bool:
@@ -34,7 +40,7 @@ def read(path: Path) -> Understood:
 
     Raises:
         ConfigError: It has something that tiledseg does not do, or would have to run code for.
-        DamagedInput: A config is far larger than any.
+        DamagedInput: A config is far larger than any, or holds what none does.
     """
     files = BundleFiles(path)
     name = next(name for name in CONFIGS if files.has(name))
@@ -42,8 +48,15 @@ def read(path: Path) -> Understood:
         values, metadata = files.values(name), files.values(METADATA)
         config = Config({**values, "bundle_root": ".", "_meta_": metadata}, files.values)
         return _understood(files, config, metadata)
-    except ConfigError as error:
-        raise ConfigError(f"{path} ({name}): {error}") from None
+    except NeedsCode as error:
+        raise ConfigError(f"{path} ({name}): {error}; {_TRUST}") from None
+    except (ConfigError, DamagedInput) as error:
+        raise type(error)(f"{path} ({name}): {error}") from None
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DamagedInput(
+            f"{path} ({name}): it has a value of a kind that no bundle has there ({told:.120})"
+        ) from None
 
 
 def _understood(files: BundleFiles, config: Config, metadata: dict[str, Any]) -> Understood:
@@ -53,33 +66,48 @@ def _understood(files: BundleFiles, config: Config, metadata: dict[str, Any]) ->
     dims = len(shape) if isinstance(shape, list) and len(shape) in (2, 3) else 3
     window, tiling = understand_inferer(config.get("inferer"), dims)
     net = understand_network(config, files, formats, window)
-    dims, channels, outputs = net.sizes
+    dims, channels, _ = net.sizes
     if dims != len(window):
         raise ConfigError(f"a network of {dims} axes cannot take windows of {window}")
     before = understand_before(_transforms(config, "preprocessing"), dims, channels)
     after = understand_after(_transforms(config, "postprocessing"), before.image)
-    names = _names(_dict(formats, "outputs", "pred"), outputs, "class")
-    if outputs == 1:
-        names = ["background", names[0]]
     card = {
-        "name": str(metadata.get("name") or files.path.stem),
-        "dims": dims,
-        "channels": _names(_dict(formats, "inputs", before.image or "image"), channels, "channel"),
-        "classes": [{"name": name} for name in names],
-        "background": 0 if names[0].lower() == "background" else None,
+        **described(metadata, files.path, net.sizes, before.image or "image"),
         "window": list(window),
         **net.card,
         "activation": after.activation,
-        "single_output": outputs == 1,
         "normalization": before.steps,
         **_spacing(before, after),
         **_axes(before, dims),
         "tiling": tiling,
-        **_origin(metadata),
     }
     states = () if net.state is None else (net.state,)
     notes = (*_told(before, after), *before.notes, *net.notes, *after.notes)
     return Understood("MONAI bundle", card, tuple(files.read), states, graph=net.graph, notes=notes)
+
+
+def described(metadata: dict[str, Any], path: Path, sizes: Sizes, image: str) -> dict[str, Any]:
+    """Return what the metadata say of a card: names, licence and provenance.
+
+    Args:
+        metadata: The bundle's.
+        path: Where it is.
+        sizes: Of the network.
+        image: What the metadata call the image.
+    """
+    formats = _dict(metadata, "network_data_format")
+    names = _names(_dict(formats, "outputs", "pred"), sizes.outputs, "class")
+    if sizes.outputs == 1:
+        names = ["background", names[0]]
+    return {
+        "name": str(metadata.get("name") or path.stem),
+        "dims": sizes.dims,
+        "channels": _names(_dict(formats, "inputs", image), sizes.channels, "channel"),
+        "classes": [{"name": name} for name in names],
+        "background": 0 if names[0].lower() == "background" else None,
+        "single_output": sizes.outputs == 1,
+        **_origin(metadata),
+    }
 
 
 def _transforms(config: Config, name: str) -> list[Any]:
@@ -95,7 +123,10 @@ def _composed(part: Any, place: str, depth: int) -> Iterator[Any]:
         raise ConfigError(f"{place}: expected a Compose of transforms, found {brief(part)}")
     if part.disabled:
         return
-    for item in part.get("transforms") or ():
+    transforms = part.get("transforms")
+    if transforms is not None and not isinstance(transforms, list | tuple):
+        raise DamagedInput(f"{place}: expected a list of transforms, found {brief(transforms)}")
+    for item in transforms or ():
         nested = isinstance(item, Part) and item.name == "Compose"
         yield from _composed(item, item.place, depth + 1) if nested else (item,)
 

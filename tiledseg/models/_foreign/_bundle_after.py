@@ -8,10 +8,13 @@ from typing import Any
 from ...document import brief
 from ...errors import ConfigError
 from ._bundle_config import Part
+from ._bundle_expression import NeedsCode
 
 #: Padding of images smaller than a window, in MONAI's words and in ours.
 _PADDING = {"constant": "zero", "replicate": "edge", "reflect": "reflect"}
 _TAPERS = {"constant": "flat", "gaussian": "monai"}
+#: The inferer that sees a whole image at once. No card can say how large that is.
+WHOLE = "SimpleInferer"
 #: Arguments of the inferer that say where and how fast, not what.
 _IDLE = {
     *("sw_batch_size", "device", "sw_device", "progress", "cache_roi_weight_map", "cpu_thresh"),
@@ -53,7 +56,8 @@ def understand_inferer(part: Any, dims: int) -> tuple[tuple[int, ...], dict[str,
     if not isinstance(part, Part):
         raise ConfigError(f"inferer: expected SlidingWindowInferer, found {brief(part)}")
     if part.name not in ("SlidingWindowInferer", "SlidingWindowInfererAdapt"):
-        raise ConfigError(
+        kind = NeedsCode if part.name == WHOLE else ConfigError
+        raise kind(
             f"{part.place}: {part.target!r} is not known: tiledseg cuts windows as "
             "SlidingWindowInferer does"
         )
@@ -95,13 +99,13 @@ def understand_after(transforms: list[Any], image: str | None) -> After:
     """Return what transforms do to the network's output.
 
     Raises:
-        ConfigError: One is not known, or does what tiledseg does not.
+        NeedsCode: One is not known, or does what tiledseg does not.
     """
     found = After()
     decided = back = False
     for part in transforms:
         if not isinstance(part, Part):
-            raise ConfigError(f"postprocessing: expected transforms, found {brief(part)}")
+            raise NeedsCode(f"postprocessing: expected transforms, found {brief(part)}")
         if part.disabled or part.name in _IDLE_AFTER:
             continue
         if part.name == "Activationsd":
@@ -115,7 +119,7 @@ def understand_after(transforms: list[Any], image: str | None) -> After:
         elif part.name in _LEFT_OUT:
             found.notes.append(f"{part.name} is not done: labels are as the network gives them")
         else:
-            raise ConfigError(
+            raise NeedsCode(
                 f"{part.place}: transform {part.target!r} is not known; known are Activationsd, "
                 f"AsDiscreted, Invertd, {', '.join((*_LEFT_OUT, *_IDLE_AFTER))}"
             )
@@ -133,7 +137,7 @@ def _activate(part: Part, found: After, decided: bool) -> None:
     asked = [name for name in ("softmax", "sigmoid") if part.get(name, False)]
     others = [name for name in ("other", "kwargs") if part.get(name) is not None]
     if len(asked) > 1 or others or decided or found.activation != "none":
-        raise ConfigError(
+        raise NeedsCode(
             f"{part.place}: expected softmax or sigmoid once, before AsDiscreted, found "
             f"{', '.join((*asked, *others)) or 'another order'}"
         )
@@ -151,7 +155,7 @@ def _decide(part: Part, found: After) -> None:
     if not argmax and threshold == 0.5 and found.activation == "sigmoid":
         found.threshold = True
         return
-    raise ConfigError(
+    raise NeedsCode(
         f"{part.place}: AsDiscreted is known with argmax, or with threshold 0.5 after a sigmoid; "
         f"found argmax {brief(argmax)}, threshold {brief(threshold)}"
     )
@@ -162,7 +166,7 @@ def _invert(part: Part, found: After, decided: bool, image: str | None) -> None:
     nearest = nearest[0] if isinstance(nearest, list | tuple) and nearest else nearest
     of = part.get("orig_keys", image)
     if of not in (image, [image]):
-        raise ConfigError(f"{part.place}: Invertd of {brief(of)} is not that of the image")
+        raise NeedsCode(f"{part.place}: Invertd of {brief(of)} is not that of the image")
     found.labels_go_back = decided or bool(nearest)
     if decided and not nearest:
         found.notes.append(

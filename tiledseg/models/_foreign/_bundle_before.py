@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...document import brief
-from ...errors import ConfigError
 from ._bundle_config import Part
+from ._bundle_expression import NeedsCode
 
 #: Arguments that change nothing here, of any transform.
 _IDLE = {"keys", "allow_missing_keys", "lazy", "dtype", "meta_keys", "meta_key_postfix"}
@@ -44,16 +44,16 @@ def understand_before(transforms: list[Any], dims: int, channels: int) -> Before
     """Return what transforms do to the image, which is the key that is loaded.
 
     Raises:
-        ConfigError: One is not known, or does what tiledseg does not.
+        NeedsCode: One is not known, or does what tiledseg does not.
     """
     found = Before()
     for part in transforms:
         if not isinstance(part, Part):
-            raise ConfigError(f"preprocessing: expected transforms, found {brief(part)}")
+            raise NeedsCode(f"preprocessing: expected transforms, found {brief(part)}")
         if part.disabled:
             continue
         if part.name not in _KNOWN:
-            raise ConfigError(
+            raise NeedsCode(
                 f"{part.place}: transform {part.target!r} is not known; known are "
                 f"{', '.join(_KNOWN)}"
             )
@@ -63,7 +63,7 @@ def understand_before(transforms: list[Any], dims: int, channels: int) -> Before
         keys = [keys] if isinstance(keys, str) else list(keys or ())
         if part.name == "LoadImaged":
             if len(keys) != 1:
-                raise ConfigError(
+                raise NeedsCode(
                     f"{part.place}: one image a case can be read, found keys {brief(keys)}"
                 )
             found.image = keys[0]
@@ -76,7 +76,7 @@ def _check_names(part: Part, known: set[str]) -> None:
     """Refuse arguments that are not looked at."""
     for name in part.names:
         if name not in known | _IDLE:
-            raise ConfigError(
+            raise NeedsCode(
                 f"{part.place}: argument {name} of {part.name} is not known to tiledseg; leave it "
                 "out if its default will do"
             )
@@ -90,7 +90,7 @@ def _typed(part: Part, found: Before, sizes: tuple[int, int]) -> None:
     wanted = part.get("dtype")
     wanted = wanted[0] if isinstance(wanted, list | tuple) and wanted else wanted
     if wanted not in _FLOATS:
-        raise ConfigError(
+        raise NeedsCode(
             f"{part.place}: {part.name} to {brief(wanted)} would round intensities; only types of "
             "floating point are known"
         )
@@ -100,11 +100,11 @@ def _oriented(part: Part, found: Before, sizes: tuple[int, int]) -> None:
     codes = "RAS" if part.get("as_closest_canonical") else part.get("axcodes")
     codes = "".join(codes) if isinstance(codes, list | tuple) else codes
     if not isinstance(codes, str) or sizes[0] != 3:
-        raise ConfigError(f"{part.place}: axcodes {brief(codes)} are not those of a volume")
+        raise NeedsCode(f"{part.place}: axcodes {brief(codes)} are not those of a volume")
     if part.get("labels") not in (None, [list(pair) for pair in ("LR", "PA", "IS")]):
-        raise ConfigError(f"{part.place}: Orientationd with labels of its own is not known")
+        raise NeedsCode(f"{part.place}: Orientationd with labels of its own is not known")
     if found.spacing is not None:
-        raise ConfigError(f"{part.place}: Orientationd after Spacingd is not known")
+        raise NeedsCode(f"{part.place}: Orientationd after Spacingd is not known")
     found.orientation = codes.upper()
 
 
@@ -113,12 +113,12 @@ def _spaced(part: Part, found: Before, sizes: tuple[int, int]) -> None:
     values = [given] if isinstance(given, int | float) else list(given or ())
     values = (values + values[-1:] * sizes[0])[: sizes[0]]  # the last goes on, as in MONAI
     if not values or not all(isinstance(v, int | float) and v > 0 for v in values):
-        raise ConfigError(f"{part.place}: pixdim must be positive numbers, found {brief(given)}")
+        raise NeedsCode(f"{part.place}: pixdim must be positive numbers, found {brief(given)}")
     mode = part.get("mode", "bilinear")
     mode = mode[0] if isinstance(mode, list | tuple) and mode else mode
     methods = {"bilinear": "linear", "linear": "linear", "nearest": "nearest"}
     if mode not in methods:
-        raise ConfigError(f"{part.place}: mode {brief(mode)} is not known, only bilinear, nearest")
+        raise NeedsCode(f"{part.place}: mode {brief(mode)} is not known, only bilinear, nearest")
     usual = {
         "diagonal": (False,),
         "align_corners": (False, None),
@@ -128,9 +128,9 @@ def _spaced(part: Part, found: Before, sizes: tuple[int, int]) -> None:
     for name, values_known in usual.items():
         value = part.get(name, values_known[0])
         if value not in values_known:
-            raise ConfigError(f"{part.place}: {name} {brief(value)} of Spacingd is not known")
+            raise NeedsCode(f"{part.place}: {name} {brief(value)} of Spacingd is not known")
     if found.steps and any(step["kind"] != "linear" for step in found.steps):
-        raise ConfigError(
+        raise NeedsCode(
             f"{part.place}: Spacingd after intensities were clipped or scaled by statistics is "
             "not known"
         )
@@ -142,7 +142,7 @@ def _ranged(part: Part, found: Before, sizes: tuple[int, int]) -> None:
     low, high = _number(part, "a_min"), _number(part, "a_max")
     to_low, to_high = part.get("b_min"), part.get("b_max")
     if low == high or (to_low is None) != (to_high is None):
-        raise ConfigError(f"{part.place}: ScaleIntensityRanged needs a_min below a_max, and both b")
+        raise NeedsCode(f"{part.place}: ScaleIntensityRanged needs a_min below a_max, and both b")
     scaled = to_low is not None
     start, stop = (_number(part, "b_min"), _number(part, "b_max")) if scaled else (0.0, 1.0)
     scale = (stop - start) / (high - low)
@@ -174,7 +174,7 @@ def _normalized(part: Part, found: Before, sizes: tuple[int, int]) -> None:
         found.steps.append(step)
         return
     if by is None or over is None:
-        raise ConfigError(f"{part.place}: subtrahend without divisor, or the other way, is unknown")
+        raise NeedsCode(f"{part.place}: subtrahend without divisor, or the other way, is unknown")
     means, stds = _numbers(part, "subtrahend", sizes[1]), _numbers(part, "divisor", sizes[1])
     scales = [1.0 if s == 0 else 1 / s for s in stds]
     offsets = [-m * s for m, s in zip(means, scales, strict=True)]
@@ -189,7 +189,7 @@ def _linear(scale: float, offset: float) -> dict[str, Any]:
 def _number(part: Part, name: str) -> float:
     value = part.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{part.place}: {name} must be a number, found {brief(value)}")
+        raise NeedsCode(f"{part.place}: {name} must be a number, found {brief(value)}")
     return float(value)
 
 
@@ -199,7 +199,7 @@ def _numbers(part: Part, name: str, channels: int) -> list[float]:
     values = list(value) if isinstance(value, list | tuple) else [value]
     plain = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     if not plain or len(values) not in (1, channels):
-        raise ConfigError(
+        raise NeedsCode(
             f"{part.place}: {name} must be 1 or {channels} numbers, found {brief(value)}"
         )
     return [float(v) for v in (values * channels)[:channels]]

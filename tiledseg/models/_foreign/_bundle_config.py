@@ -14,7 +14,7 @@ from typing import Any
 
 from ...document import brief
 from ...errors import ConfigError
-from ._bundle_expression import REFERENCE, evaluate
+from ._bundle_expression import REFERENCE, NeedsCode, evaluate
 
 _SEPARATOR = "::"
 #: ``@##a``: as many ``::`` as levels to go up, the first of which is the value's own.
@@ -69,7 +69,7 @@ class Part:
         """Return an argument's value, or the default where there is none.
 
         Raises:
-            ConfigError: It cannot be worked out without running code.
+            NeedsCode: It cannot be worked out without running code.
         """
         if key not in self._values:
             return default
@@ -84,7 +84,7 @@ class Part:
         """Return all arguments.
 
         Raises:
-            ConfigError: One cannot be worked out without running code.
+            NeedsCode: One cannot be worked out without running code.
         """
         return {key: self.get(key) for key in self.names}
 
@@ -95,10 +95,16 @@ class Config:
     Args:
         values: What the file holds.
         read: Returns the values of another file of the bundle, for macros.
+        run: Returns the value of an id by running its code. None: no code is run.
     """
 
-    def __init__(self, values: dict[str, Any], read: Callable[[str], Any]) -> None:
-        self._values, self._read = values, read
+    def __init__(
+        self,
+        values: dict[str, Any],
+        read: Callable[[str], Any],
+        run: Callable[[str], Any] | None = None,
+    ) -> None:
+        self._values, self._read, self._run = values, read, run
         self._asked: list[str] = []
         self._count = 0
 
@@ -109,7 +115,7 @@ class Config:
         """Return the value of a key of the file, or the default where there is none.
 
         Raises:
-            ConfigError: It cannot be worked out without running code.
+            NeedsCode: It cannot be worked out without running code.
         """
         return self._refer(place) if place in self._values else default
 
@@ -134,7 +140,8 @@ class Config:
             place: Its id, ``a::b::0``.
 
         Raises:
-            ConfigError: It refers to nothing or to itself, or is code.
+            ConfigError: It refers to nothing or to itself.
+            NeedsCode: It is code.
         """
         self._count += 1
         if self._count > _MOST:
@@ -156,8 +163,16 @@ class Config:
         if text.startswith("%"):
             return self._once(f"{text} at {place}", lambda: self.resolve(*self._macro(text)))
         if text.startswith("$"):
-            return evaluate(text, place, self._refer)
+            return self._of_expression(text, place)
         return self._refer(text[1:]) if REFERENCE.fullmatch(text) else text
+
+    def _of_expression(self, text: str, place: str) -> Any:
+        try:
+            return evaluate(text, place, self._refer)
+        except NeedsCode:
+            if self._run is None:
+                raise
+        return self._run(place)
 
     def _refer(self, place: str) -> Any:
         """Return the value of an id."""

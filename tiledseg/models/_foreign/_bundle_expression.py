@@ -63,6 +63,10 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[type, ...]]] = {
 _TYPES = re.compile(r"(?:torch|np|numpy)\.((?:u?int|float|bfloat)\d+|bool|half|float|long|int)")
 
 
+class NeedsCode(ConfigError):
+    """What a bundle asks for can be had only by running code of it, or of MONAI."""
+
+
 def evaluate(text: str, place: str, refer: Callable[[str], Any]) -> Any:
     """Return the value of an expression.
 
@@ -72,7 +76,8 @@ def evaluate(text: str, place: str, refer: Callable[[str], Any]) -> Any:
         refer: Returns the value of an id (without ``@``).
 
     Raises:
-        ConfigError: It is not one of those that are known.
+        NeedsCode: It is not one of those that are known.
+        ConfigError: What it refers to cannot be worked out.
 
     >>> evaluate("$@root + '/models/' + ('a.pt' if @high else 'b.pt')", "x", {"root": ".",
     ...     "high": True}.__getitem__)
@@ -89,11 +94,11 @@ def evaluate(text: str, place: str, refer: Callable[[str], Any]) -> Any:
         raise _refused(text, place, " (it is nested too deep)") from None
 
 
-def _refused(text: str, place: str, told: str) -> ConfigError:
+def _refused(text: str, place: str, told: str) -> NeedsCode:
     quoted = " ".join(text.split())
     quoted = quoted if len(quoted) <= 120 else f"{quoted[:117]}..."
-    return ConfigError(
-        f"the expression {quoted} at {place} is code{told}, and code of a bundle is never run; "
+    return NeedsCode(
+        f"the expression {quoted} at {place} is code{told}, and code of a bundle is not run; "
         "write the value it stands for in its place"
     )
 

@@ -16,6 +16,7 @@ from .._architectures import door_of, find_architecture
 from .._kinds import kind_of
 from .._state import State
 from ._bundle_config import Config, Part
+from ._bundle_expression import NeedsCode
 from ._bundle_files import BundleFiles
 from ._checkpoint import read_checkpoint
 from ._state_dict import state_of
@@ -73,7 +74,8 @@ def understand_network(
         window: Extents of a window.
 
     Raises:
-        ConfigError: It is not known, and there is no archive.
+        ConfigError: It is no network, or its sizes or weights are not there.
+        NeedsCode: It is not known, and there is no archive.
     """
     part = config.get("network_def")
     known = isinstance(part, Part) and part.name in _NETWORKS
@@ -86,7 +88,7 @@ def understand_network(
     if not isinstance(part, Part):
         raise ConfigError(f"network_def: expected a network, found {brief(part)}")
     if not known:
-        raise ConfigError(
+        raise NeedsCode(
             f"{part.place}: network {part.target!r} is not known; known are "
             f"{', '.join(_NETWORKS)}, and those with a TorchScript archive {_SCRIPT}"
         )
@@ -98,6 +100,18 @@ def understand_network(
         "any_size": network["name"] != "unetr",
     }
     return Net(sizes, card, partial(_state, _weights(files, config), _keys(config)), None)
+
+
+def stated_network(
+    config: Config, files: BundleFiles, formats: Mapping[str, Any], window: tuple[int, ...]
+) -> Net:
+    """Return a network that is not known, as far as the metadata tell it.
+
+    Args and errors are those of `understand_network`. The card names no architecture.
+    """
+    card = {"format": "tiledseg", "any_size": False}
+    state = partial(_state, _weights(files, config), _keys(config))
+    return Net(_stated(formats, len(window)), card, state, None)
 
 
 def _built(part: Part) -> tuple[Sizes, dict[str, Any]]:
@@ -155,7 +169,7 @@ def _weights(files: BundleFiles, config: Config) -> Path:
     name = _WEIGHTS if loader is None else loader.get("load_path")
     if not isinstance(name, str):
         raise ConfigError(f"load_path of the weights must be a name, found {brief(name)}")
-    return files.find(name)
+    return files.find(name.removeprefix(f"{files.path.as_posix()}/"))
 
 
 def _keys(config: Config) -> tuple[str, ...]:
