@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from ..errors import BudgetExceeded, TiledsegError
-from ._commands import app
+from ._data_commands import app
 from ._tell import line
 
 __all__ = ["main"]

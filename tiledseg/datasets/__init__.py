@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._case import Case, Pair
 from ._census import CaseCensus, Census, census_of, take_census
+from ._check import Checked, Finding, check_dataset
 from ._dataset import Dataset
 from ._labels import LabelSource
 from ._legend import Legend
@@ -14,13 +15,16 @@ __all__ = [
     "Case",
     "CaseCensus",
     "Census",
+    "Checked",
     "Dataset",
     "DatasetDocument",
+    "Finding",
     "Fold",
     "LabelSource",
     "Legend",
     "Pair",
     "census_of",
+    "check_dataset",
     "cut_blocks",
     "given_split",
     "read_dataset",

@@ -100,8 +100,11 @@ def given_split(dataset: Dataset) -> Fold:
             f"dataset {dataset.name}: group {both[0]!r:.80} has cases in training and in "
             f"{VALIDATION}; move all of them to one side"
         )
-    names = (tuple(c.name for c in some) for some in (train, held))
-    return Fold(*names, how=f"the dataset's own split; {_listed({c.group for c in held})} held out")
+    return Fold(
+        train=tuple(c.name for c in train),
+        held=tuple(c.name for c in held),
+        how=f"the dataset's own split; {_listed({c.group for c in held})} held out",
+    )
 
 
 def cut_blocks(dataset: Dataset, side: int, gap: int = 0) -> Dataset:
@@ -153,7 +156,7 @@ def _sizes(cases: list[Case], groups: list[str], census: Census | None) -> NDArr
     for case in cases:
         counts = [] if census is None else census.cases[case.name].totals.tolist()
         sizes[place[case.group]] += [1, *counts]
-    return sizes / np.maximum(sizes.sum(axis=0), 1)
+    return np.asarray(sizes / np.maximum(sizes.sum(axis=0), 1))
 
 
 def _dealt(sizes: NDArray[np.float64], folds: int, seed: int) -> list[int]:

@@ -21,6 +21,7 @@ from ..models import load_model as _load
 from ._batch import Batch
 from ._batch_result import BatchResult, InputEnded, InputPlanned, OnBatchEvent
 from ._cascade import first_settings, second_settings, stage_before
+from ._check import check, check_facts
 from ._describe import describe
 from ._inputs import NAME, collect_inputs, refuse_many
 from ._job import Job, prepare
@@ -43,6 +44,8 @@ __all__ = [
     "Predictor",
     "Result",
     "Shard",
+    "check",
+    "check_facts",
     "describe",
     "execute",
     "execute_shard",

@@ -8,18 +8,22 @@ from pathlib import Path
 
 from ..io import settle, temporary_beside, write_text, writing
 from ._batch import BatchFacts, InputRow, State, write_batch_report
+from ._check import CheckFacts, ShownCase, write_check_report
 from ._facts import ClassMeasure, ReportFacts, measure_classes
 from ._html import page
 from ._pictures import picture
 
 __all__ = [
     "BatchFacts",
+    "CheckFacts",
     "ClassMeasure",
     "InputRow",
     "ReportFacts",
+    "ShownCase",
     "State",
     "measure_classes",
     "write_batch_report",
+    "write_check_report",
     "write_report",
 ]
 

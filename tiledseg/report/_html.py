@@ -14,6 +14,7 @@ from ._facts import ReportFacts
 
 if TYPE_CHECKING:
     from ._batch import BatchFacts
+    from ._check import CheckFacts
 
 _PAGES = Environment(
     loader=PackageLoader("tiledseg.report", "."), autoescape=True, trim_blocks=True
@@ -27,6 +28,22 @@ def page(facts: ReportFacts, picture: Image.Image) -> str:
     encoded = base64.b64encode(buffer.getvalue()).decode()
     template = _PAGES.get_template("template.html")
     return template.render(facts=facts, picture=f"data:image/png;base64,{encoded}")
+
+
+def check_page(facts: CheckFacts, pictures: list[tuple[str, Image.Image]]) -> str:
+    """Return the page of a dataset that was checked as HTML.
+
+    Args:
+        facts: What to tell.
+        pictures: Caption and picture of the cases that are shown.
+    """
+    shown = []
+    for caption, picture in pictures:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=82)
+        encoded = base64.b64encode(buffer.getvalue()).decode()
+        shown.append((caption, f"data:image/jpeg;base64,{encoded}"))
+    return _PAGES.get_template("check.html").render(facts=facts, pictures=shown)
 
 
 def batch_page(facts: BatchFacts, links: dict[Path, str], classes: list[str]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ..grid import Grid
+from ..labels import ClassSchema
 from ._facts import ClassMeasure, ReportFacts
 
 _ALPHA = 0.45
@@ -20,13 +22,39 @@ _SLICES = 12
 _RGB_NAMES = (("red", "b4", "b04"), ("green", "b3", "b03"), ("blue", "b2", "b02"))
 
 
+class Pictured(Protocol):
+    """An image and labels at the same samples; see `ReportFacts`."""
+
+    @property
+    def grid(self) -> Grid: ...
+
+    @property
+    def schema(self) -> ClassSchema: ...
+
+    @property
+    def image(self) -> NDArray[Any]: ...
+
+    @property
+    def valid(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def class_map(self) -> NDArray[Any]: ...
+
+    @property
+    def channels(self) -> tuple[str, ...]: ...
+
+
 def picture(facts: ReportFacts) -> Image.Image:
     """Return the picture of a result: a scene side by side, or a montage of slices."""
-    panels = _scene(facts) if facts.grid.ndim == 2 else _montage(facts)
-    return _with_legend(panels, facts.measures)
+    return _with_legend(panels(facts), facts.measures)
 
 
-def _scene(facts: ReportFacts) -> Image.Image:
+def panels(shown: Pictured) -> Image.Image:
+    """Return an image and labels: a scene side by side, or a montage of slices."""
+    return _scene(shown) if shown.grid.ndim == 2 else _montage(shown)
+
+
+def _scene(facts: Pictured) -> Image.Image:
     gray = _stretched(facts.image, facts.valid, facts.channels)
     blended = _blend(gray, facts.class_map, facts)
     width = facts.valid.shape[1]
@@ -43,7 +71,7 @@ def _scene(facts: ReportFacts) -> Image.Image:
     return canvas
 
 
-def _montage(facts: ReportFacts) -> Image.Image:
+def _montage(facts: Pictured) -> Image.Image:
     """Slices spread over the classes' extent along axis 0, seen from below as radiologists do."""
     gray = _stretched(facts.image[:1], facts.valid, facts.channels[:1])
     labelled = (facts.class_map != (facts.schema.background or 0)) & facts.valid
@@ -90,9 +118,7 @@ def _stretch(band: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.where(valid, np.nan_to_num(spread), 235).astype(np.uint8)
 
 
-def _blend(
-    gray: NDArray[np.uint8], class_map: NDArray[Any], facts: ReportFacts
-) -> NDArray[np.uint8]:
+def _blend(gray: NDArray[np.uint8], class_map: NDArray[Any], facts: Pictured) -> NDArray[np.uint8]:
     """Lay the classes' colours over the image; background and nodata stay clear."""
     table = np.zeros((int(facts.schema.nodata) + 1, 3), np.float32)
     shown = np.zeros(len(table), bool)

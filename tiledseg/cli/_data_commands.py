@@ -1,0 +1,58 @@
+"""The commands about what a model is trained on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._commands import app
+from ._options import Json, Quiet
+from ._tell import tell
+
+__all__ = ["app"]
+
+_BAD = 2
+_Dataset = Annotated[
+    str,
+    typer.Argument(
+        help="YAML, table (.csv) or folder of images and labels; a folder may be laid out as "
+        "Pascal VOC, COCO, Cityscapes, ScanNet, the Decathlon or nnU-Net."
+    ),
+]
+
+
+@app.command()
+def check(
+    dataset: _Dataset,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the page; default: NAME.check."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Look through a dataset: sizes, classes, labels, copies, leaks; a page with pictures."""
+    from .. import pipeline
+    from ..datasets import read_dataset
+    from ._check import show
+
+    opened = read_dataset(dataset)
+    folder = out or Path(f"{Path(opened.name).name}.check")
+    seen = 0
+
+    def said(name: str) -> None:
+        nonlocal seen
+        seen += 1
+        tell(f"{seen} of {len(opened)}: {name}", err=True)
+
+    checked = pipeline.check(opened, folder, None if quiet or as_json else said)
+    facts = pipeline.check_facts(checked)
+    if as_json:
+        typer.echo(json.dumps(asdict(facts), default=str))
+    else:
+        show(facts, folder / "report.html")
+    return _BAD if checked.errors else 0
