@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError
 
+from ..errors import ConfigError
 from ..grid import Grid, Space, SpaceKind
 
 
@@ -63,6 +64,24 @@ def to_lonlat(space: Space) -> Any:
         return Transformer.from_crs(space.crs, "EPSG:4326", always_xy=True).transform
     except CRSError:  # another planet has no way to WGS 84
         return None
+
+
+def into_space(places: NDArray[np.float64], crs: str, space: Space) -> NDArray[np.float64]:
+    """Return (n, 2) places of a CRS, x or longitude first, in the CRS of ``space``.
+
+    Raises:
+        ConfigError: There is no way from one to the other.
+    """
+    try:
+        if CRS.from_user_input(crs) == CRS.from_user_input(space.crs):
+            return places
+        move = Transformer.from_crs(crs, space.crs, always_xy=True).transform
+    except CRSError as error:
+        raise ConfigError(
+            f"points cannot be brought into the map's CRS ({' '.join(str(error).split())[:160]}); "
+            "give them in that CRS"
+        ) from None
+    return np.stack(move(places[:, 0], places[:, 1]), axis=-1)
 
 
 def _geod(space: Space) -> Geod:

@@ -1,0 +1,101 @@
+"""Points with fields; the other door to pyogrio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, DamagedInput, TiledsegError
+from ..grid import Space
+from ..io import settle, silenced, temporary_beside, writing
+from ._area import into_space, to_lonlat
+from ._features import check_polygon_format
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points and what is known of each.
+
+    Args:
+        places: World (x, y), (n, 2).
+        fields: Name -> one value per point; None or NaN where a value is missing.
+    """
+
+    places: NDArray[np.float64]
+    fields: dict[str, NDArray[Any]]
+
+
+def write_points(path: Path, points: Points, space: Space) -> None:
+    """Write points whole or not at all.
+
+    Args:
+        path: .gpkg, .geojson (in longitude and latitude, as RFC 7946 wants) or .fgb.
+        points: What to write; None in a field of texts is an empty field to be filled in.
+        space: Where their places are.
+
+    Raises:
+        UnknownFormat: The suffix is none of these.
+        OutputFailed: The file cannot be written.
+    """
+    driver = check_polygon_format(path)
+    places, crs = points.places, space.crs
+    lonlat = to_lonlat(space) if driver == "GeoJSON" else None
+    if lonlat is not None:
+        places, crs = np.stack(lonlat(places[:, 0], places[:, 1]), axis=-1), "EPSG:4326"
+    options = {"SPATIAL_INDEX": "YES"} if driver != "GeoJSON" else {"RFC7946": "YES"}
+    partial = temporary_beside(path)
+    partial.unlink(missing_ok=True)
+    try:
+        with writing(path), silenced("'crs' was not provided"):  # an image may have none
+            pyogrio.raw.write(
+                str(partial),
+                shapely.to_wkb(shapely.points(places)),
+                list(points.fields.values()),
+                list(points.fields),
+                geometry_type="Point",
+                crs=crs,
+                driver=driver,
+                layer=path.stem,
+                layer_options=options,
+            )
+            settle(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_points(path: Path, space: Space) -> Points:
+    """Read the points of a vector file's first layer.
+
+    Args:
+        path: Anything OGR reads.
+        space: The space wanted; points in another CRS are brought there.
+
+    Raises:
+        ConfigError: There is no such file, it holds no points, or there is no way to the space.
+        DamagedInput: It is not what it claims to be.
+    """
+    if not path.exists():
+        raise ConfigError(f"there is no file {path}")
+    try:
+        with silenced():
+            meta, _, wkb, columns = pyogrio.raw.read(str(path), force_2d=True)
+        shapes = np.array([] if wkb is None else shapely.from_wkb(wkb))
+    except TiledsegError:
+        raise
+    except Exception as error:  # OGR's errors have no common base
+        told = " ".join(str(error).split())[:200]
+        raise DamagedInput(f"{path} cannot be read as points ({told}); export it again") from error
+    if not len(shapes) or (shapely.get_type_id(shapes) != shapely.GeometryType.POINT).any():
+        raise ConfigError(
+            f"{path} must hold points only, one or more; give the file that tiledseg sample wrote"
+        )
+    places = shapely.get_coordinates(shapes)
+    if meta["crs"] is not None and space.crs is not None:
+        places = into_space(places, meta["crs"], space)
+    return Points(places, dict(zip(meta["fields"].tolist(), columns, strict=True)))
