@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from .errors import ConfigError
 from .grid import Grid, SpaceKind
 from .monai_spacing import monai_spaced
 from .resampling import Method, Scaling
@@ -40,6 +41,9 @@ class Resampling:
         normalized: Whether the image is brought to model units before it is resampled.
         clip: Whether a spline stays between the least and the largest value of the image, or of
             a slice where slices are resampled alone (scikit-image, nnU-Net).
+        extent: Samples of the model's grid, with the image in their middle: what lies outside of
+            it was not measured, which is 0 in model units (FreeSurfer's and brainchop's conformed
+            volumes: 256 everywhere). None: as many as the image has at the model's spacing.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
@@ -53,6 +57,7 @@ class Resampling:
     across: tuple[Wish, ScoreMethod] = ("nearest", "nearest")
     normalized: bool = False
     clip: bool = False
+    extent: tuple[int, ...] | None = None
 
     def given(self) -> dict[str, Any]:
         """Return the wishes that are not the default, by name, as plain values."""
@@ -69,6 +74,13 @@ class Resampling:
         for name, value in (("image", self.image), ("scores", self.scores)):
             if isinstance(value, tuple) and len(value) != dims:
                 return f"resampling.{name}: expected one or {dims} words, found {len(value)}"
+        if self.extent is not None and (
+            len(self.extent) != dims or min(self.extent) < 1 or self.align == "monai"
+        ):
+            return (
+                f"resampling.extent: expected {dims} positive numbers, and align corners, found "
+                f"{self.extent} and {self.align}"
+            )
         if not 0 <= self.tolerance < 1:
             return f"resampling.tolerance: expected 0 to 1, found {self.tolerance}"
         if self.anisotropy is not None and not self.anisotropy >= 1:
@@ -90,6 +102,9 @@ class Resampling:
 
         Returns:
             None where MONAI's rule leaves the image as it is.
+
+        Raises:
+            ConfigError: The image is larger than the model's grid.
         """
         shape = grid.shape
         if self.align == "monai":
@@ -102,6 +117,8 @@ class Resampling:
             sizes = zip(shape, found, wanted, strict=True)
             seen = tuple(max(1, round(a / b * n)) for n, a, b in sizes)  # as nnU-Net, ties included
             scaling, back = Scaling.centred(shape, seen), Scaling.centred(seen, shape)
+            if self.extent is not None:
+                seen, scaling, back = _framed(self.extent, seen, scaling, back)
         alone = self._alone(found, wanted)
         image, scores = _each(self.image, len(shape)), _each(self.scores, len(shape))
         if alone is not None:
@@ -141,6 +158,24 @@ class Fit:
     image: tuple[Method, ...]
     scores: tuple[Method, ...]
     alone: int | None = None
+
+
+def _framed(
+    extent: tuple[int, ...], seen: tuple[int, ...], scaling: Scaling, back: Scaling
+) -> tuple[tuple[int, ...], Scaling, Scaling]:
+    """Return shape and scalings of a grid of an extent, in whose middle an image lies.
+
+    Raises:
+        ConfigError: The image is larger.
+    """
+    if any(n > most for n, most in zip(seen, extent, strict=True)):
+        raise ConfigError(
+            f"the image has {seen} samples at the model's spacing, and the model's grid only "
+            f"{extent}: crop the image"
+        )
+    before = [(most - n) // 2 for n, most in zip(seen, extent, strict=True)]
+    offset = tuple(-b * s for b, s in zip(before, scaling.scale, strict=True))
+    return extent, Scaling(scaling.scale, offset), Scaling(back.scale, tuple(map(float, before)))
 
 
 def _each(value: Any, dims: int) -> list[Any]:

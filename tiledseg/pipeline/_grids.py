@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from ..config import RunConfig
 from ..errors import ConfigError, GridMismatch
@@ -27,6 +28,7 @@ from ..resampling import Method, Scaling, Target, everywhere
 from ..spacing import Fit, spacing_of
 from ._frame import Frame
 
+Border = Literal["repeat", "missing"]
 #: Factor between two spacings from which on one of them is more likely a slip.
 _UNLIKELY = 16
 #: Samples along an axis beyond which a grid that is made is a slip of the spacing.
@@ -117,7 +119,8 @@ def place(
         lane = Normalization(())
     if fit is not None:
         limits = partial(extremes, source, fit.alone) if card.resampling.clip else None
-        source = ResampledSource(source, fit.shape, fit.scaling, fit.image, limits=limits)
+        border: Border = "repeat" if card.resampling.extent is None else "missing"
+        source = ResampledSource(source, fit.shape, fit.scaling, fit.image, border, limits)
         scores, told = fit.scores, _told(fit, image.grid, source.grid)
     if card.previous is not None:
         before = _before(config, card, opened, frame)
@@ -202,7 +205,9 @@ def _fit(config: RunConfig, card: ModelCard, image: Source) -> Fit | None:
     pairs = zip(found, card.spacing, strict=True)
     target = tuple(own if asked is None else asked for own, asked in pairs)
     if mode == "auto" and not card.resampling.differs(found, target):
-        return None
+        if card.resampling.extent is None:
+            return None
+        target = found
     factor = max(max(a / b, b / a) for a, b in zip(found, target, strict=True))
     if mode == "auto" and factor > _UNLIKELY:
         raise ConfigError(
