@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         segment_many,
         vectorize,
     )
+    from .pipeline._evaluate import Assessment, Evaluation, assess, evaluate
+    from .pipeline._sample import Sample, sample
     from .tiling import TilePlan, TilingSpec
 
 # Names are loaded when first used, so that `import tiledseg` costs nothing.
@@ -66,11 +68,17 @@ _HOMES = {
     "labels": ("ClassSchema",),
     "models": ("ModelCard", "Probe", "create_model", "import_model"),
     "pipeline": (
+        "Assessment",
         "BatchResult",
+        "Evaluation",
         "Result",
+        "Sample",
+        "assess",
+        "evaluate",
         "load_model",
         "plan",
         "probe",
+        "sample",
         "segment",
         "segment_many",
         "vectorize",
@@ -80,6 +88,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Assessment",
     "BatchResult",
     "Box",
     "BudgetExceeded",
@@ -89,6 +98,7 @@ __all__ = [
     "ConfigError",
     "DamagedInput",
     "Dataset",
+    "Evaluation",
     "Grid",
     "GridMismatch",
     "InputSpec",
@@ -101,6 +111,7 @@ __all__ = [
     "Result",
     "RunConfig",
     "RuntimeSpec",
+    "Sample",
     "Space",
     "TileFailed",
     "TilePlan",
@@ -108,13 +119,16 @@ __all__ = [
     "TilingSpec",
     "UnknownFormat",
     "as_dask",
+    "assess",
     "create_model",
+    "evaluate",
     "import_model",
     "load_model",
     "open_source",
     "plan",
     "probe",
     "read_dataset",
+    "sample",
     "segment",
     "segment_many",
     "vectorize",

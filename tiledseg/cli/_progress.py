@@ -98,3 +98,51 @@ class Bar:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+
+class Share:
+    """The share of a piece of work that is done, on stderr.
+
+    Args:
+        verb: What is being done.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, verb: str, quiet: bool) -> None:
+        self._verb, self._began = verb, time.monotonic()
+        self._said = self._began
+        terminal = sys.stderr.isatty() and not quiet
+        self._plain = not terminal and not quiet
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not terminal,
+        )
+        self._task = self._progress.add_task(verb, total=1.0)
+
+    def __call__(self, share: float, name: str = "") -> None:
+        """Take note of the share done, 0 to 1, and of what is being worked on."""
+        text = f"{self._verb} {plain(name)}".strip().replace("[", r"\[")
+        self._progress.update(self._task, completed=share, description=text)
+        now = time.monotonic()
+        if self._plain and now - self._said >= _LINE_EVERY and share > 0:
+            self._said = now
+            left = (now - self._began) * (1 - share) / share
+            print(f"{share:.0%} done, about {left:.0f} s left", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()

@@ -7,6 +7,7 @@ Nothing else in the package knows all the parts. `prepare` decides everything an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,23 @@ __all__ = [
     "status",
     "vectorize",
 ]
+
+#: What reads the metrics, and with them scipy: loaded when first used, so that no run pays for it.
+_LAZY = {
+    "METRICS": "._evaluate",
+    "Assessment": "._evaluate",
+    "Evaluation": "._evaluate",
+    "Sample": "._sample",
+    "assess": "._evaluate",
+    "evaluate": "._evaluate",
+    "sample": "._sample",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tiledseg.pipeline' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name], __name__), name)
 
 
 def segment(

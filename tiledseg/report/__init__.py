@@ -7,23 +7,30 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..io import settle, temporary_beside, write_text, writing
+from ._assessment import AssessmentFacts, assessment_page
 from ._batch import BatchFacts, InputRow, State, write_batch_report
 from ._check import CheckFacts, ShownCase, write_check_report
+from ._evaluation import EvaluationFacts, Panel, write_evaluation
 from ._facts import ClassMeasure, ReportFacts, measure_classes
 from ._html import page
 from ._pictures import picture
 
 __all__ = [
+    "AssessmentFacts",
     "BatchFacts",
     "CheckFacts",
     "ClassMeasure",
+    "EvaluationFacts",
     "InputRow",
+    "Panel",
     "ReportFacts",
     "ShownCase",
     "State",
+    "assessment_page",
     "measure_classes",
     "write_batch_report",
     "write_check_report",
+    "write_evaluation",
     "write_report",
 ]
 

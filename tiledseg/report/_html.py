@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader
 from PIL import Image
@@ -23,11 +23,8 @@ _PAGES = Environment(
 
 def page(facts: ReportFacts, picture: Image.Image) -> str:
     """Return the report as HTML."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    encoded = base64.b64encode(buffer.getvalue()).decode()
     template = _PAGES.get_template("template.html")
-    return template.render(facts=facts, picture=f"data:image/png;base64,{encoded}")
+    return template.render(facts=facts, picture=embedded(picture))
 
 
 def check_page(facts: CheckFacts, pictures: list[tuple[str, Image.Image]]) -> str:
@@ -55,3 +52,15 @@ def batch_page(facts: BatchFacts, links: dict[Path, str], classes: list[str]) ->
         classes: The classes to show, by name.
     """
     return _PAGES.get_template("batch.html").render(facts=facts, links=links, classes=classes)
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page of this folder, filled in."""
+    return _PAGES.get_template(template).render(**values)
+
+
+def embedded(picture: Image.Image) -> str:
+    """Return a picture as a URL that holds it."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,199 @@
+"""A map and its truth, open on one grid, read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...box import Box
+from ...errors import ConfigError, GridMismatch
+from ...grid import Grid
+from ...io import Source, open_source, read_schema
+from ...labels import ClassSchema
+from ._pairs import Pair
+
+#: Samples of a block; what is held for one is some tens of bytes each.
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Block:
+    """What both say of a box.
+
+    Args:
+        box: Where, halo included.
+        core: Which samples of it are this block's own.
+        truth: Label values.
+        found: Those of the map.
+        valid: Where there is a truth.
+        measured: Where the map has a class.
+    """
+
+    box: Box
+    core: tuple[slice, ...]
+    truth: NDArray[Any]
+    found: NDArray[Any]
+    valid: NDArray[np.bool_]
+    measured: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A map and its truth on one grid.
+
+    Args:
+        found: The map.
+        truth: The truth.
+        schema: Classes that one of them was written with, or None.
+        ignore: Label values of the truth that mean there is none.
+        nodata: Label value of the map that means there is none, besides what it declares.
+    """
+
+    found: Source
+    truth: Source
+    schema: ClassSchema | None
+    ignore: tuple[int, ...]
+    nodata: int | None
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of both."""
+        return self.found.grid
+
+    def blocks(self, halo: tuple[int, ...] | None = None) -> Iterator[Block]:
+        """Read everything, with so many samples around each block as far as there are any."""
+        margin = halo or (0,) * self.grid.ndim
+        for core in block_boxes(self.grid.shape, self.found.blocks):
+            start = tuple(max(0, a - m) for a, m in zip(core.start, margin, strict=True))
+            stop = tuple(
+                min(n, b + m) for b, m, n in zip(core.stop, margin, self.grid.shape, strict=True)
+            )
+            yield self.read(Box(start, stop), core)
+
+    def read(self, box: Box, core: Box | None = None) -> Block:
+        """Read a box; ``core`` is the part that is its own."""
+        truth, found = self.truth.read(box)[0], self.found.read(box)[0]
+        valid, measured = self.truth.valid(box) & _known(truth), self.found.valid(box)
+        measured &= _known(found)
+        for value in self.ignore:
+            valid &= truth != value
+        if self.nodata is not None:
+            measured &= found != self.nodata
+        own = (box if core is None else core).relative_to(box).slices
+        return Block(box, own, truth, found, valid, measured)
+
+
+@contextmanager
+def opened(pair: Pair, ignore: tuple[int, ...]) -> Iterator[Opened]:
+    """Open a case.
+
+    Raises:
+        ConfigError: One of them is missing, or no class map.
+        DamagedInput: One of them is not what it claims to be.
+        GridMismatch: They do not lie on one grid.
+    """
+    with _open(pair.found, "map") as found, _open(pair.truth, "truth", found.grid.ndim) as truth:
+        _require_one_grid(found, truth)
+        own = _schema(pair.found)
+        # Volume files cannot declare nodata; tiledseg writes the schema's there.
+        nodata = own.nodata if own is not None and found.nodata is None else None
+        schema = own or pair.schema or _schema(pair.truth)
+        yield Opened(found, truth, schema, ignore, nodata)
+
+
+def block_boxes(shape: tuple[int, ...], blocks: tuple[int, ...]) -> Iterator[Box]:
+    """Return boxes that cover an image, made of whole blocks of its file where they are small.
+
+    >>> [b.shape for b in block_boxes((3000, 5000), (512, 512))][:2]
+    [(512, 5000), (512, 5000)]
+    """
+    extents = [min(b, n) for b, n in zip(blocks, shape, strict=True)]
+    room = max(1, _BLOCK)
+    for axis in range(len(shape)):  # huge blocks are read in parts, the first axis split first
+        others = int(np.prod(extents)) // extents[axis]
+        extents[axis] = max(1, min(extents[axis], room // max(1, others)))
+    for axis in reversed(range(len(shape))):
+        many = room // int(np.prod(extents))
+        extents[axis] = min(shape[axis], extents[axis] * max(1, many))
+    for start in product(*(range(0, n, e) for n, e in zip(shape, extents, strict=True))):
+        stop = tuple(min(a + e, n) for a, e, n in zip(start, extents, shape, strict=True))
+        yield Box(start, stop)
+
+
+def _known(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where values are numbers: labels stored as float may be NaN."""
+    if values.dtype.kind == "f":
+        return np.asarray(np.isfinite(values))
+    return np.ones(values.shape, np.bool_)
+
+
+@contextmanager
+def _open(image: Any, what: str, dims: int | None = None) -> Iterator[Source]:
+    """Open an image; a source that the caller opened stays open."""
+    if isinstance(image, Source):
+        _require_labels(image, what)
+        yield image
+        return
+    if callable(image):
+        source: Source = image()
+    else:
+        source = _open_file(image, dims)
+    with source:
+        _require_labels(source, what)
+        yield source
+
+
+def _open_file(image: Any, dims: int | None) -> Source:
+    axes: Any = dims or getattr(image, "ndim", None)  # of an array: (y, x) or (z, y, x)
+    return open_source(image, dims=axes if axes in (2, 3) else None)
+
+
+def _require_labels(source: Source, what: str) -> None:
+    if len(source.channels) != 1:
+        raise ConfigError(
+            f"{what} {source.uri} has {len(source.channels)} channels, expected one of labels; "
+            "pick it out (gdal_translate -b); for labels as colours give a dataset with a legend"
+        )
+
+
+def _require_one_grid(found: Source, truth: Source) -> None:
+    here, there = found.grid, truth.grid
+    if here.like(there):
+        return
+    name = f"truth {truth.uri} must lie on the grid of the map {found.uri}"
+    remedy = "resample it first (gdalwarp, or resample in 3D Slicer), by nearest neighbour"
+    if here.shape != there.shape:
+        raise GridMismatch(
+            f"{name}: found {' x '.join(map(str, there.shape))} samples, expected "
+            f"{' x '.join(map(str, here.shape))}; {remedy}"
+        )
+    if here.space != there.space:
+        raise GridMismatch(
+            f"{name}: found {_space(there)}, expected {_space(here)}; assign the same (gdal_edit), "
+            f"or {remedy}"
+        )
+    raise GridMismatch(
+        f"{name}: found bounds {_rounded(there)}, expected {_rounded(here)}; {remedy}"
+    )
+
+
+def _space(grid: Grid) -> str:
+    crs = grid.space.crs
+    name = crs.split('"')[1] if crs and crs.count('"') > 1 else "no CRS"
+    return f"{grid.space.kind} space ({name})"
+
+
+def _rounded(grid: Grid) -> list[list[float]]:
+    return [[float(f"{v:.9g}") for v in pair] for pair in grid.bounds]
+
+
+def _schema(image: Any) -> ClassSchema | None:
+    """Return the classes a file was written with; arrays have none."""
+    return read_schema(image) if isinstance(image, str | Path) and "://" not in str(image) else None

@@ -1,0 +1,150 @@
+"""The page of an evaluation: figures, confusion matrix, bars per class, the worst cases."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..io import settle, temporary_beside, write_text, writing
+from ..labels import ClassSchema
+from ._charts import class_bars, confusion_chart
+from ._html import embedded, render
+
+#: Pixels along the longer side of each part of a panel's picture.
+_SIDE = 400
+_GAP = 8
+_AGREED, _WRONG, _UNKNOWN = (214, 218, 222), (200, 30, 40), (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A part of a case, to be shown as truth, map and difference.
+
+    Args:
+        caption: What it is.
+        truth: Label values, (y, x).
+        found: Those of the map.
+        valid: Where there is a truth.
+        measured: Where the map has a class.
+        extent: Height and width in one unit; samples may have been left out.
+    """
+
+    caption: str
+    truth: NDArray[Any]
+    found: NDArray[Any]
+    valid: NDArray[np.bool_]
+    measured: NDArray[np.bool_]
+    extent: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationFacts:
+    """Everything the page of an evaluation shows.
+
+    Args:
+        title: Heading.
+        schema: The classes.
+        warnings: What the user should know.
+        overall: Name, figure, and its interval or counts, as texts.
+        columns: Names of the figures per class.
+        classes: Per class, in the order of ``schema.unique``, every figure and how it is shown.
+        counts: Confusion matrix, (n, n + 1): truth rows, map columns, the last for no class.
+        cases: A head and a row of texts per case; empty for one case.
+        worst: Parts to show.
+        ran: How it ran: name -> value, in the order to show.
+        versions: Package -> version.
+    """
+
+    title: str
+    schema: ClassSchema
+    warnings: tuple[str, ...]
+    overall: list[tuple[str, str, str]]
+    columns: tuple[str, ...]
+    classes: list[list[tuple[float, str]]]
+    counts: NDArray[np.uint64]
+    cases: list[list[str]]
+    worst: tuple[Panel, ...]
+    ran: dict[str, Any]
+    versions: dict[str, str]
+
+
+def write_evaluation(folder: Path, facts: EvaluationFacts) -> list[Path]:
+    """Write ``report.html`` and its pictures into a folder that is there.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        OutputFailed: A file cannot be written.
+    """
+    pictures: list[tuple[str, str, Image.Image]] = []
+    if facts.counts.any():
+        pictures.append(("confusion.png", "Truth against map", _confusion(facts)))
+        pictures.append(("classes.png", "Figures per class", _bars(facts)))
+    for n, panel in enumerate(facts.worst, 1):
+        name = f"worst_{n}_{re.sub(r'[^A-Za-z0-9_-]+', '_', panel.caption)[:40]}.png"
+        pictures.append((name, panel.caption, panel_picture(panel, facts.schema)))
+    made = [_save(folder / name, image) for name, _, image in pictures]
+    page = folder / "report.html"
+    shown = [(caption, embedded(image)) for _, caption, image in pictures]
+    write_text(page, render("evaluation.html", facts=facts, pictures=shown))
+    return [page, *made]
+
+
+def panel_picture(panel: Panel, schema: ClassSchema) -> Image.Image:
+    """Return truth, map and difference side by side: red is wrong, white has no truth."""
+    known = panel.valid & panel.measured
+    wrong = panel.valid & ((panel.truth != panel.found) | ~panel.measured)
+    difference = np.full((*panel.valid.shape, 3), _UNKNOWN, np.uint8)
+    difference[panel.valid] = _AGREED
+    difference[wrong] = _WRONG
+    parts = [
+        _coloured(panel.truth, panel.valid, schema),
+        _coloured(panel.found, known, schema),
+        difference,
+    ]
+    scale = _SIDE / max(panel.extent)
+    height, width = (max(8, round(n * scale)) for n in panel.extent)
+    canvas = Image.new("RGB", (3 * width + 2 * _GAP, height), (255, 255, 255))
+    for n, part in enumerate(parts):
+        image = Image.fromarray(part).resize((width, height), Image.Resampling.NEAREST)
+        canvas.paste(image, (n * (width + _GAP), 0))
+    return canvas
+
+
+def _coloured(
+    labels: NDArray[Any], known: NDArray[np.bool_], schema: ClassSchema
+) -> NDArray[np.uint8]:
+    made = np.full((*labels.shape, 3), _UNKNOWN, np.uint8)
+    for c in schema.unique:
+        made[known & (labels == c.id)] = c.color
+    return made
+
+
+def _confusion(facts: EvaluationFacts) -> Image.Image:
+    return confusion_chart(facts.counts, [c.name for c in facts.schema.unique])
+
+
+def _bars(facts: EvaluationFacts) -> Image.Image:
+    shares = [
+        n
+        for n, name in enumerate(facts.columns)
+        if name in ("precision", "recall", "dice", "iou") or name.startswith(("boundary", "nsd"))
+    ]
+    values = np.array([[row[n][0] for n in shares] for row in facts.classes])
+    classes = [(c.name, c.color) for c in facts.schema.unique]
+    return class_bars(values, [facts.columns[n] for n in shares], classes)
+
+
+def _save(path: Path, image: Image.Image) -> Path:
+    with writing(path):
+        partial = temporary_beside(path)
+        image.save(partial, "PNG", optimize=True)
+        settle(partial, path)
+    return path
