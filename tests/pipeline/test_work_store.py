@@ -188,14 +188,14 @@ def test_a_shard_takes_over_the_plan_of_the_first(
     scene: Path, tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Settings left open come out another way elsewhere: fewer cores, less memory."""
-    from tiledseg.pipeline import _job, _shard
+    from tiledseg.pipeline import _prepare, _shard
 
     out = tmp_path / "out.tif"
     first = pipeline.plan(
         scene, make_model(), out, shard=pipeline.Shard(1, 2), runtime={"threads": 1}
     )
     first.close()
-    monkeypatch.setattr(_job, "threads_of", lambda config: 2)
+    monkeypatch.setattr(_prepare, "threads_of", lambda config: 2)
     late: list[object] = []
     real = _shard.prepare
 
@@ -215,12 +215,12 @@ def test_a_shard_takes_over_the_plan_of_the_first(
 def test_threads_are_taken_over(
     scene: Path, tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tiledseg.pipeline import _job
+    from tiledseg.pipeline import _prepare
 
     out = tmp_path / "out.tif"
     with pytest.raises(KeyboardInterrupt):
         tiledseg.segment(scene, make_model(), out, on_event=stop_after(1, []), **SETTINGS)
-    monkeypatch.setattr(_job, "threads_of", lambda config: 7)
+    monkeypatch.setattr(_prepare, "threads_of", lambda config: 7)
     result = tiledseg.segment(scene, make_model(), out)
     assert result.ran.resumed == 1
 

@@ -72,9 +72,11 @@ class WorkStore:
         shape, chunks = self.plan.output.shape, chunk_shape(self.plan)
         self._chunk_rows = chunks[0]
         self._labels = self._array("labels.zarr", shape, chunks, *made_for.labels)
+        self.coding: ScoreCoding | None = None
         self._scores = None
         if made_for.scores is not None:
             coding, channels = made_for.scores
+            self.coding = coding
             sizes = (channels, *shape), (1, *chunks)
             self._scores = self._array("scores.zarr", *sizes, coding.dtype, coding.nodata)
 

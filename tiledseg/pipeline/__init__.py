@@ -25,9 +25,10 @@ from ._cascade import first_settings, second_settings, stage_before
 from ._check import check, check_facts
 from ._describe import describe
 from ._inputs import NAME, collect_inputs, refuse_many
-from ._job import Job, prepare
+from ._job import Job
 from ._names import check_outputs, outputs_of, work_folder
 from ._own import open_own
+from ._prepare import prepare
 from ._probe import probe
 from ._result import Result
 from ._run import execute, execute_shard

@@ -28,11 +28,12 @@ from ..models import Model
 from ..report import BatchFacts, InputRow, write_batch_report
 from ._batch_result import BatchResult, InputEnded, InputPlanned, OnBatchEvent, ended_row
 from ._inputs import Input, batch_folder
-from ._job import Job, Shared, prepare
+from ._job import Job, Shared
 from ._kept import kept
 from ._names import check_outputs, outputs_of, report_folder, work_folder
 from ._network import Networks
 from ._parts import Part, Parts
+from ._prepare import prepare
 from ._report import versions
 from ._run import Run
 from ._runners import Say, open_runner, threads_of

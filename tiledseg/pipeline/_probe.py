@@ -35,7 +35,7 @@ from ..models import (
 )
 from ..planning import ModelShape, default_stride, has_room
 from ._image import View, open_view
-from ._job import draft_plan
+from ._prepare import draft_plan
 
 _MICROBATCHES = {"cpu": (1, 2, 4), "cuda": (1, 2, 4, 8)}
 #: Windows tried for local models, as multiples of the card's.

@@ -14,13 +14,12 @@ from ..errors import ConfigError, PlanChanged
 from ..models import Model, Runtime, versions_behind
 from ..normalize import Normalization
 from ..tiling import Tile
-from ..vector import row_measures
 from ._frame import Frame
 from ._grids import place
 from ._image import open_image
-from ._job import coding_of, decision_of
 from ._network import Networks
 from ._roi import open_roi
+from ._tasks import tile_task
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,7 @@ def _opened(work: str, made_for: str) -> TileTask:
                 f"worker {machine.worker()} has another {name} than the run was planned with: "
                 f"{str(found)[:200]}, expected {str(planned)[:200]}"
             )
-    return TileTask(
-        plan,
-        grids.source,
-        grids.lane,
-        model,
-        decision_of(model.card, coding_of(config)),
-        store,
-        row_measures(plan.output)[0],
-        roi,
-        config.input.skip_below,
-        grids.shown,
-    )
+    return tile_task(config, store, grids, model, roi)
 
 
 @lru_cache(maxsize=1)  # once for all images

@@ -20,7 +20,6 @@ from ..engine import (
     Task,
     TileKept,
     TileLog,
-    TileTask,
     Unit,
     assemble,
 )
@@ -42,6 +41,7 @@ from ._result import Result
 from ._runners import Say, open_runner
 from ._shard import Shard, ShardResult
 from ._store import open_store
+from ._tasks import tile_task
 
 
 class Run(AbstractContextManager["Run"]):
@@ -109,18 +109,8 @@ class Run(AbstractContextManager["Run"]):
     def _task(self) -> Task:
         if self.job.config.runtime.distributed:
             return RemoteTask.of(self._store)
-        return TileTask(
-            self.job.plan,
-            self.job.source,
-            self.job.grids.lane,
-            self.job.model,
-            self.job.decision,
-            self._store,
-            self._sizes,
-            self.job.roi,
-            self.job.config.input.skip_below,
-            self.job.grids.shown,
-        )
+        job = self.job
+        return tile_task(job.config, self._store, job.grids, job.model, job.roi)
 
     def finish(self, go_on: Callable[[], None] | None = None) -> Result:
         """Write the outputs, and remove the work store.

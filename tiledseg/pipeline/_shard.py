@@ -13,7 +13,8 @@ from ..engine import Tally
 from ..errors import ConfigError
 from ..models import Model
 from ..tiling import TilePlan
-from ._job import Job, prepare
+from ._job import Job
+from ._prepare import prepare
 from ._store import create_store
 
 
