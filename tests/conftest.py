@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -33,6 +34,26 @@ def data() -> Path:
     if not named or not Path(named).is_dir():
         pytest.skip("TILEDSEG_DATA does not name the data folder")
     return Path(named)
+
+
+class Payload:
+    """Unpickling this writes the file ``sentinel``."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.sentinel.write_text, ("owned",)
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> Payload:
+    """What a harmful file carries; that it writes ``payload.sentinel`` is tried out first."""
+    made = Payload(tmp_path / "owned")
+    pickle.loads(pickle.dumps(made))
+    assert made.sentinel.read_text() == "owned"
+    made.sentinel.unlink()
+    return made
 
 
 @pytest.fixture(scope="session")

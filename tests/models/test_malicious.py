@@ -36,26 +36,6 @@ SAID = {
 }
 
 
-class Payload:
-    """Unpickling this writes a file."""
-
-    def __init__(self, sentinel: Path) -> None:
-        self.sentinel = sentinel
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self.sentinel.write_text, ("owned",)
-
-
-@pytest.fixture
-def sentinel(tmp_path: Path) -> Path:
-    """What a payload would write; a test of the payload itself is that it does."""
-    place = tmp_path / "owned"
-    pickle.loads(pickle.dumps(Payload(place)))
-    assert place.read_text() == "owned"
-    place.unlink()
-    return place
-
-
 def old_tar(values: Any, path: Path) -> None:
     """Write what torch wrote before 0.1.10: a tar of pickles."""
     with tarfile.open(path, "w") as archive:
@@ -110,33 +90,33 @@ def refused(path: Path, sentinel: Path, told: str) -> None:
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("how", HOW)
 def test_a_pickle_with_a_payload_does_not_run(
-    tmp_path: Path, sentinel: Path, how: str, where: str, suffix: str
+    tmp_path: Path, payload: Any, how: str, where: str, suffix: str
 ) -> None:
     path = tmp_path / f"w{suffix}"
-    HOW[how](WHERE[where](Payload(sentinel)), path)
+    HOW[how](WHERE[where](payload), path)
     path.with_suffix(".yaml").write_text(yaml.safe_dump(SAID))
     told = r"is refused: .* would have to be run|all pickles|can be read: |no kind of"
-    refused(path, sentinel, told)
+    refused(path, payload.sentinel, told)
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_a_pickle_under_another_name_does_not_run(tmp_path: Path, sentinel: Path, how: str) -> None:
+def test_a_pickle_under_another_name_does_not_run(tmp_path: Path, payload: Any, how: str) -> None:
     for name in ("w.safetensors", "w.onnx", "w.yaml", "w.zip", "item.json"):
-        HOW[how](Payload(sentinel), tmp_path / name)
+        HOW[how](payload, tmp_path / name)
         for use in (find_card, lambda path: tiledseg.import_model(path, tmp_path / "made", **SAID)):
             with pytest.raises(TiledsegError) as caught:
                 use(tmp_path / name)
             assert "\n" not in str(caught.value)
-        assert not sentinel.exists()
+        assert not payload.sentinel.exists()
     assert not list(tmp_path.glob("made/*"))
 
 
-def test_the_card_beside_it_does_not_run(tmp_path: Path, sentinel: Path) -> None:
+def test_the_card_beside_it_does_not_run(tmp_path: Path, payload: Any) -> None:
     torch.save({"w": torch.zeros(3)}, tmp_path / "w.pt")
-    path = f"!!python/object/apply:pathlib.Path [{sentinel}]"
+    path = f"!!python/object/apply:pathlib.Path [{payload.sentinel}]"
     evil = f"name: !!python/object/apply:pathlib.Path.touch [{path}]"
     (tmp_path / "w.yaml").write_text(evil)
-    refused(tmp_path / "w.pt", sentinel, "could not determine a constructor")
+    refused(tmp_path / "w.pt", payload.sentinel, "could not determine a constructor")
 
 
 def write_item(folder: Path, href: str) -> Path:
@@ -170,14 +150,14 @@ def test_an_item_that_points_nowhere(
         assert re.search("no model that is known here|is no URL", capsys.readouterr().err)
 
 
-def test_an_item_that_points_to_a_pickle(tmp_path: Path, sentinel: Path) -> None:
-    torch.save({"state_dict": Payload(sentinel)}, tmp_path / "w.pt")
+def test_an_item_that_points_to_a_pickle(tmp_path: Path, payload: Any) -> None:
+    torch.save({"state_dict": payload}, tmp_path / "w.pt")
     write_item(tmp_path, "w.pt")
     with pytest.raises(DamagedInput, match="is refused: to load it"):
         tiledseg.import_model(
             tmp_path / "item.json", tmp_path / "made", architecture=SAID["architecture"]
         )
-    assert not sentinel.exists()
+    assert not payload.sentinel.exists()
 
 
 # --------------------------------------------------------------------- archives
@@ -229,13 +209,13 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
 
 
-def test_a_payload_in_an_archive(tmp_path: Path, sentinel: Path) -> None:
-    torch.save(Payload(sentinel), tmp_path / "w.pt")
+def test_a_payload_in_an_archive(tmp_path: Path, payload: Any) -> None:
+    torch.save(payload, tmp_path / "w.pt")
     with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
         archive.write(tmp_path / "w.pt", "deep/w.pt")
     with pytest.raises(DamagedInput, match="is refused: to load it"):
         tiledseg.import_model(tmp_path / "m.zip", tmp_path / "made", **SAID)
-    assert not sentinel.exists()
+    assert not payload.sentinel.exists()
 
 
 def test_a_safetensors_header_that_lies(tmp_path: Path) -> None:

@@ -121,24 +121,14 @@ def test_a_config_that_is_wrong_is_told(tmp_path: Path, changes: dict[str, Any],
     assert "\n" not in str(caught.value)
 
 
-class Payload:
-    """Unpickling this writes a file."""
-
-    def __init__(self, sentinel: Path) -> None:
-        self.sentinel = sentinel
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self.sentinel.write_text, ("owned",)
-
-
 @pytest.mark.parametrize("how", ["torch", "pickle"])
-def test_a_payload_in_the_weights_does_not_run(tmp_path: Path, how: str) -> None:
+def test_a_payload_in_the_weights_does_not_run(tmp_path: Path, payload: Any, how: str) -> None:
     saved("Unet", tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    bad = {"w": Payload(tmp_path / "owned")}
+    bad = {"w": payload}
     weights = tmp_path / "pytorch_model.bin"
     torch.save(bad, weights) if how == "torch" else weights.write_bytes(pickle.dumps(bad, 2))
     for use in (load_model, lambda path: tiledseg.import_model(path, tmp_path / "native")):
         with pytest.raises(DamagedInput, match="is refused: to load it"):
             use(tmp_path)
-    assert not (tmp_path / "owned").exists()
+    assert not payload.sentinel.exists()

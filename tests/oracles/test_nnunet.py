@@ -259,22 +259,12 @@ def test_a_trainer_with_a_network_of_its_own_is_refused(tmp_path: Path) -> None:
         find_card(folder)
 
 
-class Payload:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __reduce__(self) -> Any:
-        return (Path.touch, (self._path,))
-
-
-def test_a_payload_is_refused_and_does_not_run(tmp_path: Path) -> None:
-    folder, ran = changed(tmp_path, tmp_path), tmp_path / "ran"
-    torch.save({"network_weights": Payload(ran)}, folder / "fold_0" / "checkpoint_final.pth")
+def test_a_payload_is_refused_and_does_not_run(tmp_path: Path, payload: Any) -> None:
+    folder = changed(tmp_path, tmp_path)
+    torch.save({"network_weights": payload}, folder / "fold_0" / "checkpoint_final.pth")
     with pytest.raises(DamagedInput, match="is refused"):
         find_card(folder)
-    assert not ran.exists()
+    assert not payload.sentinel.exists()
 
 
 def test_folds_and_postprocessing_are_noted(tmp_path: Path) -> None:
