@@ -80,7 +80,7 @@ class ResampledSource(Source):
         if self._picks:
             place, at = self._picked(taps)
             return np.ascontiguousarray(self.inner.read(place)[:, *at])
-        place = self._reach(taps)
+        place = self._reach(self._methods, taps)
         values = self.inner.read(place)
         seen = measured(values, self.inner.valid(place))
         found = np.empty((len(values), *box.shape), self.dtype)
@@ -104,12 +104,12 @@ class ResampledSource(Source):
             place, at = self._picked(taps)
             found = np.ascontiguousarray(self.inner.valid(place)[at])
         else:
-            place = self._reach(taps, self._shares)
+            place = self._reach(self._shares, taps)
             missing = ~self.inner.valid(place)
             if not missing.any():
                 found = np.ones(box.shape, np.bool_)
             else:
-                found = self._along(missing.astype(np.float64), taps, place) < 1 - _LEAST
+                found = self._share(missing, taps, place) < 1 - _LEAST
         if self._border == "missing":
             for axis, extent in enumerate(self.inner.grid.shape):
                 x = self._scaling.centres(axis, box.start[axis], box.stop[axis])
@@ -166,30 +166,34 @@ class ResampledSource(Source):
             for axis, method in enumerate(methods)
         )
 
-    def _reach(self, taps: tuple[Taps, ...], methods: tuple[Method, ...] | None = None) -> Box:
-        """Return the box of the image that taps need."""
-        parts = zip(methods or self._methods, taps, self.inner.grid.shape, strict=True)
+    def _reach(self, methods: tuple[Method, ...], taps: tuple[Taps, ...]) -> Box:
+        """Return the box of the image that taps, made by methods, need."""
+        parts = zip(methods, taps, self.inner.grid.shape, strict=True)
         low, high = zip(*(reach(*part) for part in parts), strict=True)
         return Box(low, high)
 
     def _picked(self, taps: tuple[Taps, ...]) -> tuple[Box, tuple[Any, ...]]:
         """Return the box that single taps lie in, and where in it."""
-        place = self._reach(taps, self._methods)
+        place = self._reach(self._methods, taps)
         index = (t.index[:, 0] - a for t, a in zip(taps, place.start, strict=True))
         return place, np.ix_(*index)
 
     def _along(
         self,
         values: NDArray[np.float64],
+        methods: tuple[Method, ...],
         taps: tuple[Taps, ...],
         place: Box,
-        methods: tuple[Method, ...] | None = None,
     ) -> NDArray[np.float64]:
         """Interpolate the samples of ``place`` along one axis after the other."""
-        for axis, method in enumerate(methods or self._shares):
+        for axis, method in enumerate(methods):
             extent = (place.start[axis], self.inner.grid.shape[axis])
             values = along(values, axis, method, taps[axis], extent)
         return values
+
+    def _share(self, mask: Mask, taps: tuple[Taps, ...], place: Box) -> NDArray[np.float64]:
+        """Return how much of every sample is made of those of ``place`` in a mask: 0 to 1."""
+        return self._along(mask.astype(np.float64), self._shares, taps, place)
 
     def _made(
         self, samples: NDArray[np.float64], there: Mask, seen: Mask, boxes: tuple[Box, Box]
@@ -198,20 +202,20 @@ class ResampledSource(Source):
         box, place = boxes
         taps = self._taps(self._methods, box)
         if there.all():
-            return self._along(samples, taps, place, self._methods)
+            return self._along(samples, self._methods, taps, place)
         samples[~there] = 0
         shares = self._taps(self._shares, box)
-        missing = self._along((~there).astype(np.float64), shares, place)
+        missing = self._share(~there, shares, place)
         share = np.maximum(1 - missing, _LEAST)
-        made = self._along(samples, shares, place)
+        made = self._along(samples, self._shares, shares, place)
         np.divide(made, share, out=made, where=missing > 0)
         if "cubic" in self._methods:
             far = ~self._near(~there, taps, place)
-            made[far] = self._along(samples, taps, place, self._methods)[far]
+            made[far] = self._along(samples, self._methods, taps, place)[far]
         if self.nodata is not None:  # of this channel alone: the model sees what the file says
             made[missing >= 1 - _LEAST] = self.nodata
         if there is not seen or self.nodata is None:
-            unseen = self._along((~seen).astype(np.float64), shares, place)
+            unseen = self._share(~seen, shares, place)
             made[unseen >= 1 - _LEAST] = np.nan
         return made
 
