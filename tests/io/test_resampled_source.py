@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -19,9 +19,10 @@ from tiledseg.box import Box
 from tiledseg.grid import Grid
 from tiledseg.io import MemorySource, ResampledSource, SinkSpec, Source, create_sink, open_source
 from tiledseg.normalize import measured
-from tiledseg.resampling import METHODS, Method, Scaling
+from tiledseg.resampling import Method, Scaling
 from tiledseg.testing.contracts import SourceContract
 
+METHODS = get_args(Method)
 SIZES = [
     ((50, 40), (33, 77)),
     ((31, 29), (64, 58)),

@@ -11,7 +11,7 @@ import pytest
 import tiledseg
 from tests.models import bundles
 from tiledseg.resampling import Scaling
-from tiledseg.spacing import monai_spaced
+from tiledseg.resampling._monai import monai_spaced
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tiledseg.box import Box
 from tiledseg.errors import GridMismatch
 from tiledseg.grid import PATIENT, Grid
-from tiledseg.resampling import METHODS, Method, Scaling, Target
+from tiledseg.resampling import Method, Scaling, Target
 
+METHODS = get_args(Method)
 LENGTHS = st.integers(1, 60)
 
 

@@ -16,7 +16,7 @@ from tiledseg.errors import ConfigError
 from tiledseg.grid import PATIENT, Grid
 from tiledseg.io import SinkSpec, create_sink, open_source
 from tiledseg.models import load_model
-from tiledseg.spacing import Resampling
+from tiledseg.resampling import Resampling
 
 MakeModel = Callable[..., Path]
 EXTENT = (31, 34, 28)

@@ -72,7 +72,7 @@ def test_resampled_peak_stays_within_the_budget(
     """Finer and coarser than the model's 10 m; the core is chosen to fit."""
     from rasterio.crs import CRS
 
-    from tiledseg.spacing import Resampling
+    from tiledseg.resampling import Resampling
 
     size = round(1536 * 10 / step)
     space = Space(SpaceKind.PROJECTED, CRS.from_epsg(32633).to_wkt(), 1.0)

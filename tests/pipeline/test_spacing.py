@@ -15,7 +15,7 @@ import tiledseg
 from tiledseg.errors import ConfigError, GridMismatch
 from tiledseg.grid import LOCAL, PATIENT, Grid, Space, SpaceKind
 from tiledseg.io import SinkSpec, create_sink, open_source
-from tiledseg.spacing import Resampling
+from tiledseg.resampling import Resampling
 
 MakeModel = Callable[..., Path]
 ANGLE = 0.3

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..labels import ClassSchema
 from ..normalize import Normalization
-from ..spacing import Resampling
+from ..resampling import Resampling
 from ..tiling import TilingSpec
 
 Activation = Literal["softmax", "sigmoid", "none"]

@@ -25,7 +25,7 @@ from ..normalize import (
     Standard,
     WholeImage,
 )
-from ..spacing import Resampling
+from ..resampling import Resampling
 from ..tiling import TilingSpec
 from ._base import Activation, Average, Format, Layout, Locality, ModelCard, Previous
 from ._cache import write_whole

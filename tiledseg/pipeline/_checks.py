@@ -12,12 +12,10 @@ from ..engine import machine
 from ..errors import ConfigError
 from ..grid import SpaceKind
 from ..models import ModelCard
-from ..spacing import spacing_of
+from ..resampling import spacing_of
 from ..tiling import TilePlan
 from ._grids import Grids
 
-#: Relative difference of sample spacing from the model's from which on the user is told.
-_SPACING_TOLERANCE = 0.25
 #: Share of windows evaluated more than once above which the user is told.
 _EXTRA_WORK = 0.5
 
@@ -109,8 +107,9 @@ def _spacing_warnings(grids: Grids, card: ModelCard) -> list[str]:
     if card.spacing is None or spacing is None or grids.told is not None:
         return []
     found, unit = spacing
-    pairs = [(f, s) for f, s in zip(found, card.spacing, strict=True) if s is not None]
-    if all(abs(f / s - 1) <= _SPACING_TOLERANCE for f, s in pairs):
+    pairs = zip(found, card.spacing, strict=True)
+    wanted = [own if asked is None else asked for own, asked in pairs]
+    if not card.resampling.differs(found, wanted):
         return []
     remedy = "let it be resampled (input.resample)"
     if grid.space.kind is SpaceKind.GEOGRAPHIC:

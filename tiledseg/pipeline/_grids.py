@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from ..config import RunConfig
 from ..errors import ConfigError, GridMismatch
-from ..grid import AxisMap, Grid, SpaceKind
+from ..grid import AxisMap, Grid
 from ..io import (
     FilledMask,
     MarkedSource,
@@ -24,15 +24,11 @@ from ..io import (
 )
 from ..models import ModelCard
 from ..normalize import Normalization
-from ..resampling import Method, Scaling, Target, everywhere
-from ..spacing import Fit, spacing_of
+from ..resampling import Respacing, Scaling, Target, everywhere
 from ._frame import Frame
+from ._spacing import respacing_of, words_of
 
 Border = Literal["repeat", "missing"]
-#: Factor between two spacings from which on one of them is more likely a slip.
-_UNLIKELY = 16
-#: Samples along an axis beyond which a grid that is made is a slip of the spacing.
-_LARGEST = 2**24
 
 
 @dataclass(frozen=True)
@@ -108,42 +104,103 @@ def place(
     """
     image, axes = orient(opened, card)
     image = image if frame is None else frame.source(image)
-    fit = _fit(config, card, image)
-    source, lane, told = image, normalization, None
-    scores = everywhere("linear", image.grid.ndim)
-    masked, staged = card.normalization.masked, card.previous is not None
-    if masked or staged or (fit is not None and card.resampling.normalized):
-        _require_no_air(config, card)
-        mask = FilledMask(image) if masked else None
-        source = NormalizedSource(image, normalization, mask, masked)
-        lane = Normalization(())
-    if fit is not None:
-        limits = partial(extremes, source, fit.alone) if card.resampling.clip else None
-        border: Border = "repeat" if card.resampling.extent is None else "missing"
-        source = ResampledSource(source, fit.shape, fit.scaling, fit.image, border, limits)
-        scores, told = fit.scores, _told(fit, image.grid, source.grid)
+    way = respacing_of(config, card, image)
+    early = _normalized(config, card, image, normalization, way)
+    source = _respaced(image if early is None else early, card, way)
+    told = None if way is None else words_of(way, image.grid, source.grid)
     if card.previous is not None:
         before = _before(config, card, opened, frame)
-        source = StackedSource([source, _stage(before, image, card.previous.labels, fit)])
-    wanted = config.output.grid
-    logits = card.resampling.logits
-    if wanted == "source" and fit is not None:
-        target = Target(image.grid, fit.shape, fit.back, scores, logits)
-        return Grids(image, source, image, target, opened.grid, axes, frame, True, lane, told)
-    if wanted in ("source", "model"):
-        if wanted == "source":
-            return Grids(image, source, source, None, opened.grid, axes, frame, True, lane, told)
-        own, turned = _unturned(source.grid, axes)
-        return Grids(image, source, source, None, own, turned, frame, False, lane, told)
-    grid = _grid_of(wanted, card)
-    seen, turned = _turned(grid, card)
-    back = Scaling.between(source.grid, seen, f"output.grid {wanted}")
-    _require_overlap(wanted, seen, image.grid)
-    there = Scaling.between(image.grid, seen, f"output.grid {wanted}")
+        source = StackedSource([source, _stage(before, image, card.previous.labels, way)])
+    grids = Grids(
+        image=image,
+        source=source,
+        shown=source,
+        target=None,
+        grid=opened.grid,
+        axes=axes,
+        crop=frame,
+        whole=True,
+        lane=normalization if early is None else Normalization(()),
+        told=told,
+    )
+    if config.output.grid == "model":
+        return _on_the_models(grids)
+    if config.output.grid != "source":
+        return _on_anothers(grids, config.output.grid, card, way)
+    return grids if way is None else _on_the_images(grids, card, way)
+
+
+def _normalized(
+    config: RunConfig,
+    card: ModelCard,
+    image: Source,
+    normalization: Normalization,
+    way: Respacing | None,
+) -> Source | None:
+    """Return an image in model units where it must be so before the model's lane, else None."""
+    masked = card.normalization.masked
+    first = way is not None and card.resampling.normalized
+    if not (masked or card.previous is not None or first):
+        return None
+    _require_no_air(config, card)
+    mask = FilledMask(image) if masked else None
+    return NormalizedSource(image, normalization, mask, masked)
+
+
+def _respaced(image: Source, card: ModelCard, way: Respacing | None) -> Source:
+    """Return an image at the model's spacing."""
+    if way is None:
+        return image
+    limits = partial(extremes, image, way.alone) if card.resampling.clip else None
+    border: Border = "repeat" if card.resampling.extent is None else "missing"
+    return ResampledSource(image, way.shape, way.scaling, way.image, border, limits)
+
+
+# ----------------------------------------------------------------- grid of the result
+
+
+def _on_the_images(grids: Grids, card: ModelCard, way: Respacing) -> Grids:
+    """Have the result of an image that is resampled on the image's own grid."""
+    target = Target(
+        grid=grids.image.grid,
+        extent=way.shape,
+        scaling=way.back,
+        methods=way.scores,
+        logits=card.resampling.logits,
+    )
+    return replace(grids, shown=grids.image, target=target)
+
+
+def _on_the_models(grids: Grids) -> Grids:
+    """Have the result on the model's grid, along the image's own axes."""
+    seen, axes = grids.source.grid, grids.axes
+    own = seen if axes is None else seen.turn(axes.inverse)
+    return replace(grids, grid=own, whole=False)
+
+
+def _on_anothers(grids: Grids, path: str, card: ModelCard, way: Respacing | None) -> Grids:
+    """Have the result on the grid of a file.
+
+    Raises:
+        GridMismatch: It is turned against the image, or lies elsewhere.
+    """
+    grid, name = _grid_of(path, card), f"output.grid {path}"
+    axes = _axes(grid, card)
+    seen = grid if axes is None else grid.turn(axes)
+    image, source = grids.image, grids.source
+    back = Scaling.between(source.grid, seen, name)
+    there = Scaling.between(image.grid, seen, name)
+    _require_overlap(name, seen, there, image.grid)
+    target = Target(
+        grid=seen,
+        extent=source.grid.shape,
+        scaling=back,
+        methods=everywhere("linear", seen.ndim) if way is None else way.scores,
+        logits=card.resampling.logits,
+    )
     picks = everywhere("nearest", seen.ndim)
     shown = ResampledSource(image, seen.shape, there, picks, border="missing")
-    target = Target(seen, source.grid.shape, back, scores, logits)
-    return Grids(image, source, shown, target, grid, turned, frame, False, lane, told)
+    return replace(grids, shown=shown, target=target, grid=grid, axes=axes, whole=False)
 
 
 def _before(config: RunConfig, card: ModelCard, opened: Source, frame: Frame | None) -> Source:
@@ -165,15 +222,14 @@ def _before(config: RunConfig, card: ModelCard, opened: Source, frame: Frame | N
     return turned if frame is None else frame.source(turned)
 
 
-def _stage(before: Source, image: Source, labels: tuple[int, ...], fit: Fit | None) -> Source:
+def _stage(before: Source, image: Source, labels: tuple[int, ...], way: Respacing | None) -> Source:
     """Return the class map of the stage before as channels, on the model's grid."""
-    if fit is None:
+    if way is None:
         return OneHotSource(before, labels)
     marked = MarkedSource(before, FilledMask(image))
-    ways = (fit.scores, everywhere("nearest", image.grid.ndim))
     linear, nearest = (
-        partial(ResampledSource, shape=fit.shape, scaling=fit.scaling, methods=methods)
-        for methods in ways
+        partial(ResampledSource, shape=way.shape, scaling=way.scaling, methods=methods)
+        for methods in (way.scores, everywhere("nearest", image.grid.ndim))
     )
     return PreviousSource(marked, labels, linear, nearest)
 
@@ -188,89 +244,17 @@ def _require_no_air(config: RunConfig, card: ModelCard) -> None:
         )
 
 
-def _fit(config: RunConfig, card: ModelCard, image: Source) -> Fit | None:
-    """Return how an image is brought to the model's spacing, or None where it is left as it is."""
-    mode, spacing = config.input.resample, spacing_of(image.grid)
-    metric = spacing is not None and image.grid.space.kind is not SpaceKind.GEOGRAPHIC
-    if mode == "always" and (card.spacing is None or not metric):
-        missing = f"model {card.name!r} names no spacing"
-        if card.spacing is not None:
-            missing = f"{image.uri} has no spacing in metres or millimetres"
-        raise ConfigError(f"input.resample always: {missing}; leave it out, or give it one")
-    if mode == "never" or card.spacing is None or spacing is None or not metric:
-        return None
-    found, unit = spacing
-    if image.lengths is not None and unit == "mm" and card.resampling.align != "monai":
-        found = image.lengths  # to the last bit, which decides ties where extents are rounded
-    pairs = zip(found, card.spacing, strict=True)
-    target = tuple(own if asked is None else asked for own, asked in pairs)
-    if mode == "auto" and not card.resampling.differs(found, target):
-        if card.resampling.extent is None:
-            return None
-        target = found
-    factor = max(max(a / b, b / a) for a, b in zip(found, target, strict=True))
-    if mode == "auto" and factor > _UNLIKELY:
-        raise ConfigError(
-            f"{image.uri} has a spacing of {_numbers(found)} {unit}, model {card.name!r} was "
-            f"trained at {_numbers(target)} {unit}, {factor:.4g} times another: correct the "
-            "image's spacing or the card's, or say input.resample never (or always)"
-        )
-    most = max(n * (a / b) for n, a, b in zip(image.grid.shape, found, target, strict=True))
-    if most > _LARGEST:
-        raise ConfigError(
-            f"{image.uri} has a spacing of {_numbers(found)} {unit} and would have {most:.4g} "
-            f"samples along an axis at the {_numbers(target)} {unit} of model {card.name!r}, "
-            f"the limit is {_LARGEST}: correct one of them, or say input.resample never"
-        )
-    fit = card.resampling.fit(image.grid, found, target)
-    if fit is None or fit.shape != image.grid.shape:
-        return fit
-    return None if all(map(fit.scaling.keeps, range(image.grid.ndim))) else fit
-
-
-def _unturned(seen: Grid, axes: AxisMap | None) -> tuple[Grid, AxisMap | None]:
-    """Return the model's grid along the image's own axes, and how these lead to the model's."""
-    return (seen, None) if axes is None else (seen.turn(axes.inverse), axes)
-
-
-def _turned(grid: Grid, card: ModelCard) -> tuple[Grid, AxisMap | None]:
-    """Return a grid along the axes that a model wants, and how its own lead there."""
-    axes = _axes(grid, card)
-    return (grid, None) if axes is None else (grid.turn(axes), axes)
-
-
 def _grid_of(path: str, card: ModelCard) -> Grid:
     with open_source(path, dims=card.dims) as source:
         return source.grid
 
 
-def _require_overlap(name: str, grid: Grid, image: Grid) -> None:
-    """Refuse a grid that has no sample within the image."""
-    scaling = Scaling.between(image, grid, f"output.grid {name}")
+def _require_overlap(name: str, grid: Grid, scaling: Scaling, image: Grid) -> None:
+    """Refuse a grid, from which ``scaling`` leads to the image's, with no sample within it."""
     for axis, extent in enumerate(image.shape):
         x = scaling.centres(axis, 0, grid.shape[axis])
         if not ((x >= -0.5) & (x <= extent - 0.5)).any():
             raise GridMismatch(
-                f"output.grid {name} must overlap the image: found bounds {grid.bounds}, the "
+                f"{name} must overlap the image: found bounds {grid.bounds}, the "
                 f"image has {image.bounds}; give a grid within it"
             )
-
-
-def _told(fit: Fit, image: Grid, seen: Grid) -> str:
-    """Return how an image was resampled, in words."""
-    before, after = spacing_of(image), spacing_of(seen)
-    if before is None or after is None:
-        return f"from {image.shape} to {seen.shape} samples"
-    return (
-        f"from {_numbers(before[0])} {before[1]} to {_numbers(after[0])} {after[1]} "
-        f"({_words(fit.image)}; scores {_words(fit.scores)})"
-    )
-
-
-def _words(methods: tuple[Method, ...]) -> str:
-    """Return the one method of all axes, or that of each."""
-    return " x ".join(methods if len(set(methods)) > 1 else methods[:1])
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return " x ".join(f"{value:.5g}" for value in values)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from math import cos, radians
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from .errors import ConfigError
-from .grid import Grid, SpaceKind
-from .monai_spacing import monai_spaced
-from .resampling import Method, Scaling
+from ..errors import ConfigError
+from ..grid import Grid
+from ._monai import monai_spaced
+from ._scaling import Method, Scaling
 
 Wish = Literal["auto", "nearest", "linear", "cubic", "area"]
 ScoreMethod = Literal["nearest", "linear"]
-#: Metres of a degree on a sphere of the Earth's mean radius (IUGG: 6371.0088 km).
-_DEGREE = 111_195.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class Resampling:
             afterwards.
         align: ``corners`` keeps the outer corners of the image (scikit-image, GDAL, nnU-Net),
             ``monai`` mostly the centre of its first sample (`monai_spaced`), with samples where
-            torch finds them (`torch_places`).
+            torch finds them (`TorchAxis`).
         tolerance: Relative difference of spacing up to which an image is left as it is.
         anisotropy: Where one axis' spacing, of the image or else of the model, is more than so
             many times the least, it is resampled by ``across`` alone (nnU-Net: 3).
@@ -92,8 +89,10 @@ class Resampling:
         with np.errstate(over="ignore"):  # infinitely different
             return bool((np.abs(np.array(found) / wanted - 1) > self.tolerance).any())
 
-    def fit(self, grid: Grid, found: Sequence[float], wanted: Sequence[float]) -> Fit | None:
-        """Return how an image is brought to a model's spacing.
+    def respacing(
+        self, grid: Grid, found: Sequence[float], wanted: Sequence[float]
+    ) -> Respacing | None:
+        """Return how an image is brought to a model's spacing, and its scores back.
 
         Args:
             grid: Of the image.
@@ -126,7 +125,7 @@ class Resampling:
         pairs = zip(image, scaling.scale, strict=True)
         auto: tuple[Method, Method] = ("linear", "area")
         methods = tuple(auto[s > 1] if m == "auto" else m for m, s in pairs)
-        return Fit(seen, scaling, back, methods, tuple(scores), alone)
+        return Respacing(seen, scaling, back, methods, tuple(scores), alone)
 
     def _alone(self, found: Sequence[float], wanted: Sequence[float]) -> int | None:
         """Return the one axis whose samples are far apart beside the others', or None."""
@@ -140,8 +139,8 @@ class Resampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """An image brought to a model's spacing.
+class Respacing:
+    """How an image is brought to a model's spacing, and its scores back.
 
     Args:
         shape: Of the model's grid.
@@ -180,22 +179,3 @@ def _framed(
 
 def _each(value: Any, dims: int) -> list[Any]:
     return list(value) if isinstance(value, tuple) else [value] * dims
-
-
-def spacing_of(grid: Grid) -> tuple[tuple[float, ...], str] | None:
-    """Return the distance between samples, array order, and its unit: m, or mm in patient space.
-
-    Returns:
-        For a geographic grid about what it is in its middle; None where there is no unit.
-    """
-    kind, unit = grid.space.kind, grid.space.unit
-    if kind is SpaceKind.GEOGRAPHIC:
-        middle = sum(grid.bounds[1]) / 2
-        # Axes of a geographic image are along meridians and parallels, or nearly.
-        metres = np.array([_DEGREE * cos(radians(middle)), _DEGREE])
-        lengths = np.linalg.norm(grid.matrix[:2, :2] * metres[:, None], axis=0)
-        return tuple(lengths[::-1].tolist()), "m"
-    if unit is None:
-        return None
-    scale = unit * (1000 if kind is SpaceKind.PATIENT else 1)
-    return tuple(s * scale for s in grid.spacing), "mm" if kind is SpaceKind.PATIENT else "m"
