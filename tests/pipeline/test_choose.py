@@ -27,7 +27,6 @@ from tiledseg.models import (
     runtimes,
     save_model,
 )
-from tiledseg.normalize import Normalization
 from tiledseg.pipeline import _choose as choosing
 from tiledseg.pipeline import _job as deciding
 from tiledseg.pipeline import _probe as probing
@@ -362,8 +361,8 @@ def sampled_rows(image: np.ndarray, model: Path) -> list[int]:
     """Return the first row of every window compared; the image's samples are their row."""
     settings = {"tiling": {"window": [64, 64]}, "runtime": {"runtime": "torch"}}
     with tiledseg.plan(image, model, **settings) as job:
-        grids = replace(job.grids, lane=Normalization(()))
-        view = choosing.View(grids, job.normalization, job.overview)
+        grids = replace(job.grids, normalized=True)
+        view = choosing.View(grids, job.overview)
         windows = view.windows(job.plan)
     assert windows is not None
     return [int(window[0].min()) for window in windows]

@@ -28,10 +28,19 @@ MATRIX = np.array([[10.0, 0, 5e5], [0, -10.0, 5.4e6], [0, 0, 1]])
 
 def open_roi(roi, source):
     """Open a roi of an image that the model sees as it is."""
-    lane = Normalization(())
-    return _roi.open_roi(
-        roi, Grids(source, source, source, None, source.grid, None, None, True, lane)
+    grids = Grids(
+        image=source,
+        source=source,
+        shown=source,
+        target=None,
+        grid=source.grid,
+        axes=None,
+        crop=None,
+        whole=True,
+        normalization=Normalization(()),
+        normalized=False,
     )
+    return _roi.open_roi(roi, grids)
 
 
 def scene(space: Space = UTM) -> MemorySource:

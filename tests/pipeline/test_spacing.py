@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import tiledseg
 from tiledseg.errors import ConfigError, GridMismatch
 from tiledseg.grid import LOCAL, PATIENT, Grid, Space, SpaceKind
-from tiledseg.io import SinkSpec, create_sink, open_source
+from tiledseg.io import SinkSpec, Source, create_sink, open_source
 from tiledseg.resampling import Resampling
 
 MakeModel = Callable[..., Path]
@@ -293,6 +293,30 @@ def test_normalized_first(tmp_path: Path, make_model: MakeModel) -> None:
     card = model(make_model, schema=_with_background(), resampling=Resampling(normalized=True))
     with pytest.raises(ConfigError, match="skip_below"):
         tiledseg.plan(scene, card, input={"skip_below": 3.0})
+
+
+def test_exact_statistics_are_taken_once_of_what_the_model_sees(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiledseg.normalize import Normalization, SceneScore
+    from tiledseg.pipeline import _image
+
+    looked_at: list[tuple[int, ...]] = []
+    real = _image.fit_exactly
+
+    def counted(source: Source, normalization: Normalization) -> Normalization:
+        looked_at.append(source.grid.shape)
+        return real(source, normalization)
+
+    monkeypatch.setattr(_image, "fit_exactly", counted)
+    scene = write(tmp_path / "scene.tif", utm((90, 80), 30))
+    card = model(make_model, normalization=Normalization((SceneScore(exact=True),)))
+    with tiledseg.plan(scene, card) as job:
+        values = job.source.read(job.source.grid.box)
+        seen = job.grids.lane(values, np.ones(values.shape[1:], bool))
+    assert looked_at == [job.source.grid.shape] != [job.grids.image.grid.shape]
+    assert np.abs(seen.mean(axis=(1, 2))).max() < 1e-5
+    assert np.abs(seen.std(axis=(1, 2)) - 1).max() < 1e-5
 
 
 def _with_background() -> Any:

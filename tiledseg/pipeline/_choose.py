@@ -276,7 +276,7 @@ def _file(question: Question) -> Path:
         [card.sha256, card.architecture, machine.name(question.first.device)],
         [plan.window, plan.threads, question.microbatch, [str(r) for r in networks.candidates]],
         [question.view.source.fingerprint(), question.view.source.channels],
-        question.view.normalization.to_list(),
+        question.view.grids.normalization.to_list(),
         library_versions(),
     ]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -29,6 +30,8 @@ from ._frame import Frame
 from ._spacing import respacing_of, words_of
 
 Border = Literal["repeat", "missing"]
+#: Gives a normalisation fitted to an image.
+Fit = Callable[[Source], Normalization]
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Grids:
         axes: From the axes of the written result to the model's, or None where they agree.
         crop: What the model sees of the stored image; None: all.
         whole: Whether the result is written on the grid of the stored image.
-        lane: What is left to do to bring samples to model units.
+        normalization: Fitted, from the image's samples to model units.
+        normalized: Whether `source` is in model units already.
         told: How it was resampled, in words, or None.
     """
 
@@ -56,8 +60,14 @@ class Grids:
     axes: AxisMap | None
     crop: Frame | None
     whole: bool
-    lane: Normalization
+    normalization: Normalization
+    normalized: bool
     told: str | None = None
+
+    @property
+    def lane(self) -> Normalization:
+        """What is left to do to bring samples of `source` to model units."""
+        return Normalization(()) if self.normalized else self.normalization
 
     @property
     def frame(self) -> Frame | None:
@@ -86,7 +96,7 @@ def place(
     config: RunConfig,
     card: ModelCard,
     opened: Source,
-    normalization: Normalization,
+    fit: Fit,
     frame: Frame | None,
 ) -> Grids:
     """Return an image on the grids of a run.
@@ -95,7 +105,8 @@ def place(
         config: The settings.
         card: The model's.
         opened: The image as it is stored.
-        normalization: Fitted to the image.
+        fit: Gives the normalisation, fitted to the image that it is applied to: as it is stored,
+            or as it is resampled.
         frame: What the model sees of it; None: all.
 
     Raises:
@@ -105,8 +116,13 @@ def place(
     image, axes = orient(opened, card)
     image = image if frame is None else frame.source(image)
     way = respacing_of(config, card, image)
-    early = _normalized(config, card, image, normalization, way)
-    source = _respaced(image if early is None else early, card, way)
+    early = _normalized_first(config, card, way)
+    if early:
+        normalization = fit(image)
+        source = _respaced(_normalized(image, card, normalization), card, way)
+    else:
+        source = _respaced(image, card, way)
+        normalization = fit(source)
     told = None if way is None else words_of(way, image.grid, source.grid)
     if card.previous is not None:
         before = _before(config, card, opened, frame)
@@ -120,7 +136,8 @@ def place(
         axes=axes,
         crop=frame,
         whole=True,
-        lane=normalization if early is None else Normalization(()),
+        normalization=normalization,
+        normalized=early,
         told=told,
     )
     if config.output.grid == "model":
@@ -130,21 +147,24 @@ def place(
     return grids if way is None else _on_the_images(grids, card, way)
 
 
-def _normalized(
-    config: RunConfig,
-    card: ModelCard,
-    image: Source,
-    normalization: Normalization,
-    way: Respacing | None,
-) -> Source | None:
-    """Return an image in model units where it must be so before the model's lane, else None."""
+def _normalized_first(config: RunConfig, card: ModelCard, way: Respacing | None) -> bool:
+    """Whether an image is brought to model units before it is resampled, masked or stacked."""
+    resampled = way is not None and card.resampling.normalized
+    if not (card.normalization.masked or card.previous is not None or resampled):
+        return False
+    limit = config.input.skip_below
+    if limit is not None:
+        raise ConfigError(
+            f"input.skip_below {limit}: model {card.name!r} wants images in model units before "
+            "they are resampled; leave it out, or say input.resample never"
+        )
+    return True
+
+
+def _normalized(image: Source, card: ModelCard, normalization: Normalization) -> Source:
+    """Return an image in model units."""
     masked = card.normalization.masked
-    first = way is not None and card.resampling.normalized
-    if not (masked or card.previous is not None or first):
-        return None
-    _require_no_air(config, card)
-    mask = FilledMask(image) if masked else None
-    return NormalizedSource(image, normalization, mask, masked)
+    return NormalizedSource(image, normalization, FilledMask(image) if masked else None, masked)
 
 
 def _respaced(image: Source, card: ModelCard, way: Respacing | None) -> Source:
@@ -232,16 +252,6 @@ def _stage(before: Source, image: Source, labels: tuple[int, ...], way: Respacin
         for methods in (way.scores, everywhere("nearest", image.grid.ndim))
     )
     return PreviousSource(marked, labels, linear, nearest)
-
-
-def _require_no_air(config: RunConfig, card: ModelCard) -> None:
-    """Refuse a limit of intensity where intensities are gone before the model looks."""
-    limit = config.input.skip_below
-    if limit is not None:
-        raise ConfigError(
-            f"input.skip_below {limit}: model {card.name!r} wants images in model units before "
-            "they are resampled; leave it out, or say input.resample never"
-        )
 
 
 def _grid_of(path: str, card: ModelCard) -> Grid:

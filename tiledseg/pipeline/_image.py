@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isqrt, prod
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ _SAMPLE, _PLACES = 4, 25
 #: Share of the valid samples of the best place that a place needs to be looked at closely.
 _GOOD = 0.9
 
+#: A decimated image, (c, *s), and where it was measured.
+Overview = tuple[NDArray[Any], NDArray[np.bool_]]
+
 
 @dataclass(frozen=True)
 class View:
@@ -37,13 +40,11 @@ class View:
 
     Args:
         grids: The image on the grids of the run.
-        normalization: Fitted to the image.
         overview: Decimated image on the grid of the result, (c, *s), and where it was measured.
     """
 
     grids: Grids
-    normalization: Normalization
-    overview: tuple[NDArray[Any], NDArray[np.bool_]]
+    overview: Overview
 
     @property
     def source(self) -> Source:
@@ -96,19 +97,20 @@ def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
         array = Cropped(image.grid.shape, card.axes)
         image = image if frame is None else frame.source(image)
         limit = _limit(image, card)
-        normalization, overview = _look(image, card, limit, array)
-        grids = place(config, card, opened, normalization, frame)
-        if card.normalization.exact and grids.source is not image and grids.lane.steps:
-            # Exact statistics are those of the samples that the model sees.
-            normalization = _fitted(grids.source, card.normalization, overview)
-            grids = replace(grids, lane=normalization)
+        overview = decimated = _overview(image, limit)
+
+        def fit(seen: Source) -> Normalization:
+            if card.normalization.whole is not None:
+                return fit_whole(image, card.normalization, array)
+            return _fitted(seen, card.normalization, decimated)
+
+        grids = place(config, card, opened, fit, frame)
         if grids.shown.grid != image.grid:
-            values, valid = grids.shown.overview(limit)
-            overview = values, measured(values, valid)
+            overview = _overview(grids.shown, limit)
     except BaseException:
         opened.close()
         raise
-    return View(grids, normalization, overview)
+    return View(grids, overview)
 
 
 def open_image(config: RunConfig, image: Any, card: ModelCard) -> Source:
@@ -154,26 +156,17 @@ def _limit(source: Source, card: ModelCard) -> int:
     return limit
 
 
-def _look(
-    source: Source, card: ModelCard, limit: int, array: Cropped
-) -> tuple[Normalization, tuple[NDArray[Any], NDArray[np.bool_]]]:
-    """Read a decimated image once; fit the normalisation to it, or to every sample."""
+def _overview(source: Source, limit: int) -> Overview:
+    """Return a decimated image."""
     values, valid = source.overview(limit)
-    overview = values, measured(values, valid)
-    if card.normalization.whole is not None:
-        return fit_whole(source, card.normalization, array), overview
-    return _fitted(source, card.normalization, overview), overview
+    return values, measured(values, valid)
 
 
-def _fitted(
-    source: Source,
-    normalization: Normalization,
-    overview: tuple[NDArray[Any], NDArray[np.bool_]],
-) -> Normalization:
-    """Return a chain fitted to an image, of which a decimated one is at hand."""
-    values, valid = overview
+def _fitted(source: Source, normalization: Normalization, overview: Overview) -> Normalization:
+    """Return a chain fitted to an image, or to a decimated one where that will do."""
     if normalization.exact:
         normalization = fit_exactly(source, normalization)
+    values, valid = overview
     return normalization if normalization.fitted else normalization.fit(values[:, valid])
 
 

@@ -18,7 +18,6 @@ from ..errors import PlanChanged
 from ..grid import AxisMap, Grid
 from ..io import Folder, Roi, Source, open_folder
 from ..models import Model, ModelCard, card_to_dict, versions_behind
-from ..normalize import Normalization
 from ..tiling import TilePlan
 from ._choose import Choice, Chosen
 from ._grids import Grids
@@ -64,7 +63,6 @@ class Job:
         config: The config, as given.
         model: The network.
         grids: The image on the grids of the run.
-        normalization: Fitted to the image.
         plan: Lattice and tiles.
         cost: What a tile costs.
         budget: Bytes of host and device memory.
@@ -80,7 +78,6 @@ class Job:
     config: RunConfig
     model: Model
     grids: Grids
-    normalization: Normalization
     plan: TilePlan
     cost: Cost
     budget: Budget
@@ -133,7 +130,7 @@ class Job:
             "channels": list(self.source.channels),
             "model": self.card.sha256,
             **{k: v for k, v in card_to_dict(self.card).items() if k not in _ELSEWHERE},
-            "normalization": self.normalization.to_list(),
+            "normalization": self.grids.normalization.to_list(),
             "frame": None if self.grids.frame is None else self.grids.frame.to_dict(),
             "device": str(self.model.device),
             "libraries": versions_behind(self.model.runtime, self.card),

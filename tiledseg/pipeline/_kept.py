@@ -35,7 +35,7 @@ def kept(one: Input, config: RunConfig, card: ModelCard) -> InputRow | None:
         roi = None
         if config.input.roi is not None:
             frame = find_frame(source, card)
-            grids = place(config, card, opened, card.normalization, frame)
+            grids = place(config, card, opened, lambda _: card.normalization, frame)
             roi = open_roi(config.input.roi, grids)
         try:
             if made_from(config, card, source, roi) != stored.get("made_from"):

@@ -108,7 +108,6 @@ def _decide(
         config=config,
         model=chosen.model,
         grids=view.grids,
-        normalization=view.normalization,
         plan=plan,
         cost=cost,
         budget=budget,

@@ -70,7 +70,7 @@ def _opened(work: str, made_for: str) -> TileTask:
         opened = open_image(config, config.image, model.card)
         normalization = Normalization.from_list(identity["normalization"])
         frame = None if identity["frame"] is None else Frame.from_dict(identity["frame"])
-        grids = place(config, model.card, opened, normalization, frame)
+        grids = place(config, model.card, opened, lambda _: normalization, frame)
         roi = None if config.input.roi is None else open_roi(config.input.roi, grids)
     except ConfigError as error:
         raise ConfigError(f"worker {machine.worker()}: {error}") from None
