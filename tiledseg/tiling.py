@@ -29,6 +29,7 @@ from .resampling import Target
 from .taper import Taper, kept_range, normalized_profiles, weight_map
 
 Padding = Literal["reflect", "edge", "zero"]
+Blend = Literal["scores", "logits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class TilingSpec:
     taper: Taper | None = None
     lattice: Lattice | None = None
     padding: Padding | None = None
-    blend: Literal["scores", "logits"] | None = None
+    blend: Blend | None = None
     core: tuple[int, ...] | None = None
     multiple: int | None = None
 
@@ -122,7 +123,7 @@ class TilePlan(Sequence[Tile]):
     threads: int = 1
     runtime: str = "torch"
     precision: str = "fp32"
-    blend: Literal["scores", "logits"] = "scores"
+    blend: Blend = "scores"
     target: Target | None = None
 
     @property

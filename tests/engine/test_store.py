@@ -138,6 +138,8 @@ def bad_plans(good: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
         "fractions": {"plan": {**good["plan"], "window": [64.5, 64]}},
         "axes": {"plan": {**good["plan"], "stride": [1, 1, 1]}},
         "zero": {"plan": {**good["plan"], "core": [0, 80]}},
+        "blend": {"plan": {**good["plan"], "blend": "logit"}},
+        "padding": {"plan": {**good["plan"], "padding": "mirror"}},
         "a list": {"plan": [1, 2]},
         "no identity": {"identity": None},
         "no config": {"config": "none"},

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ..errors import OutputFailed, PlanChanged, TiledsegError
 from ..io import Folder, open_folder
 from ..lattice import Lattice
 from ..resampling import Target
-from ..tiling import TilePlan
+from ..tiling import Blend, Padding, TilePlan
 from ._sweep import ScoreCoding
 
 PLAN = "plan.json"
@@ -133,7 +133,10 @@ def _check_plan(plan: TilePlan) -> None:
     for name in ("multiple", "microbatch", "threads"):
         _check_numbers(name, (getattr(plan, name),), 1)
     _check_numbers("margin", (plan.margin,), 0)
-    for name in ("padding", "runtime", "precision"):
+    for name, words in (("padding", get_args(Padding)), ("blend", get_args(Blend))):
+        if getattr(plan, name) not in words:
+            raise ValueError(f"{name} is {getattr(plan, name)!r}, not one of {', '.join(words)}")
+    for name in ("runtime", "precision"):
         if not isinstance(getattr(plan, name), str):
             raise TypeError(f"{name} is not a word")
 

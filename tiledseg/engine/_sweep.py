@@ -85,12 +85,12 @@ class _Row(NamedTuple):
     Args:
         start: First row, on the model's grid.
         stop: End row.
-        wanted: Where a result is wanted in them, where they are rows of the result.
+        wanted: Where a result is wanted in them; empty where the result has other rows.
     """
 
     start: int
     stop: int
-    wanted: NDArray[np.bool_] | None
+    wanted: NDArray[np.bool_]
 
 
 class _Waiting(NamedTuple):
@@ -186,8 +186,9 @@ class Sweep:
         last = starts[span[row + 1]] if row + 1 < len(span) else core.stop[0]
         low = max(first, core.start[0])
         high = max(low, min(last, core.stop[0]))
-        wanted = None if self._result is not None else inputs.core_wanted(low, high)
-        return _Row(low, high, wanted)
+        if self._result is not None:
+            return _Row(low, high, np.empty(0, np.bool_))
+        return _Row(low, high, inputs.core_wanted(low, high))
 
     def _evaluate(self, on_windows: Callable[[int], None]) -> Iterator[Slab]:
         """Run the model on the gathered windows and blend all that wait, in lattice order."""
@@ -259,5 +260,4 @@ class Sweep:
             finals = self._result.finals(self._scores, (row.start, row.stop), labels)
             return *self._result.ready(row.stop), finals
         box = self.tile.core.along(0, row.start, row.stop)
-        wanted = np.ones(box.shape, np.bool_) if row.wanted is None else row.wanted
-        return box, wanted, self._scores.take(row.start, row.stop, labels)
+        return box, row.wanted, self._scores.take(row.start, row.stop, labels)
