@@ -28,8 +28,8 @@ from tiledseg.engine import (
     Unit,
     WorkStore,
 )
+from tiledseg.engine._open_ring import open_score_ring
 from tiledseg.engine._result_rows import _DeviceRows, _HostRows
-from tiledseg.engine._score_ring import open_score_ring
 from tiledseg.grid import Grid
 from tiledseg.io import MemorySource, ResampledSource, Source
 from tiledseg.models import Model, load_model

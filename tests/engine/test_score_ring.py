@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from tiledseg.box import Box
-from tiledseg.engine._score_ring import DeviceRing, HostRing, ScoreRing
+from tiledseg.engine._device_ring import DeviceRing
+from tiledseg.engine._host_ring import HostRing
+from tiledseg.engine._score_ring import ScoreRing
 from tiledseg.grid import Grid
 from tiledseg.models import Activation
 from tiledseg.planning import ModelShape, make_plan

@@ -23,13 +23,13 @@ from ..budget import HALF_ROOM
 from ..models import Model
 from ..tiling import TilePlan
 from . import _half_kernels as kernels
+from ._device_ring import DeviceRing
+from ._host_ring import HostRing, Span, swept
 from ._rings import pieces
-from ._score_ring import DeviceRing, Final, HostRing, ScoreRing, Span, swept
+from ._score_ring import CERTAIN, Final, ScoreRing
 
 #: The largest half whose sigmoid in float32 is still 0.5.
 _LIMIT = 2.0**-24
-#: Raw output that stands for certainty.
-_CERTAIN = 20.0
 
 
 def open_half_ring(plan: TilePlan, core: Box, model: Model) -> ScoreRing:
@@ -183,5 +183,5 @@ class _HalfDeviceRing(DeviceRing):
 def _certainty(output: int, channel: int | None, activation: str) -> float:
     """Return the raw output that stands for one channel, or for none where that is None."""
     if output == channel:
-        return _CERTAIN
-    return 0.0 if activation == "softmax" else -_CERTAIN
+        return CERTAIN
+    return 0.0 if activation == "softmax" else -CERTAIN

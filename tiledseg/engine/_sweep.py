@@ -25,10 +25,10 @@ from ..box import Box
 from ..models import Model, activate
 from ..taper import Taper
 from ..tiling import Tile, TilePlan
-from ._half_ring import open_half_ring
+from ._open_ring import open_score_ring
 from ._result_rows import open_result_rows
 from ._rings import InputRing, Strip
-from ._score_ring import Final, open_score_ring
+from ._score_ring import Final
 
 #: Rows of windows that may wait for a microbatch to fill up, where most windows are skipped.
 _ROWS_KEPT = 8
@@ -117,8 +117,7 @@ class Sweep:
         card = model.card
         self._outputs = card.outputs
         self._scored = plan.scored(tile.core)
-        open_ring = open_half_ring if plan.taper is Taper.NNUNET else open_score_ring
-        self._scores = open_ring(plan, self._scored, model)
+        self._scores = open_score_ring(plan, self._scored, model)
         self._result = open_result_rows(plan, tile.core, card.outputs, model.device)
         shape = (plan.microbatch, len(card.channels), *plan.window)
         self._batch = torch.zeros(shape, device=model.device)
