@@ -19,7 +19,8 @@ from rasterio.transform import Affine
 from tiledseg.box import Box
 from tiledseg.errors import ConfigError, GridMismatch
 from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
-from tiledseg.io import BoxRoi, MaskRoi, MemorySource, PolygonRoi, Roi, _roi, open_source
+from tiledseg.io import BoxRoi, MaskRoi, MemorySource, PolygonRoi, Roi, open_source
+from tiledseg.io._roi import _box, _mask, _polygons
 from tiledseg.testing.strategies import grids
 
 
@@ -121,7 +122,7 @@ GANTRY = Grid.from_centers(
 @pytest.mark.parametrize("grid", [GANTRY, turned((40, 50), 0.3)], ids=["volume", "scene"])
 @pytest.mark.parametrize("piece", [1, 100])
 def test_a_tilted_image_is_judged_piece_by_piece(monkeypatch, grid: Grid, piece: int):
-    monkeypatch.setattr(_roi, "_PIECE", piece)
+    monkeypatch.setattr(_box, "PIECE", piece)
     third = [(high - low) / 3 for low, high in grid.bounds]
     bounds = tuple((a + t, b - t) for (a, b), t in zip(grid.bounds, third, strict=True))
     roi = BoxRoi(grid, bounds)
@@ -233,7 +234,7 @@ def test_the_smallest_polygon_is_found_from_every_box():
 def test_pieces_of_polygons_join(monkeypatch):
     grid = turned((50, 60), 0.5)
     shape = to_world(shapely.Point(30, 25).buffer(18.3), grid)
-    monkeypatch.setattr(_roi, "_BURN_PIECE", 100)
+    monkeypatch.setattr(_polygons, "_BURN_PIECE", 100)
     assert_array_equal(PolygonRoi(grid, [shape]).mask(grid.box), oracle([shape], grid))
 
 
@@ -275,7 +276,7 @@ def test_polygons_that_make_no_sense():
 
 @pytest.mark.parametrize("piece", [1, 1000])
 def test_a_raster_mask_is_where_it_is_measured_and_not_zero(tmp_path: Path, monkeypatch, piece):
-    monkeypatch.setattr(_roi, "_PIECE", piece)
+    monkeypatch.setattr(_mask, "PIECE", piece)
     values = np.random.default_rng(0).choice([0, 1, 2, 9], (40, 50)).astype("uint8")
     profile = {"driver": "GTiff", "dtype": "uint8", "nodata": 9, "tiled": True}
     profile |= {"height": 40, "width": 50, "count": 1, "blockxsize": 16, "blockysize": 16}
