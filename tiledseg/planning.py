@@ -46,27 +46,70 @@ def make_plan(
     Raises:
         ConfigError: A wish that the model or the lattice cannot meet.
     """
-    n = grid.ndim
+    _check_numbers(spec, grid.ndim)
+    model = _with_multiple(model, spec.multiple)
+    window = _window(grid, spec, model)
+    margin = _margin(spec, model)
+    _check_rim(grid, window, margin, model)
+    stride = spec.stride or default_stride(window, margin, model)
+    lattice = spec.lattice or Lattice.ALIGNED
+    _check_stride(grid, window, stride, margin, lattice, model)
+    whole = grid.shape if target is None else target.grid.shape
+    return TilePlan(
+        grid=grid,
+        window=window,
+        stride=stride,
+        margin=margin,
+        taper=spec.taper or Taper.GAUSSIAN,
+        lattice=lattice,
+        padding=spec.padding or "reflect",
+        blend="logits" if spec.taper is Taper.NNUNET else spec.blend or "scores",
+        multiple=model.multiple,
+        core=tuple(min(c, e) for c, e in zip(spec.core or whole, whole, strict=True)),
+        microbatch=microbatch,
+        threads=threads,
+        target=target,
+    )
+
+
+def _check_numbers(spec: TilingSpec, n: int) -> None:
+    """Refuse extents that are not positive, one per axis."""
     for name, value in (("window", spec.window), ("stride", spec.stride), ("core", spec.core)):
         if value is not None and (len(value) != n or not all(v >= 1 for v in value)):
             raise ConfigError(f"tiling.{name} needs {n} positive numbers, got {value}")
-    if spec.multiple is not None:
-        if spec.multiple < 1 or spec.multiple % model.multiple:
-            raise ConfigError(
-                f"tiling.multiple {spec.multiple} must be a multiple of {model.multiple}, the "
-                "model's down-sampling factor"
-            )
-        model = replace(model, multiple=spec.multiple)
-    window = _window(grid, spec, model)
-    margin = _margin(spec, model)
+
+
+def _with_multiple(model: ModelShape, multiple: int | None) -> ModelShape:
+    """Return the model with the multiple that was wished for."""
+    if multiple is None:
+        return model
+    if multiple < 1 or multiple % model.multiple:
+        raise ConfigError(
+            f"tiling.multiple {multiple} must be a multiple of {model.multiple}, the "
+            "model's down-sampling factor"
+        )
+    return replace(model, multiple=multiple)
+
+
+def _check_rim(grid: Grid, window: tuple[int, ...], margin: int, model: ModelShape) -> None:
+    """Refuse a margin that keeps what is made of mirror images, where windows meet."""
     if margin < model.rim and any(e > w for e, w in zip(grid.shape, window, strict=True)):
         raise ConfigError(
             f"tiling.margin {margin} keeps samples that the model makes of mirror images: its rim "
             f"is {model.rim}, so take a margin of {model.rim} at least, and a window with room for "
             "it"
         )
-    stride = spec.stride or default_stride(window, margin, model)
-    lattice = spec.lattice or Lattice.ALIGNED
+
+
+def _check_stride(
+    grid: Grid,
+    window: tuple[int, ...],
+    stride: tuple[int | float, ...],
+    margin: int,
+    lattice: Lattice,
+    model: ModelShape,
+) -> None:
+    """Refuse a stride that the lattice cannot have, or that leaves gaps."""
     if lattice is not Lattice.EVEN and any(s % 1 for s in stride):
         raise ConfigError(
             f"tiling.stride {stride} must be whole numbers for lattice {lattice}, or choose "
@@ -84,23 +127,6 @@ def make_plan(
                 f"tiling.stride {s} on axis {axis} must be a multiple of {model.multiple}, "
                 "the model's down-sampling factor"
             )
-    whole = grid.shape if target is None else target.grid.shape
-    core = tuple(min(c, e) for c, e in zip(spec.core or whole, whole, strict=True))
-    return TilePlan(
-        grid=grid,
-        window=window,
-        stride=stride,
-        margin=margin,
-        taper=spec.taper or Taper.GAUSSIAN,
-        lattice=lattice,
-        padding=spec.padding or "reflect",
-        blend="logits" if spec.taper is Taper.NNUNET else spec.blend or "scores",
-        multiple=model.multiple,
-        core=core,
-        microbatch=microbatch,
-        threads=threads,
-        target=target,
-    )
 
 
 def _window(grid: Grid, spec: TilingSpec, model: ModelShape) -> tuple[int, ...]:
