@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,11 @@ from numpy.typing import NDArray
 
 from ..box import Box
 from ._base import Sink, Source
+from ._derived import DerivedSink, DerivedSource
 
 
-class CroppedSource(Source):
-    """What lies in a box of an image.
+class CroppedSource(DerivedSource):
+    """What lies in a box of an image; the box is not part of its identity, but of the plan's grid.
 
     Args:
         inner: The image.
@@ -22,11 +22,9 @@ class CroppedSource(Source):
     """
 
     def __init__(self, inner: Source, box: Box) -> None:
-        self.inner, self._box = inner, box
-        self.grid = inner.grid.crop(box)
-        self.uri, self.channels, self.dtype = inner.uri, inner.channels, inner.dtype
-        self.nodata, self.working_bytes = inner.nodata, inner.working_bytes
-        self.blocks, self.lengths = tuple(map(min, inner.blocks, box.shape)), inner.lengths
+        super().__init__(inner)
+        self._box, self.grid = box, inner.grid.crop(box)
+        self.blocks = tuple(map(min, inner.blocks, box.shape))
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the samples of ``box``."""
@@ -36,20 +34,8 @@ class CroppedSource(Source):
         """Return where samples of ``box`` were measured."""
         return self.inner.valid(box.shift(self._box.start))
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Return the identity of the image; the plan's grid holds the box."""
-        return self.inner.fingerprint()
 
-    def files(self) -> list[Path]:
-        """Return the files of the image."""
-        return self.inner.files()
-
-    def close(self) -> None:
-        """Close the image."""
-        self.inner.close()
-
-
-class CroppedSink(Sink):
+class CroppedSink(DerivedSink):
     """Takes boxes of a part and hands them to a sink of the whole, whose rest gets one value.
 
     Args:
@@ -60,12 +46,12 @@ class CroppedSink(Sink):
     """
 
     def __init__(self, inner: Sink, shape: tuple[int, ...], box: Box, rest: NDArray[Any]) -> None:
-        super().__init__(inner.path, inner.spec)
-        self.inner, self._shape, self._box, self._rest = inner, shape, box, rest
+        super().__init__(inner)
+        self._shape, self._box, self._rest = shape, box, rest
 
     def prepare(self) -> None:
         """Prepare the inner sink and write the rest."""
-        self.inner.prepare()
+        super().prepare()
         bands = self._rest.reshape(-1, *(1,) * len(self._shape))
         for box in around(self._box, self._shape):
             self.inner.write(box, np.broadcast_to(bands, (len(bands), *box.shape)))
@@ -73,14 +59,6 @@ class CroppedSink(Sink):
     def write(self, box: Box, values: NDArray[Any]) -> None:
         """Put a box of the part into its place."""
         self.inner.write(box.shift(self._box.start), values)
-
-    def commit(self) -> list[Path]:
-        """Commit the inner sink."""
-        return self.inner.commit()
-
-    def abort(self) -> None:
-        """Abort the inner sink."""
-        self.inner.abort()
 
 
 def around(box: Box, shape: tuple[int, ...]) -> Iterator[Box]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,11 @@ import numpy as np
 from ..box import Box
 from ..normalize import Normalization, measured
 from ._base import Array, Mask, Source
+from ._derived import DerivedSource
 from ._nonzero import FilledMask
 
 
-class NormalizedSource(Source):
+class NormalizedSource(DerivedSource):
     """An image in model units: float32, NaN where it was not measured.
 
     Args:
@@ -30,11 +30,9 @@ class NormalizedSource(Source):
         mask: FilledMask | None = None,
         masked: tuple[int, ...] = (),
     ) -> None:
-        self.inner, self._normalization = inner, normalization
-        self._mask, self._masked = mask, masked
-        self.uri, self.grid, self.channels = inner.uri, inner.grid, inner.channels
+        super().__init__(inner)
+        self._normalization, self._mask, self._masked = normalization, mask, masked
         self.dtype, self.nodata = np.dtype(np.float32), None
-        self.blocks = inner.blocks
         self.working_bytes = inner.working_bytes + (0 if mask is None else mask.nbytes)
 
     def read(self, box: Box) -> Array:
@@ -49,10 +47,6 @@ class NormalizedSource(Source):
         found[:, ~valid] = np.nan
         return found
 
-    def valid(self, box: Box) -> Mask:
-        """Return where samples of ``box`` were measured."""
-        return self.inner.valid(box)
-
     def overview(self, limit: int) -> tuple[Array, Mask]:
         """Return the image's own overview, in model units."""
         values, valid = self.inner.overview(limit)
@@ -64,11 +58,3 @@ class NormalizedSource(Source):
     def fingerprint(self) -> dict[str, Any]:
         """Return the identity of the image and of what it is normalised by."""
         return {**self.inner.fingerprint(), "normalized": self._normalization.to_list()}
-
-    def files(self) -> list[Path]:
-        """Return the files of the image."""
-        return self.inner.files()
-
-    def close(self) -> None:
-        """Close the image."""
-        self.inner.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,11 @@ from numpy.typing import NDArray
 from ..box import Box
 from ..grid import AxisMap
 from ._base import Sink, Source
+from ._derived import DerivedSink, DerivedSource
 
 
-class OrientedSource(Source):
-    """A volume with array axes that run as anatomical letters say.
+class OrientedSource(DerivedSource):
+    """A volume with array axes that run as anatomical letters say; the plan's grid holds how.
 
     Args:
         inner: The volume as stored.
@@ -22,11 +22,9 @@ class OrientedSource(Source):
     """
 
     def __init__(self, inner: Source, to: str | AxisMap) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self._axes = inner.grid.reorient(to)[1] if isinstance(to, str) else to
         self.grid = inner.grid.turn(self._axes)
-        self.uri, self.channels, self.dtype = inner.uri, inner.channels, inner.dtype
-        self.nodata, self.working_bytes = inner.nodata, inner.working_bytes
         self.blocks = tuple(inner.blocks[axis] for axis in self._axes.order)
         if inner.lengths is not None:
             self.lengths = tuple(inner.lengths[axis] for axis in self._axes.order)
@@ -44,23 +42,11 @@ class OrientedSource(Source):
         values, valid = self.inner.overview(limit)
         return self._axes.apply(values), self._axes.apply(valid)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Return the identity of the volume; the plan's grid holds the orientation."""
-        return self.inner.fingerprint()
-
-    def files(self) -> list[Path]:
-        """Return the files of the volume."""
-        return self.inner.files()
-
-    def close(self) -> None:
-        """Close the volume."""
-        self.inner.close()
-
     def _stored(self, box: Box) -> Box:
         return self._axes.inverse.box(box, self.grid.shape)
 
 
-class OrientedSink(Sink):
+class OrientedSink(DerivedSink):
     """Takes boxes in a turned frame and hands them to a sink in the image's own frame.
 
     Args:
@@ -69,23 +55,11 @@ class OrientedSink(Sink):
     """
 
     def __init__(self, inner: Sink, axes: AxisMap) -> None:
-        super().__init__(inner.path, inner.spec)
-        self.inner, self._back = inner, axes.inverse
+        super().__init__(inner)
+        self._back = axes.inverse
         own = inner.spec.grid.shape
         self._shape = tuple(own[axis] for axis in axes.order)
-
-    def prepare(self) -> None:
-        """Prepare the inner sink."""
-        self.inner.prepare()
 
     def write(self, box: Box, values: NDArray[Any]) -> None:
         """Turn the box and its values back."""
         self.inner.write(self._back.box(box, self._shape), self._back.apply(values))
-
-    def commit(self) -> list[Path]:
-        """Commit the inner sink."""
-        return self.inner.commit()
-
-    def abort(self) -> None:
-        """Abort the inner sink."""
-        self.inner.abort()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..box import Box
 from ._base import Array, Mask, Source
+from ._derived import DerivedSource
 from ._nonzero import FilledMask
 
 #: Shares that differ by less are equal: they are sums of products that were rounded.
@@ -18,33 +17,19 @@ _EQUAL = 1e-12
 _OUTSIDE = -1
 
 
-class _Derived(Source):
-    """An image made of another, sample by sample."""
+class _Labels(DerivedSource):
+    """What is made of a class map, sample by sample."""
 
     def __init__(self, inner: Source, channels: tuple[str, ...], dtype: type[np.generic]) -> None:
-        self.inner, self.channels = inner, channels
-        self.uri, self.grid, self.blocks = inner.uri, inner.grid, inner.blocks
-        self.dtype, self.nodata, self.lengths = np.dtype(dtype), None, inner.lengths
-        self.working_bytes = inner.working_bytes
+        super().__init__(inner)
+        self.channels, self.dtype, self.nodata = channels, np.dtype(dtype), None
 
     def valid(self, box: Box) -> Mask:
         """Return True: what is no label is none of them."""
         return np.ones(box.shape, np.bool_)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Return the identity of the map."""
-        return self.inner.fingerprint()
 
-    def files(self) -> list[Path]:
-        """Return the files of the map."""
-        return self.inner.files()
-
-    def close(self) -> None:
-        """Close the map."""
-        self.inner.close()
-
-
-class MarkedSource(_Derived):
+class MarkedSource(_Labels):
     """A map of labels that is -1 where it is 0 and the image lies outside of its own mask.
 
     Args:
@@ -63,7 +48,7 @@ class MarkedSource(_Derived):
         return found
 
 
-class OneHotSource(_Derived):
+class OneHotSource(_Labels):
     """Where a map has each of some labels: a channel per label, float64, 0 or 1.
 
     Args:
@@ -81,7 +66,7 @@ class OneHotSource(_Derived):
         return np.asarray(found, np.float64)
 
 
-class PreviousSource(_Derived):
+class PreviousSource(_Labels):
     """Labels as channels of 0 and 1 on another grid, resampled as nnU-Net resamples labels.
 
     Every label is interpolated on its own, what lies outside of the mask as one more. The largest

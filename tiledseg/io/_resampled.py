@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from functools import cached_property
 from math import ceil
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..box import Box
 from ..normalize import measured
 from ..resampling import Method, Scaling, Taps
 from ._base import Array, Mask, Source
+from ._derived import DerivedSource
 from ._interpolate import along, margin, reach
 
 #: The least and the largest values of an image.
@@ -27,7 +27,7 @@ _SHY = 8
 _LEAST = 1e-6
 
 
-class ResampledSource(Source):
+class ResampledSource(DerivedSource):
     """An image interpolated onto a grid whose axes are parallel to its own.
 
     A sample is measured where any sample that it is made of is (for ``cubic``: that it would be
@@ -55,18 +55,17 @@ class ResampledSource(Source):
         border: Literal["repeat", "missing"] = "repeat",
         limits: Callable[[], Limits] | None = None,
     ) -> None:
-        self.inner, self._scaling = inner, scaling
+        super().__init__(inner)
+        self._scaling = scaling
         kept = (scaling.keeps(axis) for axis in range(len(shape)))
         pairs = zip(methods, kept, strict=True)
         self._methods: tuple[Method, ...] = tuple("nearest" if k else m for m, k in pairs)
         self._border, self._find_limits, self._lock = border, limits, threading.Lock()
-        self.grid = scaling.grid(inner.grid, shape)
-        self.uri, self.channels, self.nodata = inner.uri, inner.channels, inner.nodata
+        self.grid, self.lengths = scaling.grid(inner.grid, shape), None
         self._picks = all(method == "nearest" for method in self._methods)
         self.dtype = inner.dtype if self._picks else np.result_type(inner.dtype, np.float32)
         blocks = zip(inner.blocks, scaling.scale, shape, strict=True)
         self.blocks = tuple(min(n, max(1, ceil(b / s))) for b, s, n in blocks)
-        self.working_bytes = inner.working_bytes
 
     @property
     def needs(self) -> tuple[tuple[float, int], ...]:
@@ -137,14 +136,6 @@ class ResampledSource(Source):
                 "limited": self._find_limits is not None,
             },
         }
-
-    def files(self) -> list[Path]:
-        """Return the files of the image."""
-        return self.inner.files()
-
-    def close(self) -> None:
-        """Close the image."""
-        self.inner.close()
 
     # ----------------------------------------------------------------- one box
 
