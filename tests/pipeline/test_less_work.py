@@ -132,6 +132,29 @@ def test_only_the_region_of_interest_is_computed(
     assert found.ran.evaluated == hit**2 < whole.ran.evaluated
 
 
+def test_a_window_that_meets_the_region_with_its_margin_only_is_not_evaluated(
+    path: Path, make_model: MakeModel
+) -> None:
+    roi = world(100, 300)
+    tiling = {"window": [64, 64], "stride": [32, 32], "margin": 16}
+    whole = segment(path, make_model(), tiling=tiling)
+    found = segment(path, make_model(), tiling=tiling, input={"roi": roi})
+    np.testing.assert_array_equal(found.array[100:300, 100:300], whole.array[100:300, 100:300])
+    starts = np.arange(0, SIZE - 64 + 1, 32)
+    hit = ((starts + 16 < 300) & (starts + 48 > 100)).sum()
+    assert found.ran.evaluated == hit**2
+    assert found.ran.evaluated + found.ran.skipped == whole.ran.evaluated
+
+
+def test_a_tile_evaluates_no_window_for_what_others_own(path: Path, make_model: MakeModel) -> None:
+    """The region lies in one of two tiles; windows across their border belong to both."""
+    tiling = {**TILING, "core": [512, 256]}
+    found = segment(path, make_model(), tiling=tiling, input={"roi": world(100, 256)})
+    starts = np.arange(0, SIZE - 64 + 1, 48)
+    hit = ((starts < 256) & (starts + 64 > 100)).sum()
+    assert found.ran.evaluated == hit**2
+
+
 def test_the_region_does_not_depend_on_the_core(path: Path, make_model: MakeModel) -> None:
     roi = world(100.5, 300.25)
     maps = [

@@ -169,13 +169,15 @@ class Sweep:
         """Gather a window, or note that there is nothing to look at."""
         start = tuple(axis[i] for axis, i in zip(self.plan.starts, where, strict=True))
         box = Box.of_shape(self.plan.window, start)
-        if inputs.any_busy(box):
+        weighed_on, _ = self._scores.kept(where)
+        if not inputs.any_wanted(weighed_on):
+            self.skipped += 1
+        elif inputs.any_busy(box):
             inputs.copy(box, self._batch[self._gathered])
             self._waiting.append(_Waiting(where, row, self._gathered))
             self._gathered += 1
-            return
-        self.skipped += 1
-        if inputs.any_wanted(box):  # air: seen, and surely background
+        else:  # air: seen, and surely background
+            self.skipped += 1
             self._waiting.append(_Waiting(where, row, None))
 
     def _final_rows(self, row: int, span: range, inputs: InputRing) -> _Row:
