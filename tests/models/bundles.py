@@ -132,6 +132,45 @@ def whole_body(pixdim: float = 1.5, classes: int = 7, **changes: Any) -> dict[st
     }
 
 
+#: Small networks of other kinds, and windows that they take.
+NETWORKS: dict[str, tuple[dict[str, Any], list[int]]] = {
+    "DynUNet": (
+        {
+            "kernel_size": [3, [3, 3, 1], 3],
+            "strides": [1, [2, 2, 1], 2],
+            "upsample_kernel_size": [[2, 2, 1], 2],
+            "filters": [4, 8, 16],
+            "norm_name": "instance",
+            "res_block": True,
+        },
+        [24, 24, 16],
+    ),
+    "UNETR": (
+        {
+            "img_size": [32, 32, 32],
+            "feature_size": 4,
+            "hidden_size": 24,
+            "mlp_dim": 48,
+            "num_heads": 2,
+        },
+        [32, 32, 32],
+    ),
+    "SwinUNETR": (
+        {"feature_size": 12, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
+        [64, 64, 32],
+    ),
+}
+
+
+def of_network(name: str) -> dict[str, Any]:
+    """Return the config of a bundle like `spleen` with another network of MONAI's."""
+    arguments, window = NETWORKS[name]
+    sizes = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3}
+    config = spleen(network_def={"_target_": name, **sizes, **arguments})
+    config["inferer"].update(roi_size=window, overlap=0.25, mode="gaussian")
+    return config
+
+
 def write_bundle(root: Path, config: dict[str, Any], seed: int = 0) -> Path:
     """Write a bundle with generated weights and return its folder."""
     network = dict(config["network_def"])
@@ -141,7 +180,7 @@ def write_bundle(root: Path, config: dict[str, Any], seed: int = 0) -> Path:
     for parameter in made.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=1.6 / parameter[0].numel() ** 0.5)
-    _balance(made, network["in_channels"], network["spatial_dims"])
+    _balance(made, network["in_channels"], config["inferer"]["roi_size"])
     for folder in ("configs", "models"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     torch.save(made.state_dict(), root / "models" / "model.pt")
@@ -285,11 +324,11 @@ def _loader(path: str) -> dict[str, Any]:
     }
 
 
-def _balance(network: torch.nn.Module, channels: int, dims: int) -> None:
+def _balance(network: torch.nn.Module, channels: int, window: list[int]) -> None:
     """Shift the last bias so that every class wins somewhere."""
     biased = [m for m in network.modules() if getattr(m, "bias", None) is not None]
     last = [m for m in biased if isinstance(m, torch.nn.modules.conv._ConvNd)][-1]
     with torch.inference_mode():
-        raw = network(torch.rand(1, channels, *(24,) * dims))
+        raw = network(torch.rand(1, channels, *window))
     with torch.no_grad():
         last.bias -= raw.flatten(2).mean((0, 2))

@@ -88,6 +88,18 @@ def test_labels_are_those_of_monai(
     assert same[~half_way].mean() >= 0.999
 
 
+@pytest.mark.parametrize("name", bundles.NETWORKS)
+def test_labels_of_other_networks_are_those_of_monai(tmp_path: Path, name: str) -> None:
+    bundle = bundles.write_bundle(tmp_path / "b", bundles.of_network(name))
+    affine = bundles.affine((1.3, 1.1, 2.6), 0.0, "xz")
+    image = bundles.write_volume(tmp_path / "ct.nii.gz", SHAPE, affine)
+    wanted = bundles.run_monai(bundle, image)
+    assert len(np.unique(wanted)) == 3
+    found = segmented(image, bundle, tmp_path / "out.nii.gz")
+    assert (found == wanted).mean() >= 0.999
+    assert find_card(bundle).architecture["name"] in ("dynunet", "unetr", "swin_unetr")
+
+
 def between_two(image: Path, model: Path) -> Any:
     """Return which samples of a volume, (x, y, z), lie half-way between two of the model's."""
     with tiledseg.plan(image, model) as job:

@@ -148,6 +148,28 @@ def test_eighteen_classes(data: Path, tmp_path: Path, window: tuple[int, int, in
     np.testing.assert_array_equal(result.array[inner], expected)
 
 
+@pytest.mark.slow
+def test_mindgrab_sees_all_in_one_window(data: Path, tmp_path: Path) -> None:
+    """Its instance norm sees the whole volume: in one window it is itself, in two that is told."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    graph = data / "models/brainchop/mindgrab/mindgrab.onnx"
+    scan = nibabel.load(data / "medical/brainchop_t1/t1_crop.nii.gz")
+    part = np.asarray(scan.dataobj)[80:144, 80:152, 90:146]
+    card = {"classes": [{"name": "outside"}, {"name": "brain"}], "dims": 3, "channels": ["T1"]}
+    card |= {"normalization": [{"kind": "scene_range"}], "activation": "softmax"}
+    (tmp_path / "net.yaml").write_text(yaml.safe_dump(card))
+    (tmp_path / "net.onnx").symlink_to(graph)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    x = (part - part.min()).astype(np.float32) / np.ptp(part).astype(np.float32)
+    wanted = session.run(None, {session.get_inputs()[0].name: x[None, None]})[0][0].argmax(0)
+    assert len(np.unique(wanted)) == 2
+    for window, told in ((part.shape, False), ((64, 64, 56), True)):
+        settings = {"tiling": {"window": window}, "runtime": {"runtime": "onnxruntime"}}
+        result = tiledseg.segment(part, tmp_path / "net.onnx", **settings)
+        assert any("global" in warning for warning in result.warnings) == told
+        assert (result.array == wanted).all() != told
+
+
 @pytest.fixture(scope="module")
 def conformed(data: Path) -> np.ndarray:
     """The tissues of the MNI head as the graph alone gives them, (x, y, z) as stored.
