@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -174,3 +175,32 @@ def test_a_signal_ends_a_run_in_order(
     assert process.returncode == 128 + number
     assert not list(scratch.iterdir())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif.work", "scene.png", "scratch"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux who takes signals")
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize(("number", "word"), [(2, "interrupted"), (15, "terminated")])
+def test_a_signal_while_everything_is_imported(
+    scene: Path, tmp_path: Path, make_model: MakeModel, number: int, word: str, delay: float
+) -> None:
+    command = [sys.executable, "-c", PLAIN, "segment", scene, "-m", make_model(), "-o", "map.tif"]
+    with subprocess.Popen(
+        [*command, "--runner", "dask", "--stride", "2,2", "-q"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not _takes_signals(process.pid):
+            assert process.poll() is None
+        time.sleep(delay)
+        process.send_signal(number)
+        told = process.communicate()[1].splitlines()
+    assert told == [f"tiledseg: {word}; run the same command again to go on"]
+    assert process.returncode == 128 + number
+
+
+def _takes_signals(pid: int) -> bool:
+    """Whether a process has a handler for SIGTERM, which is taken after SIGINT."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = re.findall(r"SigCgt:\s*([0-9a-f]+)", status)
+    return bool(int(caught, 16) >> (15 - 1) & 1)

@@ -2,38 +2,41 @@
 
 Exit status: 0 done; 1 a fault of tiledseg itself; 2 bad use or bad input; 3 finished with failed
 tiles or inputs; 4 refused by the memory budget; 130 interrupted; 143 terminated.
+
+Everything else is imported by `run`, so that a signal finds its handler from the first.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
-from typing import Any
 
-import typer
+__all__ = ["main", "run"]
 
-from ..errors import BudgetExceeded, TiledsegError
-from . import _measure_commands  # noqa: F401  # adds its commands to the app
-from ._data_commands import app
-from ._tell import line
-
-__all__ = ["main"]
-
-_BAD, _OVER_BUDGET, _INTERRUPTED, _TERMINATED = 2, 4, 130, 143
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: How a run that was stopped from outside is spoken of.
-_STOPPED = {_INTERRUPTED: "interrupted", _TERMINATED: "terminated"}
-#: Typer 0.20 and later bring their own click; this is the base of its errors in either.
-_UsageError: Any = typer.BadParameter.__base__
+_STOPPED = {130: "interrupted", 143: "terminated"}
+_stopped: list[int] = []
 
 
 def main() -> None:
     """Run the command line of this process."""
+    atexit.register(_ignore)  # called last
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _stop)
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    sys.stdout.flush()
+    _leave_with(status)  # what is closed at exit would tell of a signal in its own way
+    sys.exit(status)
+
+
+def _ignore() -> None:
+    """Have no signal change the exit status while the interpreter is taken apart."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(number: int, frame: object) -> None:
@@ -41,38 +44,34 @@ def _stop(number: int, frame: object) -> None:
 
     Work on disk is whole at any time, and the next run goes on with it.
     """
-    for again in _SIGNALS:
-        signal.signal(again, lambda number, frame: os._exit(128 + number))
+    _stopped.append(128 + number)
+    _leave_with(128 + number)
     raise SystemExit(128 + number)
+
+
+def _leave_with(status: int) -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: os._exit(status))
 
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit status; errors become one line on stderr."""
+    sentence = ""
     try:
-        status = typer.main.get_command(app).main(
-            arguments, prog_name="tiledseg", standalone_mode=False
-        )
-    except TiledsegError as error:
-        _say(error)
-        return _OVER_BUDGET if isinstance(error, BudgetExceeded) else _BAD
-    except _UsageError as error:
-        if not arguments:  # then the error is the help text itself
-            print(error.format_message(), file=sys.stderr)
-        else:
-            _say(error.format_message())
-        return _BAD
-    except (KeyboardInterrupt, typer.Abort):
-        status = _INTERRUPTED
-    except SystemExit as stop:
-        status = stop.code
-    except BrokenPipeError:  # the reader of our output has gone, as in `tiledseg info x | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    status = status if isinstance(status, int) else 0
-    if status in _STOPPED:  # newer Typer makes a status of an interrupt
-        _say(f"{_STOPPED[status]}; run the same command again to go on")
+        from ._run import run_command
+
+        status, sentence = run_command(arguments)
+    except KeyboardInterrupt:
+        status = 130
+    except BaseException:  # libraries turn what unwinds them into errors of their own
+        if not _stopped:
+            raise
+        status = _stopped[0]
+    if _stopped and status:
+        status = _stopped[0]
+    if status in _STOPPED:
+        sentence = f"{_STOPPED[status]}; run the same command again to go on"
+    if sentence:
+        print("tiledseg:", sentence, file=sys.stderr)
     return status
-
-
-def _say(error: object) -> None:
-    print("tiledseg:", line(error), file=sys.stderr)
