@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -19,7 +22,14 @@ from safetensors.torch import save_file
 import tiledseg
 from tiledseg.cli import run
 from tiledseg.errors import ConfigError, DamagedInput
-from tiledseg.models import ModelCard, card_from_dict, create_network, find_card, load_model
+from tiledseg.models import (
+    ModelCard,
+    card_from_dict,
+    create_network,
+    describe_model,
+    find_card,
+    load_model,
+)
 from tiledseg.models._foreign._checkpoint import read_checkpoint
 
 #: What a state dict does not say of itself.
@@ -201,6 +211,55 @@ def test_other_files_are_not_written_over(network: torch.nn.Module, tmp_path: Pa
             tiledseg.import_model(tmp_path / "net.pth", place, **SAID)
     assert (out / "thesis.txt").read_text() == "ten years"
     assert isinstance(find_card(out), ModelCard)
+
+
+def test_the_source_is_not_written_over(network: torch.nn.Module, tmp_path: Path) -> None:
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    out = tmp_path / "out"
+    made = tiledseg.import_model(tmp_path / "net.pth", out, **SAID)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    for source in (out, out / made.card.weights):
+        with pytest.raises(ConfigError, match="is, or holds, what is imported"):
+            tiledseg.import_model(source, out, licence="MIT")
+    assert before == {path: path.read_bytes() for path in out.iterdir()}
+
+
+def test_one_import_at_a_time(network: torch.nn.Module, tmp_path: Path) -> None:
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    out = tmp_path / "out"
+    out.mkdir()
+    other = os.open(out, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(ConfigError, match="another import is writing to"):
+        tiledseg.import_model(tmp_path / "net.pth", out, **SAID)
+    assert not list(out.iterdir())
+    os.close(other)
+    assert tiledseg.import_model(tmp_path / "net.pth", out, **SAID).files
+
+
+def test_every_fold_is_a_model_of_its_own(network: torch.nn.Module, tmp_path: Path) -> None:
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    out = tmp_path / "out"
+    tiledseg.import_model(tmp_path / "net.pth", out, **SAID)
+    shutil.copy(out / "weights.safetensors", out / "fold_1.safetensors")
+    values = yaml.safe_load((out / "model.yaml").read_text())
+    (out / "model.yaml").write_text(yaml.safe_dump({**values, "folds": ["fold_1.safetensors"]}))
+    made = tiledseg.import_model(out, tmp_path / "two")
+    assert made.card.folds == ("fold_1.safetensors",)
+    for name in ("weights.safetensors", "fold_1.safetensors"):
+        card = find_card(tmp_path / "two" / name)
+        assert (card.weights, card.folds) == (name, ())
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"", "is empty"), (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF"), (b"keras", "begins with")],
+)
+def test_what_torch_cannot_have_written(tmp_path: Path, content: bytes, told: str) -> None:
+    file = tmp_path / "w.pt"
+    file.write_bytes(content)
+    with pytest.raises(DamagedInput, match=f"not a file of weights that can be read: .*{told}"):
+        describe_model(file)
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:

@@ -177,6 +177,11 @@ TRAPS: dict[str, tuple[zipfile.ZipInfo, bytes, str]] = {
     "windows": (member("..\\owned"), b"owned", "leads out"),
     "drive": (member("C:\\owned"), b"owned", "leads out"),
     "link": (member("model.yaml", stat.S_IFLNK), b"/etc/passwd", "is a link"),
+    "a file and a folder": (member("m"), b"", "'m' in it is a file and a folder"),
+    "a name twice": (member("m/./model.yaml"), b"", "it holds 'm/./model.yaml' twice"),
+    "a long name": (member("m" * 300), b"", "is too long for a name"),
+    "a long path": (member("/".join(["m" * 200] * 9)), b"", "is too long for a name"),
+    "many folders": (member("m/" * 99 + "a"), b"", "is too long for a name"),
     "bomb": (member("w.pt"), b"\0" * 20_000_000, r"would unpack \d+ bytes to 20000000"),
 }
 
@@ -194,6 +199,49 @@ def test_a_trap_in_an_archive_is_not_unpacked(
         tiledseg.import_model(tmp_path / "m.zip", tmp_path / "made")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("owned"))
+    assert not list((tmp_path / "cache").rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_damage_in_what_is_compressed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: int
+) -> None:
+    monkeypatch.setenv("TILEDSEG_CACHE", str(tmp_path / "cache"))
+    with zipfile.ZipFile(tmp_path / "m.zip", "w", method) as archive:
+        archive.writestr("model.yaml", yaml.safe_dump(SAID) * 50)
+    whole = bytearray((tmp_path / "m.zip").read_bytes())
+    whole[60:90] = b"damage" * 5
+    (tmp_path / "m.zip").write_bytes(whole)
+    with pytest.raises(DamagedInput, match=r"m\.zip cannot be unpacked: \w"):
+        tiledseg.import_model(tmp_path / "m.zip", tmp_path / "made")
+    assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+
+
+def test_an_archive_of_nothing(tmp_path: Path) -> None:
+    zipfile.ZipFile(tmp_path / "m.zip", "w").close()
+    with pytest.raises(DamagedInput, match="there is nothing in it"):
+        tiledseg.import_model(tmp_path / "m.zip", tmp_path / "made")
+
+
+def test_a_file_without_a_name_is_not_unpacked(tmp_path: Path) -> None:
+    """As zipfile reads a name that begins with a zero byte."""
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+        archive.writestr("QQQ", b"")
+    named = (tmp_path / "m.zip").read_bytes()
+    (tmp_path / "m.zip").write_bytes(named.replace(b"QQQ", b"\0\0\0"))
+    with pytest.raises(DamagedInput, match="a file in it has no name"):
+        tiledseg.import_model(tmp_path / "m.zip", tmp_path / "made")
+
+
+def test_many_small_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILEDSEG_CACHE", str(tmp_path / "cache"))
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+        for i in range(34):
+            archive.writestr(member(f"{i}"), bytes(15_000_000), compresslevel=1)
+    with pytest.raises(DamagedInput, match=r"would unpack \d+ bytes to 510000000"):
+        tiledseg.import_model(tmp_path / "m.zip", tmp_path / "made")
     assert not list((tmp_path / "cache").rglob("*"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,7 @@ INPUTS = {
     "inside an array": ("data.zarr/img", ["-o", "data.zarr/img/o.tif"]),
     "the scores": ("a.tif", ["-o", "o.tif", "--scores", "a.tif"]),
     "the roi": ("a.tif", ["-o", "o.tif", "--roi", "roi.geojson", "--polygons", "roi.geojson"]),
+    "the grid of the result": ("a.tif", ["-o", "m.tif", "--set", "output.grid=m.tif"]),
     "a mask": ("a.tif", ["-o", "m.tif", "--roi", "m.vrt"]),
 }
 
@@ -130,6 +132,44 @@ def test_a_folder_that_cannot_be(
 ) -> None:
     arguments = ["-o", "o.nii.gz", "--surfaces", surfaces]
     assert word in refused(capsys, "segment", "v.nii.gz", "-m", make_model(3, 1), *arguments)
+
+
+@pytest.mark.parametrize("name", ["model.yaml", "weights.safetensors"])
+def test_no_model_is_written_over(
+    place: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A log is appended to whatever it is called."""
+    shutil.copytree(make_model(), "model")
+    for model in ("model", f"model/{name}"):
+        line = refused(
+            capsys, "segment", "a.tif", "-m", model, "-o", "o.tif", "--log", f"model/{name}"
+        )
+        assert "would overwrite the input" in line
+
+
+PIPES = {
+    "the map": ("o.tif", "a.tif", ["-o", "o.tif"]),
+    "the volume": ("o.nii.gz", "v.nii.gz", ["-o", "o.nii.gz"]),
+    "the scores": ("s.tif", "a.tif", ["-o", "o.tif", "--scores", "s.tif"]),
+    "polygons": ("p.gpkg", "a.tif", ["-o", "o.tif", "--polygons", "p.gpkg"]),
+    "the style": ("o.qml", "a.tif", ["-o", "o.tif"]),
+}
+
+
+@pytest.mark.parametrize(("pipe", "image", "arguments"), PIPES.values(), ids=PIPES)
+def test_a_pipe_is_not_replaced(
+    place: Path,
+    make_model: MakeModel,
+    capsys: pytest.CaptureFixture[str],
+    pipe: str,
+    image: str,
+    arguments: list[str],
+) -> None:
+    os.mkfifo(pipe)
+    model = make_model() if image == "a.tif" else make_model(3, 1)
+    line = refused(capsys, "segment", image, "-m", model, *arguments)
+    assert "is a pipe, a socket or a device" in line or "was not written by tiledseg" in line
+    assert Path(pipe).is_fifo()
 
 
 def test_a_link_to_itself_is_replaced(place: Path, make_model: MakeModel) -> None:

@@ -9,7 +9,7 @@ import textwrap
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +71,11 @@ def require_place(path: Path) -> None:
         raise OutputFailed(f"cannot write {path}: there is no folder {path.parent}; make it first")
     if path.is_dir() and path.suffix.lower() != ".zarr":
         raise OutputFailed(f"cannot write {path}: there is a folder of that name")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OutputFailed(
+            f"cannot write {path}: it is a pipe, a socket or a device; name a file, which can be "
+            "replaced as a whole"
+        )
     if not os.access(path.parent, os.W_OK):
         raise OutputFailed(f"cannot write {path}: no permission to write into {path.parent}")
 
@@ -101,14 +106,12 @@ def require_own(path: Path, opening: str) -> None:
     Raises:
         OutputFailed: It begins otherwise.
     """
-    expected = opening.encode()
-    try:
-        with path.open("rb") as file:
-            own = file.read(len(expected)) == expected
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return
-    except OSError:
-        own = False
+    expected, own = opening.encode(), False
+    if path.is_file():  # opening a pipe would wait for ever
+        with suppress(OSError), path.open("rb") as file:
+            own = file.read(len(expected)) == expected
     if not own:
         raise OutputFailed(
             f"{path} would be replaced, and was not written by tiledseg; move it, or choose "
@@ -123,6 +126,12 @@ def temporary_beside(path: Path) -> Path:
     '.partial.labels.nii.gz'
     """
     return path.with_name(f".partial.{path.name}")
+
+
+def remove(temporary: Path) -> None:
+    """Remove a temporary file as far as that can be done: something else may lie in its place."""
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 def settle(temporary: Path, final: Path) -> None:

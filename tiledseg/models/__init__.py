@@ -21,7 +21,7 @@ from ._card import card_from_dict, card_to_dict, read_card
 from ._combine import CombinedModel, combine, turns_of
 from ._create import arguments_of, create_model, create_network
 from ._exported import Graph
-from ._find import Fold, describe_model, find_model, identified, is_model
+from ._find import Fold, describe_model, find_model, identified, is_model, model_files
 from ._foreign import Understood, understand
 from ._import import Imported, import_model
 from ._locality import Reach, draw_noise, measure_reach
@@ -84,6 +84,7 @@ __all__ = [
     "library_versions",
     "load_model",
     "measure_reach",
+    "model_files",
     "own_bundle",
     "paint",
     "read_card",

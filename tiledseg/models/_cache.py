@@ -57,7 +57,7 @@ def known_sha256(path: Path) -> str:
     return _known(whole, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8192)  # more than a model has files: they are asked for in turn
 def _known(path: Path, *state: int) -> str:
     return file_sha256(path)
 

@@ -100,6 +100,22 @@ def find_model(place: Path) -> tuple[ModelCard, tuple[Fold, ...]]:
     return card, tuple(Fold(file, partial(read_weights, file)) for file in files)
 
 
+def model_files(place: Path) -> tuple[Path, ...]:
+    """Return the files that a model is read from, which need not be there.
+
+    Raises:
+        ConfigError: There is no model, or its card is wrong or says too little.
+        DamagedInput: The model is not what it claims to be.
+    """
+    if graph_format(place) is None and _native_card(place) is None:
+        return understand(place).files
+    card, folds = find_model(place)
+    graph = card.format != "tiledseg"
+    files = [fold.file for fold in folds]
+    more = companions(files[0], card.format) if graph and os.path.isfile(files[0]) else ()
+    return (place / CARD_NAME if place.is_dir() else place, *files, *more)
+
+
 def identified(card: ModelCard, folds: tuple[Fold, ...]) -> ModelCard:
     """Return a card with the sha256 of all weights.
 
@@ -163,7 +179,5 @@ def _graph_fold(graph: Path) -> Fold:
 def _folds(understood: Understood) -> tuple[Fold, ...]:
     """Return the weights of a foreign model, each with an identity of its own."""
     file = understood.graph or understood.files[0]
-    states = understood.states or (None,)
-    return tuple(
-        Fold(file, state, understood.fold_sha256(fold)) for fold, state in enumerate(states)
-    )
+    pairs = zip(understood.states or (None,), understood.fold_sha256(), strict=True)
+    return tuple(Fold(file, state, digest) for state, digest in pairs)

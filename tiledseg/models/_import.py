@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,24 +63,53 @@ def import_model(
         own = understood.card.get("provenance")
         card = {"provenance": f"{own}; {told}" if own else told, **card}
     whole = understood.complete(place, card)
-    _check_out(folder)
     try:
+        _check_out(folder, place)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CARD_NAME).unlink(missing_ok=True)  # no card beside weights it does not fit
-        notes: list[str] = []
-        if understood.graph is None:
-            notes = _write_weights(understood, whole, folder)
-        else:
-            _copy(understood.graph, understood.beside, folder)
-        write_card(whole, folder)
-        _check_graph(whole, folder)
+        with _alone(folder):
+            notes = _write(understood, whole, folder)
     except TiledsegError:
         raise
-    except OSError as error:
-        raise OutputFailed(f"{folder} cannot be written: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise OutputFailed(f"{folder} cannot be written: {reason}") from None
     return Imported(
         understood.kind, whole, tuple(_files(whole, folder)), (*understood.notes, *notes)
     )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other imports out of a folder, as far as its file system can.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"another import is writing to {folder}: wait for it, or name another --out"
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(understood: Understood, card: ModelCard, folder: Path) -> list[str]:
+    """Write weights or graph, then the card; return notes on how they fitted."""
+    (folder / CARD_NAME).unlink(missing_ok=True)  # no card beside weights it does not fit
+    notes: list[str] = []
+    if understood.graph is None:
+        notes = _write_weights(understood, card, folder)
+    else:
+        _copy(understood.graph, understood.beside, folder)
+    write_card(card, folder)
+    _check_graph(card, folder)
+    return notes
 
 
 def _files(card: ModelCard, folder: Path) -> list[Path]:
@@ -105,11 +136,11 @@ def _local(source: str | Path, sha256: str | None) -> Path:
     return Path(source)
 
 
-def _check_out(folder: Path) -> None:
-    """Refuse to write over what is not an imported model.
+def _check_out(folder: Path, source: Path) -> None:
+    """Refuse to write over what is not an imported model, or over the source.
 
     Raises:
-        ConfigError: There is something else.
+        ConfigError: There is something else, or the source.
     """
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
@@ -122,6 +153,9 @@ def _check_out(folder: Path) -> None:
         raise ConfigError(
             f"{folder} is there and holds something else than an imported model: name another --out"
         )
+    read = Path(os.path.realpath(source))
+    if Path(os.path.realpath(folder)) in (read, *read.parents):
+        raise ConfigError(f"{folder} is, or holds, what is imported: name another --out")
 
 
 def _write_weights(understood: Understood, card: ModelCard, folder: Path) -> list[str]:
@@ -134,7 +168,7 @@ def _write_weights(understood: Understood, card: ModelCard, folder: Path) -> lis
         note = fit_state(network, state(), name, card.name)
         if note is not None and note not in notes:
             notes.append(note)
-        save_weights(network, card, folder / name)
+        save_weights(network, replace(card, weights=name, folds=()), folder / name)
     return notes
 
 

@@ -47,6 +47,14 @@ def kind_of(path: Path) -> Kind | None:
         return None
 
 
+def is_zip(path: Path) -> bool:
+    """Return whether a file is a zip archive, as far as its end tells."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # an archive of several disks, or what looks like one
+        return True
+
+
 def _kind_of_archive(names: set[str]) -> Kind | None:
     if "constants.pkl" in names and any(name.startswith("code/") for name in names):
         return "torchscript"

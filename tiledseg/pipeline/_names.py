@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
 from ..config import RunConfig
-from ..errors import ConfigError, OutputFailed
+from ..errors import ConfigError, OutputFailed, TiledsegError
 from ..io import Roi, Source, require_place, sidecars
+from ..models import model_files
 
 Kind = Literal["file", "folder", "passing"]
 
@@ -175,11 +177,11 @@ def spare_inputs(outputs: Iterable[Output], inputs: Iterable[Path]) -> None:
 def inputs_of(config: RunConfig, source: Source, roi: Roi | None) -> list[Path]:
     """Return the local files and folders that a run reads."""
     models = [config.model] if isinstance(config.model, str) else config.model
-    named = [Path(model) for model in models]
-    named = [path / "model.yaml" if os.path.isdir(path) else path for path in named]
-    if isinstance(config.input.roi, str):
-        named.append(Path(config.input.roi))
-    found = [path for path in named if os.path.lexists(path)]
+    named = [config.input.roi, config.output.grid, config.runtime.cluster]
+    found = [Path(n) for n in named if isinstance(n, str) and os.path.lexists(n)]
+    for model in models:
+        with suppress(TiledsegError):  # a loaded one, of which only the name is known
+            found += filter(os.path.isfile, model_files(Path(model)))
     return [*found, *source.files(), *(() if roi is None else roi.files())]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ...errors import ConfigError, DamagedInput
 from .._cache import cache_folder, known_sha256, writing_cache
-from .._kinds import kind_of
+from .._kinds import is_zip, kind_of
 from ._understood import Understood
 
 #: Files, and bytes of all of them, beyond which an archive is a trap.
@@ -19,13 +19,17 @@ _FILES, _BYTES = 10_000, 64_000_000_000
 #: How many times larger than in the archive a file may be, from so many bytes on: weights hardly
 #: shrink.
 _SHRUNK, _SMALL = 200, 16_000_000
+#: The same for all files together.
+_SHRUNK_ALL, _SOME = 20, 500_000_000
+#: Bytes of a name and of a path, and folders inside folders, that every file system holds.
+_LONGEST, _LONGEST_PATH, _NESTED = 255, 1000, 64
 #: Folders inside folders that are looked into.
 _DEEP = 5
 
 
 def claims(path: Path) -> bool:
     """Return whether this is a zip archive that is no file of torch's own."""
-    zipped = path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)
+    zipped = path.suffix.lower() == ".zip" and is_zip(path)
     return zipped and kind_of(path) is None
 
 
@@ -72,11 +76,28 @@ def unpacked(path: Path) -> Path:
             _check(path, members)
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as made:
-                archive.extractall(Path(made, "all"), members)  # checked
+                _extract(path, archive, Path(made, "all"))
                 _move(Path(made, "all"), target)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise DamagedInput(f"{path} cannot be unpacked: {error}") from None
     return target
+
+
+def _extract(path: Path, archive: zipfile.ZipFile, place: Path) -> None:
+    """Unpack what was checked.
+
+    Raises:
+        DamagedInput: It cannot be read.
+        OSError: It cannot be written.
+    """
+    place.mkdir()
+    try:
+        archive.extractall(place)
+    except Exception as error:  # every way of compressing has errors of its own
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        told = " ".join(str(error).split())[:200]
+        raise DamagedInput(f"{path} cannot be unpacked: {told}") from None
 
 
 def _move(made: Path, target: Path) -> None:
@@ -94,8 +115,14 @@ def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
     Raises:
         DamagedInput: It is not.
     """
-    if len(members) > _FILES or sum(m.file_size for m in members) > _BYTES:
+    if not members:
+        raise DamagedInput(f"{path} is refused: there is nothing in it")
+    size, whole = path.stat().st_size, sum(m.file_size for m in members)
+    if len(members) > _FILES or whole > _BYTES:
         raise DamagedInput(f"{path} is refused: it is larger than any model")
+    if whole > max(_SOME, _SHRUNK_ALL * size):
+        raise DamagedInput(f"{path} is refused: it would unpack {size} bytes to {whole}")
+    _check_names(path, members)
     for member in members:
         name = member.filename
         parts = PurePosixPath(name.replace("\\", "/")).parts
@@ -108,6 +135,34 @@ def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
                 f"{path} is refused: {name!r:.80} would unpack {member.compress_size} bytes to "
                 f"{member.file_size}"
             )
+
+
+def _check_names(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse names under which no files can lie beside one another.
+
+    Raises:
+        DamagedInput: One is no name of a file, or two files would have one place.
+    """
+    if not all(member.filename for member in members):
+        raise DamagedInput(f"{path} is refused: a file in it has no name")
+    files: set[PurePosixPath] = set()
+    folders: set[PurePosixPath] = set()
+    for member in members:
+        name, place = member.filename, PurePosixPath(member.filename)
+        parts = place.parts
+        longest = max((len(part.encode()) for part in parts), default=0)
+        if len(parts) > _NESTED or longest > _LONGEST or len(name.encode()) > _LONGEST_PATH:
+            raise DamagedInput(f"{path} is refused: {name!r:.80} in it is too long for a name")
+        folders.update(place.parents)
+        if member.is_dir():
+            folders.add(place)
+        elif place in files:
+            raise DamagedInput(f"{path} is refused: it holds {name!r:.80} twice")
+        else:
+            files.add(place)
+    clash = next(iter(files & folders), None)
+    if clash is not None:
+        raise DamagedInput(f"{path} is refused: {str(clash)!r:.80} in it is a file and a folder")
 
 
 def places(folder: Path) -> Iterator[Path]:

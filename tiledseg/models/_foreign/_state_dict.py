@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import zipfile
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...errors import DamagedInput
-from .._kinds import kind_of
+from .._kinds import is_zip, kind_of
 from ._beside import read_beside
 from ._checkpoint import read_checkpoint
 from ._understood import Understood
@@ -20,6 +20,8 @@ _SUFFIXES = (*_TORCH, ".bin", ".safetensors")
 #: Where training scripts put the weights among other values; the first that is there is taken.
 _KEYS = ("state_dict", "model_state_dict", "network_weights", "model", "net", "network")
 _DEEP = 3
+#: How a pickle of protocol 2 or later begins (pickletools: PROTO).
+_PICKLE = b"\x80"
 
 
 def claims(path: Path) -> bool:
@@ -27,7 +29,7 @@ def claims(path: Path) -> bool:
     if path.suffix not in _SUFFIXES or not os.path.isfile(path):
         return False
     # Not a zip: whatever it holds, it is no graph, and reading it says what is wrong.
-    plain = path.suffix in _TORCH and not zipfile.is_zipfile(path)
+    plain = path.suffix in _TORCH and not is_zip(path)
     return plain or kind_of(path) in ("state_dict", "safetensors")
 
 
@@ -36,12 +38,29 @@ def read(path: Path) -> Understood:
 
     Raises:
         ConfigError: The card beside it cannot be read.
+        DamagedInput: It does not begin as such a file does.
     """
+    _check_start(path)
     values, files, notes = read_beside(path)
     kind = "state dict"
     if path.suffix == ".safetensors":
         kind = "state dict with no card inside"
     return Understood(kind, values, (path, *files), (lambda: state_of(path),), notes=notes)
+
+
+def _check_start(path: Path) -> None:
+    """Refuse what `torch.save` cannot have written: it writes zip archives, pickles and, once, tar.
+
+    Raises:
+        DamagedInput: It begins otherwise.
+    """
+    if path.suffix == ".safetensors" or is_zip(path) or tarfile.is_tarfile(path):
+        return
+    with path.open("rb") as file:
+        start = file.read(8)
+    if not start.startswith(_PICKLE):
+        told = f"begins with {start!r}" if start else "is empty"
+        raise DamagedInput(f"{path} is not a file of weights that can be read: it {told}")
 
 
 def state_of(path: Path) -> dict[str, torch.Tensor]:

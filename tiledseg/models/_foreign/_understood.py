@@ -47,9 +47,12 @@ class Understood:
         digests = [known_sha256(file) for file in self.files]
         return digests[0] if len(digests) == 1 else _digest(*digests)
 
-    def fold_sha256(self, fold: int) -> str:
-        """Digest that tells the weights of a fold from those of the others."""
-        return self.sha256 if len(self.states) < 2 else _digest(self.sha256, str(fold))
+    def fold_sha256(self) -> list[str]:
+        """Return a digest for each state that tells its weights from those of the others."""
+        whole = self.sha256
+        if len(self.states) < 2:
+            return [whole]
+        return [_digest(whole, str(fold)) for fold in range(len(self.states))]
 
     def complete(self, source: Path, changes: Mapping[str, Any] | None = None) -> ModelCard:
         """Return the checked card, with what the user says over what the source says.
