@@ -155,6 +155,19 @@ WRONG = {
     ),
     "huge window": ({"window": [10**4000, 4]}, "window.0: input should be less than or equal to"),
     "huge margin": ({"margin": 10**30}, "margin: input should be less than or equal to"),
+    "step kind of another form": (
+        {"normalization": [{"kind": {"name": "log"}}]},
+        "unknown normalisation {'name': 'log'}",
+    ),
+    "one deviation of 0": (
+        {"normalization": [{"kind": "standard", "std": 0}]},
+        "normalization.standard.std: expected numbers other than 0, found 0",
+    ),
+    "a name that is no text": ({"name": "\ud800"}, "'\\ud800': is no text"),
+    "a class that is no text": (
+        {"classes": [{"name": "a"}, {"name": "\udcff"}]},
+        "'\\udcff': is no text, and cannot be written to a file",
+    ),
     "step infinite": (
         {"normalization": [{"kind": "clip", "high": [float("inf")]}]},
         "normalization.clip.high: expected 1 or 2 numbers, found [inf]",

@@ -150,6 +150,24 @@ def test_a_card_whose_window_does_not_suit_is_refused(wrong: ModelCard, told: st
         create_network(wrong)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": "unet", "channels": [4, 8, 8], "strides": [0, 0]},
+        {"name": "unet", "channels": [4, 8, 8], "strides": [1.5, "x"]},
+        {"name": "unet", "channels": [4, 8, 8], "strides": [2, 2], "norm": "x" * 5000},
+        {"name": "unet", "encoder": "resnet18", "encoder_depth": "5"},
+        {"name": "unet", "encoder": "resnet18", "encoder_depth": 10**9},
+    ],
+    ids=range(5),
+)
+def test_arguments_that_make_no_sense_are_refused_in_a_sentence(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="card 'net'") as caught:
+        create_network(card((64, 64), **arguments))
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
 def test_strides_of_a_volume_may_differ_by_axis() -> None:
     strides = [1, [1, 2, 2], 2]
     sizes = {"kernel_size": [3] * 3, "upsample_kernel_size": strides[1:], "filters": [4, 4, 4]}

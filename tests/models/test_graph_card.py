@@ -260,6 +260,12 @@ WRONG = {
         "standardization_std": "[0, 1]",
     },
     "too few means": {"class_names": NAMES, "standardization_mean": "[0]"},
+    "an infinite size": {"class_names": NAMES, "tiles_size": "1e400"},
+    "a resolution of hundreds of digits": {"class_names": NAMES, "resolution": "1" * 400},
+    "a mean of hundreds of digits": {
+        "class_names": NAMES,
+        "standardization_mean": f"[{'1' * 400}, 0]",
+    },
 }
 
 
@@ -279,6 +285,25 @@ def test_a_card_of_classes_alone(make_onnx: MakeOnnx) -> None:
     assert (len(card.channels), card.window, card.any_size) == (2, (64, 48), False)
     free = find_card(says(make_onnx(), **THREE))
     assert (free.window, free.any_size) == ((512, 512), True)
+
+
+@pytest.mark.parametrize("given", [None, 5, "x", {"a": 1}, [None], [[1]]], ids=repr)
+@pytest.mark.parametrize("key", ["dims", "channels", "window", "classes", "layout", "output"])
+def test_a_card_of_other_forms(make_onnx: MakeOnnx, key: str, given: Any) -> None:
+    """Also where the metadata of the file makes the card be looked at early."""
+    file = with_metadata(make_onnx(), class_names=NAMES, tiles_overlap="10")
+    if (key, given) in (("output", None), ("output", "x")):
+        given = 1.5
+    with pytest.raises(ConfigError, match=key) as caught:
+        find_card(says(file, **{key: given}))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_card_of_another_kind_of_graph(make_onnx: MakeOnnx, tmp_path: Path) -> None:
+    file = says(make_onnx(), **THREE, format="tiledseg")
+    for use in (find_card, lambda path: tiledseg.import_model(path, tmp_path / "made")):
+        with pytest.raises(ConfigError, match="format cannot be 'tiledseg'"):
+            use(file)
 
 
 def test_a_folder_whose_card_says_little(make_onnx: MakeOnnx) -> None:

@@ -61,6 +61,51 @@ def test_a_folder_gives_what_the_library_gives(tmp_path: Path, name: str) -> Non
     assert any("does not name its classes" in note for note in made.notes)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"_model_class": ["FPN"]},
+        {"classes": 10**18},
+        {"classes": True},
+        {"in_channels": 10**9},
+        {"encoder_name": ["resnet18"]},
+        {"encoder_name": "../../etc/passwd"},
+        {"encoder_name": "tu-hf-hub:timm/resnet18"},
+        {"encoder_depth": "5"},
+        {"encoder_depth": 10**9},
+        {"decoder_pyramid_channels": {"a": 1}},
+    ],
+    ids=repr,
+)
+def test_a_config_that_makes_no_sense(tmp_path: Path, values: dict[str, Any]) -> None:
+    saved("FPN", tmp_path)
+    change(tmp_path, **values)
+    with pytest.raises(ConfigError) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        None,
+        {"transform": None},
+        {"transform": {"transforms": 5}},
+        {"transform": {"transforms": [5]}},
+        {"transform": {"__class_fullname__": "Normalize", "mean": [0], "std": [1e-300]}},
+        {"transform": {"__class_fullname__": "Normalize", "mean": [10**400], "std": [1]}},
+        {"transform": {"__class_fullname__": "Normalize", "mean": [0], "std": [float("nan")]}},
+    ],
+    ids=repr,
+)
+def test_transforms_that_make_no_sense(tmp_path: Path, whole: Any) -> None:
+    saved("FPN", tmp_path)
+    (tmp_path / "albumentations_config_eval.json").write_text(json.dumps(whole))
+    with pytest.raises(ConfigError, match="albumentations_config_eval"):
+        find_card(tmp_path)
+
+
 def test_an_encoder_from_imagenet_wants_its_images(tmp_path: Path) -> None:
     saved("FPN", tmp_path)
     assert find_card(tmp_path).normalization.steps == ()
@@ -106,7 +151,7 @@ def test_what_albumentations_saved_is_done(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"_model_class": "Linknet"}, "architecture 'linknet' is not known"),
-        ({"classes": 0}, "classes: expected a whole number, found 0"),
+        ({"classes": 0}, "classes: expected a whole number, 1 to 65534, found 0"),
         ({"in_channels": "three"}, "in_channels: expected a whole number"),
         ({"encoder_name": "resnet9000"}, "there is no encoder 'resnet9000'"),
         ({"decoder_depth": 3}, "takes no argument 'decoder_depth'"),

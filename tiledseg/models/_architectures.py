@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from torch import nn
 
 from ..document import brief
-from ..errors import ConfigError
+from ..errors import ConfigError, TiledsegError
 
 DoorName = Literal["monai", "smp", "segnet", "meshnet", "nnunet"]
 
@@ -191,6 +191,26 @@ def find_architecture(name: Any, encoder: Any, dims: int) -> Architecture:
         f"{brief(dims)} axes, only for {' and '.join(map(str, wanted[0].dims))}: choose one of "
         f"{', '.join(others) or 'none'}{' without an encoder' * (encoder is not None)}"
     )
+
+
+def multiple_of(row: Architecture, dims: int, arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return what the input extents of an architecture must be multiples of, per axis.
+
+    Raises:
+        ConfigError: The arguments are of no use.
+        MissingBackend: Its library is not installed.
+    """
+    try:
+        steps = door_of(row.door).multiple(row.name, dims, arguments)
+        fine = len(steps) == dims and all(int(step) >= 1 for step in steps)
+    except TiledsegError:
+        raise
+    except Exception as error:  # values of any kind fail in places of their own
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"architecture {row.name!r}: {reason}") from None
+    if not fine:
+        raise ConfigError(f"architecture {row.name!r}: extents cannot be multiples of {steps}")
+    return steps
 
 
 def close(name: Any, known: list[str]) -> str:

@@ -196,6 +196,10 @@ def _problem(card: ModelCard) -> str | None:
         return f"folds: are of format tiledseg only, not {card.format}"
     if card.format == "tiledseg" and (card.layout, card.output, card.rim) != ("auto", None, 0):
         return "layout, output and rim: are of graph files only, not of format tiledseg"
+    texts = (card.name, card.weights, card.licence, card.provenance, *card.channels)
+    for text in (*texts, *(c.name for c in card.schema.classes)):
+        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            return f"{brief(text)}: is no text, and cannot be written to a file"
     background = card.schema.background
     if background is not None and background not in card.schema.ids:
         return f"background: no class has the id {background}"
@@ -212,7 +216,8 @@ def _problem(card: ModelCard) -> str | None:
     if card.orientation is not None:
         pairs = sorted(p for c in card.orientation.upper() for p in ("AP", "IS", "LR") if c in p)
         if card.dims != 3 or pairs != ["AP", "IS", "LR"]:
-            return f"orientation: expected one of R/L, A/P and I/S each, found {card.orientation!r}"
+            told = brief(card.orientation)
+            return f"orientation: expected one of R/L, A/P and I/S each, found {told}"
     return next(filter(None, (_step_problem(s, card) for s in card.normalization.steps)), None)
 
 
@@ -245,13 +250,13 @@ def _step_problem(step: AnyStep, card: ModelCard) -> str | None:
         if not plain or len(numbers) not in sizes or (listed and not per_channel):
             wanted = " or ".join(map(str, sizes)) + " numbers" if per_channel else "a number"
             key = f"normalization.{step.kind}.{field.name}"
-            return f"{key}: expected {wanted}, found {list(value) if listed else value!r}"
+            return f"{key}: expected {wanted}, found {brief(list(value) if listed else value)}"
     return _limits_problem(step)
 
 
 def _limits_problem(step: AnyStep) -> str | None:
     """Return what is wrong with the limits of a step that has some, or None."""
-    if isinstance(step, Standard) and 0 in step.std:
+    if isinstance(step, Standard) and not np.all(step.std):
         return f"normalization.{step.kind}.std: expected numbers other than 0, found {step.std}"
     if not isinstance(step, Clip | SceneRange):
         return None

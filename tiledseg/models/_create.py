@@ -9,7 +9,7 @@ from torch import nn
 
 from ..document import brief
 from ..errors import ConfigError, TiledsegError
-from ._architectures import Architecture, close, door_of, find_architecture
+from ._architectures import Architecture, close, door_of, find_architecture, multiple_of
 from ._base import ModelCard
 
 
@@ -122,7 +122,7 @@ def _build(
     except TiledsegError:
         raise
     except Exception as error:  # wrong arguments break libraries in places of their own
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"architecture {row.name!r}: {reason}") from None
 
 
@@ -140,7 +140,7 @@ def _check_window(card: ModelCard, row: Architecture, arguments: dict[str, Any])
                 f"architecture 'unetr' takes windows of its img_size only: set any_size: false "
                 f"and window: {list(extents)}"
             )
-    steps = door_of(row.door).multiple(row.name, card.dims, arguments)
+    steps = multiple_of(row, card.dims, arguments)
     pairs = list(zip(card.window, steps, strict=True))
     if row.refuses and any(extent % step for extent, step in pairs):
         near = [max(1, round(extent / step)) * step for extent, step in pairs]

@@ -19,6 +19,8 @@ from ..errors import ConfigError
 _KNOWN = ("model_type", "class_names", "tiles_size", "tile_size", "tiles_overlap", "seg_thresh")
 #: The class that a single class is told from.
 _REST = "background"
+#: Beyond which a number is a slip.
+_LARGEST = 1e30
 
 
 def written_by_deepness(metadata: Mapping[str, str]) -> bool:
@@ -126,7 +128,7 @@ def _floats(where: str, metadata: Mapping[str, str], name: str) -> list[float] |
     value = _value(where, metadata, name)
     if value is None:
         return None
-    if not isinstance(value, list) or not all(isinstance(v, int | float) for v in value):
+    if not isinstance(value, list) or not all(map(_is_number, value)):
         raise ConfigError(f"{where}: {name} must be numbers, found {value!r:.80}")
     return [float(v) for v in value]
 
@@ -135,9 +137,13 @@ def _number(where: str, metadata: Mapping[str, str], name: str) -> float | None:
     value = _value(where, metadata, name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+    if not _is_number(value) or value < 0:
         raise ConfigError(f"{where}: {name} must be a number, found {value!r:.80}")
     return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= _LARGEST
 
 
 def _value(where: str, metadata: Mapping[str, str], name: str) -> Any:

@@ -19,6 +19,16 @@ _WINDOW = {2: 512, 3: 128}
 #: Keys that a file can tell; a card with all of them is taken as it is.
 _KNOWN = ("name", "format", "weights", "dims", "channels", "window", "classes")
 GRAPHS: tuple[Format, ...] = ("onnx", "openvino", "torchscript", "pt2")
+#: Keys that are looked at before the card is checked as a whole, and their forms.
+_FORMS: dict[str, Callable[[Any], bool]] = {
+    "dims": lambda value: type(value) is int,
+    "channels": lambda value: isinstance(value, list),
+    "window": lambda value: isinstance(value, list) and all(type(n) is int for n in value),
+    "classes": lambda value: isinstance(value, list),
+    "layout": lambda value: isinstance(value, str),
+    "output": lambda value: value is None or isinstance(value, str),
+    "format": lambda value: value in GRAPHS,
+}
 
 
 def graph_format(path: Path) -> Format | None:
@@ -44,6 +54,7 @@ def completed(given: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], tup
     if found is None:
         raise ConfigError(f"{path} is no graph in a format known here: {', '.join(GRAPHS)}")
     require_companions(path, found)
+    _check_given(given, path)
     values = {"name": path.stem, "format": found, "weights": path.name, **given}
     if all(key in values for key in _KNOWN):
         return values, ()
@@ -54,6 +65,17 @@ def completed(given: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], tup
         told, notes = _from_deepness(path, values, stated, facts)
         stated |= told
     return _agreed({**stated, **values}, facts), notes
+
+
+def _check_given(given: Mapping[str, Any], path: Path) -> None:
+    """Refuse keys of other forms than those they are looked at in; the rest is checked later.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for key, fits in _FORMS.items():
+        if key in given and not fits(given[key]):
+            raise ConfigError(f"card of {path}: {key} cannot be {brief(given[key])}")
 
 
 def graph_values(given: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -95,7 +95,9 @@ def _session(path: Path, threads: int) -> ort.InferenceSession:
     # Only what this run needs is kept between calls: the arena never gives memory back.
     options.enable_mem_pattern = False
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
         first = " ".join(str(error).split())[:200]
         raise DamagedInput(f"{path} is not a usable ONNX file: {first}") from None

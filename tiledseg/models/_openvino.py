@@ -97,8 +97,13 @@ def openvino_facts(path: Path) -> Facts:
 
 
 def _read(path: Path) -> Any:
-    with _told(f"read {path}"):
-        return ov.Core().read_model(str(path))
+    try:
+        with _told(f"read {path}"):
+            return ov.Core().read_model(str(path))
+    except MemoryError:  # what a damaged file asks for
+        raise DamagedInput(
+            f"OpenVINO has not the memory to read {path}, or it is damaged"
+        ) from None
 
 
 #: Types that OpenVINO names otherwise than numpy.

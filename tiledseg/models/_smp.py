@@ -80,7 +80,7 @@ def multiple(name: str, dims: int, arguments: Mapping[str, Any]) -> tuple[int, .
     """
     given = {**defaults(name), **arguments}
     stride = given.get("encoder_output_stride", 8 if name == "fcn" else 32)
-    stride = min(stride, 2 ** given.get("encoder_depth", 5))
+    stride = min(stride, 2 ** min(given.get("encoder_depth", 5), 5))
     return (8 * stride if name == "pan" else stride,) * dims
 
 

@@ -116,8 +116,8 @@ class Normalization:
                 k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()
             }
             kind = fields.pop("kind", None)
-            if kind not in _STEPS:
-                raise ConfigError(f"unknown normalisation {kind!r}; known: {', '.join(_STEPS)}")
+            if not isinstance(kind, str) or kind not in _STEPS:
+                raise ConfigError(f"unknown normalisation {kind!r:.80}; known: {', '.join(_STEPS)}")
             try:
                 steps.append(_STEPS[kind](**fields))
             except TypeError as error:

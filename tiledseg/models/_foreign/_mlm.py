@@ -119,8 +119,8 @@ def _window(path: Path, taken: Input, notes: list[str]) -> dict[str, Any]:
     strange = sorted(set(sizes) - set("nczyx"))
     if strange or not {"c", "y", "x"} <= set(sizes):
         raise ConfigError(
-            f"STAC item {path}: the input's dimensions are {taken.structure.dim_order}, expected "
-            "batch, channel, height and width, with depth for volumes"
+            f"STAC item {path}: the input's dimensions are {brief(taken.structure.dim_order)}, "
+            "expected batch, channel, height and width, with depth for volumes"
         )
     if sizes["c"] not in (-1, len(taken.bands)):
         raise ConfigError(
@@ -181,7 +181,7 @@ def _weights(path: Path, item: Item) -> Understood:
     if found is None:
         raise ConfigError(
             f"STAC item {path}: no model that is known here, and lies beside the item, among its "
-            f"assets with the role mlm:model ({', '.join(places) or 'there are none'})"
+            f"assets with the role mlm:model ({', '.join(map(brief, places)) or 'there are none'})"
         )
     for asset in item.models():
         if places[asset.href] == found.files[0]:

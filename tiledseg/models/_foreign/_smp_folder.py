@@ -16,7 +16,7 @@ import torch
 
 from ...document import brief, read_document, read_values
 from ...errors import ConfigError
-from .._architectures import door_of, find_architecture
+from .._architectures import find_architecture, multiple_of
 from ._state_dict import state_of
 from ._understood import Understood
 
@@ -29,6 +29,10 @@ _OTHERS = {
     *("encoder_name", "encoder_weights"),
 }
 _WINDOW = 512
+#: Classes or channels that labels of 16 bits can tell apart.
+_MOST = 65534
+#: Beyond which a number of a normalisation, or one divided by it, is a slip.
+_HUGE = 1e18
 #: Mean and standard deviation of ImageNet's RGB in 0 to 1, with which these encoders were trained
 #: (https://docs.pytorch.org/vision/stable/models.html); others of the library have their own.
 _MEAN, _STD, _BYTE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255.0
@@ -57,6 +61,8 @@ def read(path: Path) -> Understood:
         MissingBackend: The library is not installed.
     """
     config, weights = _values(path / _CONFIG), _weights(path)
+    if not isinstance(config.get(_MARK), str):
+        raise ConfigError(f"{path / _CONFIG}: {_MARK} must name a class, found {brief(config)}")
     notes: list[str] = []
     card = {**_network(path, config), **_scores(config, notes), **_images(path, config, notes)}
     files = tuple(file for name in (_CONFIG, _TRANSFORMS) if (file := path / name).is_file())
@@ -99,7 +105,7 @@ def _network(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     encoder = config.get("encoder_name")
     try:
         row = find_architecture(name, encoder, 2)
-        multiple = max(door_of(row.door).multiple(name, 2, arguments))
+        multiple = max(multiple_of(row, 2, arguments))
     except ConfigError as error:
         raise ConfigError(f"{path / _CONFIG}: {error}") from None
     return {
@@ -112,9 +118,7 @@ def _network(path: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def _scores(config: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """Return classes and activation; the network's own activation is never part of it."""
-    count, activation = config.get("classes"), config.get("activation")
-    if type(count) is not int or count < 1:
-        raise ConfigError(f"{_CONFIG}: classes: expected a whole number, found {brief(count)}")
+    count, activation = _count(config, "classes"), config.get("activation")
     notes.append("the folder does not name its classes: they are numbered")
     if count == 1:
         classes = [{"name": "background"}, {"name": "class 1"}]
@@ -128,11 +132,22 @@ def _scores(config: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     }
 
 
+def _count(config: dict[str, Any], key: str) -> int:
+    """Return a number of classes or channels.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    count = config.get(key)
+    if type(count) is not int or not 1 <= count <= _MOST:
+        told = f"expected a whole number, 1 to {_MOST}, found {brief(count)}"
+        raise ConfigError(f"{_CONFIG}: {key}: {told}")
+    return count
+
+
 def _images(path: Path, config: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """Return channels and normalisation."""
-    count = config.get("in_channels")
-    if type(count) is not int or count < 1:
-        raise ConfigError(f"{_CONFIG}: in_channels: expected a whole number, found {brief(count)}")
+    count = _count(config, "in_channels")
     encoder = str(config.get("encoder_name"))
     pretrained = config.get("encoder_weights")
     steps: list[dict[str, Any]] = []
@@ -168,7 +183,9 @@ def _transforms(file: Path, notes: list[str]) -> list[dict[str, Any]]:
         ConfigError: It is not of the standard form.
     """
     whole = _values(file).get("transform")
-    listed = whole.get("transforms", [whole]) if isinstance(whole, dict) else []
+    listed = whole.get("transforms", [whole]) if isinstance(whole, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise ConfigError(f"{file}: expected a transform, or a list of them, found {brief(whole)}")
     steps, others = [], []
     for one in listed:
         name = str(one.get("__class_fullname__", "")).rpartition(".")[2]
@@ -187,5 +204,6 @@ def _transforms(file: Path, notes: list[str]) -> list[dict[str, Any]]:
 
 def _numbers(mean: Any, std: Any, largest: Any) -> bool:
     lists = isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) > 0
-    plain = lists and all(isinstance(v, int | float) for v in (*mean, *std, largest))
-    return plain and largest > 0 and all(s > 0 for s in std)
+    plain = lists and all(type(v) in (int, float) for v in (*mean, *std, largest))
+    usual = plain and all(1 / _HUGE <= v <= _HUGE for v in (*std, largest))
+    return usual and all(abs(m) <= _HUGE for m in mean)
