@@ -325,6 +325,23 @@ def test_a_folder_that_is_not_there(tmp_path, layout):
     assert not path.parent.exists()
 
 
+@LAYOUTS
+def test_what_lies_in_the_place_of_temporary_files(tmp_path, layout):
+    """A link is not followed; a folder is told of and left."""
+    path, spec = tmp_path / "a.tif", map_spec(utm(40, 30))
+    (tmp_path / "other").write_text("precious")
+    for name in (".partial.tiled.a.tif", ".partial.a.tif"):
+        (tmp_path / name).symlink_to("other")
+    stored(path, spec, labels(spec), layout)
+    assert (tmp_path / "other").read_text() == "precious"
+    (tmp_path / ".partial.tiled.a.tif").mkdir()
+    sink = RasterSink(path, spec, layout)
+    with pytest.raises(OutputFailed, match=r"cannot write .*a\.tif"):
+        sink.prepare()
+    sink.abort()
+    assert (tmp_path / ".partial.tiled.a.tif").is_dir()
+
+
 @pytest.mark.slow
 @LAYOUTS
 def test_400_megapixels_are_written_in_little_memory(tmp_path, layout):

@@ -320,6 +320,25 @@ def test_abort_leaves_the_old_file_and_nothing_else(tmp_path, suffix):
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
 
+@SUFFIXES
+def test_what_lies_in_the_place_of_a_temporary_file(tmp_path, suffix):
+    """A link is not followed; a folder is told of and left."""
+    spec, path = class_map(GRIDS["oblique"]), tmp_path / f"labels{suffix}"
+    temporary = tmp_path / f".partial.labels{suffix}"
+    (tmp_path / "other").write_text("precious")
+    temporary.symlink_to("other")
+    sink = VolumeSink(path, spec)
+    sink.prepare()
+    sink.write(spec.grid.box, numbered(spec))
+    sink.commit()
+    assert (tmp_path / "other").read_text() == "precious"
+    temporary.mkdir()
+    with pytest.raises(OutputFailed, match="cannot write"):
+        sink.prepare()
+    sink.abort()
+    assert temporary.is_dir()
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"

@@ -23,7 +23,7 @@ from ...errors import OutputFailed, TiledsegError
 from ...grid import SpaceKind
 from ...labels import ClassSchema
 from .._base import Sink, SinkSpec
-from .._files import require_own, settle, temporary_beside
+from .._files import remove, require_own, settle, temporary_beside
 from .._qml import OPENING, qml_path, write_qml
 from ._source import keep_cache_small, open_quietly, reason
 
@@ -87,6 +87,8 @@ class RasterSink(Sink):
         ):
             profile["transform"] = Affine(*grid.matrix[:2].ravel().tolist())
         with _writing(self.path):
+            for leftover in (self._tiled, self._ready):  # a link is not followed
+                leftover.unlink(missing_ok=True)
             self._file = open_quietly(self._tiled, "w", **profile)
             self._describe()
 
@@ -118,7 +120,7 @@ class RasterSink(Sink):
         with suppress(RasterioError, OSError):
             self._close()
         for leftover in (self._tiled, self._ready):
-            leftover.unlink(missing_ok=True)
+            remove(leftover)
 
     def _close(self) -> None:
         if self._file is not None:

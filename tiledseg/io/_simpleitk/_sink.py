@@ -18,6 +18,7 @@ from ...labels import ClassSchema
 from .._base import Sink, SinkSpec
 from .._deflate import deflated
 from .._files import (
+    remove,
     require_own,
     require_room,
     settle,
@@ -71,6 +72,7 @@ class VolumeSink(Sink):
         self.abort()
         offset = NIFTI_OFFSET if self._plain else 0
         with writing(self.path):
+            temporary_beside(self.path).unlink(missing_ok=True)  # a link is not followed
             partial = temporary_beside(self.path).open("w+b")
             if self._plain:
                 partial.write(nifti_header(self.spec))
@@ -124,7 +126,7 @@ class VolumeSink(Sink):
             with suppress(OSError):  # what is buffered may find no room
                 samples.close()
         for path in (self.path, *self._sidecar_paths()):
-            temporary_beside(path).unlink(missing_ok=True)
+            remove(temporary_beside(path))
 
     def _sidecars(self) -> list[Path]:
         schema = self.spec.schema
