@@ -144,7 +144,9 @@ def _window(grid: Grid, spec: TilingSpec, model: ModelShape) -> tuple[int, ...]:
         return window
     if spec.lattice not in (None, Lattice.ALIGNED):  # the tools these lattices reproduce always pad
         return window
-    fitted = (ceil(e / model.multiple) * model.multiple for e in grid.shape)
+    fitted = [ceil(e / model.multiple) * model.multiple for e in grid.shape]
+    if max(fitted) == model.multiple:  # one sample in the depth: instance norm refuses that
+        fitted[-1] *= 2
     return tuple(min(w, f) for w, f in zip(window, fitted, strict=True))
 
 

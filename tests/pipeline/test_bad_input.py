@@ -281,6 +281,17 @@ def test_small_and_thin_images(make_model: MakeModel, shape: tuple[int, int]) ->
     assert result.array.shape == shape
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 9)])
+def test_a_sample_alone_is_nothing_to_normalise_by(
+    make_model: MakeModel, shape: tuple[int, int]
+) -> None:
+    """Instance norm refuses a single sample, which a small window leaves in the depth."""
+    norm = {"name": "unet", "channels": [6, 8], "strides": [2], "norm": "instance"}
+    result = tiledseg.segment(np.full((3, *shape), 100, np.uint8), make_model(architecture=norm))
+    assert result.array is not None
+    assert result.array.shape == shape
+
+
 def test_all_nodata(tmp_path: Path, make_model: MakeModel) -> None:
     image = np.full((3, 100, 90), np.nan, np.float32)
     result = tiledseg.segment(image, make_model(), tmp_path / "o.tif")
