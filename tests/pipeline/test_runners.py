@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,16 @@ def test_workers_of_this_machine_share_it() -> None:
         GOOD.replace("processes: 2", "processes: abc"),
         GOOD.replace("processes: 2", "processes: [1]"),
         GOOD.replace("cores: 4", "cores: 2.5"),
+        GOOD.replace("processes: 2", "processes: 0"),
+        GOOD.replace("jobs: 3", "jobs: true"),
+        GOOD + "worker_extra_args: --nthreads 2\n",
+        GOOD + "worker_extra_args: [5]\n",
         GOOD.replace("kind: slurm", "kind: [slurm]"),
         "a: &a [1]\n" + "".join(map(layer, "bcdefghi", "abcdefgh")),
         "[" * 3000,
         "kind: slurm\nwhen: 2024-99-99",
     ],
-    ids=range(12),
+    ids=range(16),
 )
 def test_a_cluster_that_is_none_is_one_sentence(cluster: Path, text: str) -> None:
     cluster.write_text(text)
@@ -69,5 +74,7 @@ def test_a_cluster_that_is_none_is_one_sentence(cluster: Path, text: str) -> Non
 
 
 def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
-        ClusterSpec.read(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "none", tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            ClusterSpec.read(str(place))

@@ -13,7 +13,7 @@ import torch
 
 from ..budget import parse_bytes
 from ..config import RunConfig, RuntimeSpec
-from ..document import brief, read_values
+from ..document import brief, read_document, read_values
 from ..engine import Runner, SerialRunner, ThreadRunner, machine
 from ..errors import ConfigError
 
@@ -46,7 +46,7 @@ class ClusterSpec:
             ConfigError: It cannot be read, or lacks something.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = read_document(Path(path))
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"cluster {path} cannot be read: {reason}") from None
@@ -54,14 +54,20 @@ class ClusterSpec:
         if not isinstance(values, dict):
             raise ConfigError(f"cluster {path} must be a mapping of settings")
         kind, jobs = values.pop("kind", None), values.pop("jobs", None)
-        numbers = {"cores": values.get("cores"), "processes": values.get("processes") or 1}
+        processes = values.get("processes")
+        numbers = {"cores": values.get("cores"), "processes": 1 if processes is None else processes}
         for name, value in {"jobs": jobs, **numbers}.items():
-            if not isinstance(value, int) or not 1 <= value <= _MOST:
+            if type(value) is not int or not 1 <= value <= _MOST:
                 raise ConfigError(
                     f"cluster {path}: {name} must be a number from 1 to {_MOST}, got {brief(value)}"
                 )
         if not isinstance(kind, str) or "memory" not in values:
             raise ConfigError(f"cluster {path}: give kind (slurm, pbs ...) and memory, like 8GB")
+        extra = values.setdefault("worker_extra_args", [])
+        if not isinstance(extra, list) or not all(isinstance(word, str) for word in extra):
+            raise ConfigError(
+                f"cluster {path}: worker_extra_args must be a list of words, got {brief(extra)}"
+            )
         return cls(kind, jobs, values)
 
     @property

@@ -146,7 +146,7 @@ def batch_system(kind: str, jobs: int, settings: dict[str, Any], say: Say) -> It
     made = {name: whole for name, whole in made.items() if whole.endswith("Cluster")}
     if kind not in made or kind in ("jobqueue", "local"):
         known = ", ".join(sorted(set(made) - {"jobqueue", "local"}))
-        raise ConfigError(f"cluster kind {kind!r} is not known: choose from {known}")
+        raise ConfigError(f"cluster kind {kind!r:.80} is not known: choose from {known}")
     program = str(getattr(dask_jobqueue, made[kind]).job_cls.submit_command).split()[0]
     if shutil.which(program) is None:
         raise ConfigError(f"cluster kind {kind}: its program {program!r} is not on this machine")
@@ -158,7 +158,7 @@ def batch_system(kind: str, jobs: int, settings: dict[str, Any], say: Say) -> It
             made_of = getattr(dask_jobqueue, made[kind])
             settings["job_cls"] = told_of(made_of.job_cls)
             cluster = stack.enter_context(made_of(**settings))
-        except (TypeError, ValueError, RuntimeError, OSError) as error:
+        except Exception as error:  # wrong settings break it in places of its own
             reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300]
             raise ConfigError(
                 f"a {kind} cluster of these settings cannot start: {reason}"
