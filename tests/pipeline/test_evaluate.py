@@ -120,6 +120,18 @@ def test_a_volume_has_distances_in_mm_and_amounts_in_ml(tmp_path: Path) -> None:
     assert np.isnan(result.classes["hd95_mm"][0])  # background has no surface
 
 
+def test_nodata_of_volumes_is_the_value_that_tiledseg_writes(tmp_path: Path) -> None:
+    truth, found = fields(2, (6, 30, 30))
+    found[0] = SCHEMA.nodata  # NIfTI cannot declare it
+    result = tiledseg.evaluate(
+        volume(tmp_path / "map.nii.gz", found, SCHEMA), volume(tmp_path / "truth.nii.gz", truth)
+    )
+    assert result.confusion.missing == 900
+    assert result.overall["accuracy"] == pytest.approx((truth == found).mean())
+    assert any("nodata on 900 samples" in text for text in result.warnings)
+    assert not any("no classes" in text for text in result.warnings)
+
+
 def test_maps_without_names_have_the_classes_of_their_labels() -> None:
     truth, found = fields(3)
     result = tiledseg.evaluate(found + 3, truth + 3)
@@ -444,6 +456,28 @@ def test_the_command_prints_a_table_json_and_progress(
     assert run([*arguments[:4], "--metrics", "surface", "--memory", "1MB"]) == 4
     assert run([*arguments[:4], "--tolerance", "near"]) == 2
     assert "is no list of numbers" in capsys.readouterr().err
+
+
+def test_progress_is_told_with_an_estimate(
+    many: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tiledseg.cli._progress._LINE_EVERY", 0.0)
+    maps, truths = named(many)
+    assert run(["evaluate", maps, "--truth", truths]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("10% done, about")
+    assert lines[-1].startswith("100% done, about 0 s left")
+    shares: list[float] = []
+    tiledseg.evaluate(maps, truths, on_share=lambda share, name: shares.append(share))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_a_setting_of_one_may_be_given_bare() -> None:
+    truth, found = fields()
+    bare = tiledseg.evaluate(found, truth, metrics="boundary", tolerance=3, ignore=2)
+    assert "boundary_f1_3_samples" in bare.classes
+    assert bare.confusion.total == (truth != 2).sum()
 
 
 def test_instances_are_measured_by_panoptic_quality(tmp_path: Path) -> None:

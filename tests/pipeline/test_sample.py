@@ -203,6 +203,7 @@ def test_damaged_and_missing_points_are_refused(class_map: Path, tmp_path: Path)
         (["--total", "9", "--per-class", "3"], "one of the three"),
         (["--total", "0"], "must be at least 1"),
         (["--standard-error", "0"], "the standard error"),
+        (["--total", "9", "--minimum", "-1"], "must not be below 0"),
     ],
 )
 def test_wrong_sizes_are_refused(
@@ -215,6 +216,24 @@ def test_wrong_sizes_are_refused(
     assert run(["sample", str(class_map), "-o", str(tmp_path / "p.gpkg"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "p.gpkg").exists()
+
+
+def test_more_points_than_people_look_at_are_refused(
+    class_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sample, "_MOST", 100)
+    with pytest.raises(ConfigError, match="120 points were asked for, at most 100 are drawn"):
+        tiledseg.sample(class_map, tmp_path / "p.gpkg", per_class=40)
+
+
+def test_options_of_labels_are_refused_with_points(
+    class_map: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = ["evaluate", str(class_map), "--points", "p.gpkg"]
+    assert run([*points, "--ignore", "3"]) == 2
+    assert "--ignore is for labels" in capsys.readouterr().err
+    assert run([*points, "--truth", "t.tif"]) == 2
+    assert "not both" in capsys.readouterr().err
 
 
 def test_what_is_no_map_of_a_scene_is_refused(class_map: Path, tmp_path: Path) -> None:

@@ -71,6 +71,17 @@ def evaluate(
     if points is not None:
         if truth is not None:
             raise ConfigError("give labels (--truth) or points (--points), not both")
+        others = {
+            "--metrics": metrics,
+            "--tolerance": tolerance,
+            "--ignore": ignore,
+            "--classes": classes,
+            "--divisor": divisor,
+            "--split": split,
+        }
+        for option, value in others.items():
+            if value is not None:
+                raise ConfigError(f"{option} is for labels (--truth), not for points; leave it out")
         with _telling("reading", quiet) as told:
             found = pipeline.assess(class_map, points, out, on_share=told)
         _print(found, quiet, as_json)

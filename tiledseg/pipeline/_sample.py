@@ -19,6 +19,8 @@ from ._names import Output, check_outputs, output_path, spare_inputs
 
 #: Samples read at a time, whole rows.
 _BLOCK = 1 << 22
+#: Points of a file.
+_MOST = 1_000_000
 OnShare = Callable[[float], None]
 
 
@@ -53,8 +55,10 @@ class SampleSpec:
                 "say how many points: per class (--per-class 50), in total (--total 500), or by "
                 "the standard error of the accuracy (--standard-error 0.01); one of the three"
             )
-        if any(n is not None and n < 1 for n in (self.per_class, self.total)) or self.seed < 0:
-            raise ConfigError("points per class and in total must be at least 1, the seed 0")
+        if any(n is not None and n < 1 for n in (self.per_class, self.total)):
+            raise ConfigError("points per class and in total must be at least 1")
+        if min(self.seed, self.minimum) < 0:
+            raise ConfigError(f"seed {self.seed} and minimum {self.minimum} must not be below 0")
 
     def wanted(self, held: dict[int, int]) -> dict[int, int]:
         """Return how many points of every class, at most as many as there are samples."""
@@ -141,6 +145,11 @@ def sample(
         if not held:
             raise ConfigError(f"{class_map} holds no class: every sample is nodata")
         wanted = spec.wanted(held)
+        if sum(wanted.values()) > _MOST:
+            raise ConfigError(
+                f"{sum(wanted.values()):,} points were asked for, at most {_MOST:,} are drawn: "
+                "people are to look at them; ask for fewer"
+            )
         draw = StratifiedDraw(held, wanted, spec.seed)
         places, labels = _find(source, schema, draw, lambda share: tell(0.5 + share / 2))
         names = class_names(schema, held)

@@ -104,7 +104,12 @@ def _spec(settings: dict[str, Any]) -> EvaluateSpec:
             f"evaluate has no setting {min(unknown)!r:.40}; there are "
             f"{', '.join(EvaluateSpec.__dataclass_fields__)}"
         )
-    return EvaluateSpec(**settings)
+    many = ("metrics", "tolerance", "ignore")
+    listed: dict[str, Any] = {
+        key: (value,) if key in many and isinstance(value, str | float | int) else value
+        for key, value in settings.items()
+    }
+    return EvaluateSpec(**listed)
 
 
 def _part(on_share: OnShare | None, n: int, count: int, name: str) -> Callable[[float], None]:
