@@ -24,7 +24,7 @@ DOORS = {
     "pyproj": "vector/_area.py",
     "skimage": "vector/_surfaces.py",
     "trimesh": "vector/_surfaces.py",
-    "monai": ("models/_monai.py", "models/_foreign/_bundle_own.py"),
+    "monai": ("models/_monai.py", "models/_foreign/_bundle_own.py", "training/_monai.py"),
     "segmentation_models_pytorch": "models/_smp.py",
     "timm": "models/_smp.py",
     "torchvision": "models/_smp.py",
@@ -38,7 +38,9 @@ DOORS = {
     "torch": (
         "models/",
         "engine/",
+        "training/",
         "pipeline/_image.py",
+        "pipeline/_validate.py",
         "pipeline/_probe.py",
         "pipeline/_runners.py",
     ),

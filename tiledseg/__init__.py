@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         PlanChanged,
         TiledsegError,
         TileFailed,
+        TrainingFailed,
         UnknownFormat,
     )
     from .grid import Grid, Space
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
         probe,
         segment,
         segment_many,
+        train,
         vectorize,
     )
     from .pipeline._evaluate import Assessment, Evaluation, assess, evaluate
     from .pipeline._sample import Sample, sample
     from .tiling import TilePlan, TilingSpec
+    from .training import Recipe
 
 # Names are loaded when first used, so that `import tiledseg` costs nothing.
 _HOMES = {
@@ -61,6 +64,7 @@ _HOMES = {
         "PlanChanged",
         "TileFailed",
         "TiledsegError",
+        "TrainingFailed",
         "UnknownFormat",
     ),
     "grid": ("Grid", "Space"),
@@ -81,9 +85,11 @@ _HOMES = {
         "sample",
         "segment",
         "segment_many",
+        "train",
         "vectorize",
     ),
     "tiling": ("TilePlan", "TilingSpec"),
+    "training": ("Recipe",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -108,6 +114,7 @@ __all__ = [
     "OutputSpec",
     "PlanChanged",
     "Probe",
+    "Recipe",
     "Result",
     "RunConfig",
     "RuntimeSpec",
@@ -117,6 +124,7 @@ __all__ = [
     "TilePlan",
     "TiledsegError",
     "TilingSpec",
+    "TrainingFailed",
     "UnknownFormat",
     "as_dask",
     "assess",
@@ -131,6 +139,7 @@ __all__ = [
     "sample",
     "segment",
     "segment_many",
+    "train",
     "vectorize",
 ]
 

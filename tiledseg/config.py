@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .document import brief, read_values, wrong_keys
+from .document import apply_change, brief, read_values, wrong_keys
 from .errors import ConfigError
 from .tiling import TilingSpec
 
@@ -252,20 +252,3 @@ class RunConfig(BaseModel):
     def schema_text(cls) -> str:
         """Return the JSON schema of a config."""
         return json.dumps(cls.model_json_schema(), indent=2)
-
-
-def apply_change(values: dict[str, Any], change: str) -> None:
-    """Overrule one value in place: ``tiling.window=[512, 512]``.
-
-    Raises:
-        ConfigError: The text is not of that form.
-    """
-    key, equals, text = change.partition("=")
-    *sections, name = key.strip().split(".")
-    if not equals or not name:
-        raise ConfigError(f"--set {change!r} is not of the form section.key=value")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {change!r}: {section!r} is not a section")
-    values[name] = read_values(text, f"--set {change!r:.80}")

@@ -103,6 +103,23 @@ def brief(value: Any) -> str:
         return "a number of thousands of digits"
 
 
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Overrule one value in place: ``tiling.window=[512, 512]``.
+
+    Raises:
+        ConfigError: The text is not of that form.
+    """
+    key, equals, text = change.partition("=")
+    *sections, name = key.strip().split(".")
+    if not equals or not name:
+        raise ConfigError(f"--set {change!r} is not of the form section.key=value")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {change!r}: {section!r} is not a section")
+    values[name] = read_values(text, f"--set {change!r:.80}")
+
+
 def wrong_keys(problems: Iterable[Any], kind: str) -> list[str]:
     """Return a sentence per wrong key, in words of the document rather than of pydantic.
 

@@ -10,6 +10,7 @@
     ├── DamagedInput (OSError)          the file is there but is not what it claims to be
     ├── OutputFailed (OSError)          a result could not be written (no room, no permission)
     ├── ClusterFailed (RuntimeError)    the workers of a cluster were lost, or cannot compute
+    ├── TrainingFailed (RuntimeError)   a training cannot go on: its loss is no number any more
     └── TileFailed (RuntimeError)       at least one tile could not be computed
 
 A message says what was asked, what was found, the limit, and what to change, in one sentence.
@@ -73,6 +74,10 @@ class OutputFailed(TiledsegError, OSError):
 
 class ClusterFailed(TiledsegError, RuntimeError):
     """The workers of a cluster were lost, or cannot compute."""
+
+
+class TrainingFailed(TiledsegError, RuntimeError):
+    """A training cannot go on as its recipe says: its loss is no number any more."""
 
 
 class TileFailed(TiledsegError, RuntimeError):

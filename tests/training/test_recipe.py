@@ -83,3 +83,5 @@ def test_what_changed_is_told() -> None:
     before, after = Recipe.parse(LEAST), Recipe.parse(with_("run", steps=7))
     assert before.changes(after) == ("run.steps was 1000 and is 7",)
     assert before.changes(before) == ()
+    moved = Recipe.parse({**with_("run", checkpoint=9), "data": {"dataset": "elsewhere.yaml"}})
+    assert before.changes(moved) == ()

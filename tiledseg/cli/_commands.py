@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 import typer
 import yaml
 
-from ..config import RunConfig, apply_change
+from ..config import RunConfig
+from ..document import apply_change
 from ..errors import ConfigError
 from ._execute import execute
+from ._learning import train
 from ._options import (
     Channels,
     Cluster,
@@ -323,6 +325,9 @@ def probe(
         show(found, kept)
 
 
+app.command()(train)
+
+
 @app.command()
 def vectorize(
     class_map: Annotated[str, typer.Argument(help="Class map, 2-D or 3-D.")],
@@ -340,9 +345,16 @@ def vectorize(
 @app.command()
 def config(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
+    recipe: Annotated[
+        bool, typer.Option("--recipe", help="Print the JSON schema of a training's recipe.")
+    ] = False,
 ) -> None:
     """Print the schema of a config, or an example to start from."""
-    if schema:
+    if recipe:
+        from ..training import Recipe
+
+        typer.echo(Recipe.schema_text())
+    elif schema:
         typer.echo(RunConfig.schema_text())
     else:
         example = RunConfig(image="scene.tif", model="model.yaml", out="landcover.tif")

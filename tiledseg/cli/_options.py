@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..config import RunConfig, apply_change
+from ..config import RunConfig
+from ..document import apply_change
 from ..errors import ConfigError
 
 Image = Annotated[

@@ -19,7 +19,8 @@ from ._base import Activation, Average, Model, ModelCard, Precision, Runtime, Ru
 from ._cache import cache_folder, write_whole
 from ._card import card_from_dict, card_to_dict, read_card
 from ._combine import CombinedModel, combine, turns_of
-from ._create import arguments_of, create_model, create_network
+from ._create import arguments_of, create_model, create_network, multiples_of
+from ._device import find_device
 from ._exported import Graph
 from ._find import Fold, describe_model, find_model, identified, is_model, model_files
 from ._foreign import Understood, understand
@@ -74,10 +75,12 @@ __all__ = [
     "decide",
     "describe_model",
     "draw_noise",
+    "fast_layout",
     "fastest_call",
     "fastest_trial",
     "find_architectures",
     "find_card",
+    "find_device",
     "find_probe",
     "import_model",
     "is_model",
@@ -85,6 +88,7 @@ __all__ = [
     "load_model",
     "measure_reach",
     "model_files",
+    "multiples_of",
     "own_bundle",
     "paint",
     "read_card",
@@ -92,6 +96,7 @@ __all__ = [
     "runtimes",
     "save_model",
     "save_probe",
+    "torch_model",
     "try_out",
     "try_runtime",
     "turns_of",
@@ -102,11 +107,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load what writes checkpoints only when it is asked for."""
-    if name == "save_model":
-        from ._torch import save_model
+    """Load what needs networks only when it is asked for."""
+    if name in ("fast_layout", "save_model", "torch_model"):
+        from . import _torch
 
-        return save_model
+        return getattr(_torch, name)
     raise AttributeError(f"module 'tiledseg.models' has no attribute {name!r}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from inspect import Parameter
 from typing import Any
 
@@ -71,21 +72,38 @@ def create_network(card: ModelCard) -> nn.Module:
             not suit it.
         MissingBackend: The library is not installed.
     """
-    arguments: dict[str, Any] = dict(card.architecture)
-    name, encoder = arguments.pop("name", None), arguments.pop("encoder", None)
     try:
-        row = find_architecture(name, encoder, card.dims)
+        row, encoder, arguments = _row(card.architecture, card.dims)
         if "encoder_weights" in arguments:
             raise ConfigError("encoder_weights are for create_model: leave them out of a card")
-        if name == "unet" and "channels" in arguments:  # what MONAI calls the features
-            arguments["features"] = arguments.pop("channels")
-        if name == "unetr":
+        if row.name == "unetr":
             arguments.setdefault("img_size", card.window)
         network = _build(row, encoder, (card.dims, len(card.channels), card.outputs), arguments)
         _check_window(card, row, arguments)
     except ConfigError as error:
         raise ConfigError(f"card {card.name!r}: {error}") from None
     return network
+
+
+def multiples_of(architecture: Mapping[str, Any], dims: int) -> tuple[int, ...]:
+    """Return what input extents must be multiples of, per axis, for a card's architecture.
+
+    Raises:
+        ConfigError: There is no such architecture, or not for these axes.
+        MissingBackend: Its library is not installed.
+    """
+    row, _, arguments = _row(architecture, dims)
+    return door_of(row.door).multiple(row.name, dims, arguments)
+
+
+def _row(architecture: Mapping[str, Any], dims: int) -> tuple[Architecture, Any, dict[str, Any]]:
+    """Return the row of a card's architecture, its encoder, and its arguments for `_build`."""
+    arguments = dict(architecture)
+    name, encoder = arguments.pop("name", None), arguments.pop("encoder", None)
+    row = find_architecture(name, encoder, dims)
+    if name == "unet" and "channels" in arguments:  # what MONAI calls the features
+        arguments["features"] = arguments.pop("channels")
+    return row, encoder, arguments
 
 
 def arguments_of(row: Architecture) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def exact_device(name: str) -> torch.device:
     Raises:
         ConfigError: There is no such device.
     """
-    device = _find_device(name)
+    device = find_device(name)
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -23,7 +23,12 @@ def exact_device(name: str) -> torch.device:
     return device
 
 
-def _find_device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """Return a device.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ConfigError(f"runtime.device {name!r} cannot be used: choose cpu, cuda or cuda:N")
     try:

@@ -48,7 +48,7 @@ class TorchModel(Model):
     ) -> None:
         self.card, self.device, self.runtime = card, device, runtime
         dtype = _DTYPES[runtime.precision]
-        self._layout = _layout(network, card.dims, device)
+        self._layout = fast_layout(network, card.dims, device)
         self._dtype = dtype if device.type == "cpu" else torch.float32
         self._autocast = dtype if device.type != "cpu" and dtype != torch.float32 else None
         network.eval().to(device, self._dtype)
@@ -94,7 +94,7 @@ def torch_model(card: ModelCard, network: nn.Module, device: str, runtime: Runti
     return TorchModel(card, network, exact_device(device), runtime)
 
 
-def _layout(network: nn.Module, dims: int, device: torch.device) -> torch.memory_format:
+def fast_layout(network: nn.Module, dims: int, device: torch.device) -> torch.memory_format:
     """Return the memory layout in which convolutions are fast.
 
     Instance and group norm are slow with channels last on the CPU: MONAI's BasicUNet takes 1.25

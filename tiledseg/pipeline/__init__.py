@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,10 @@ from ._shard import Shard, prepare_shard
 from ._status import status
 from ._vectorize import vectorize
 
+if TYPE_CHECKING:
+    from ..training import Event as TrainingEvent
+    from ..training import Recipe, Trained
+
 __all__ = [
     "NAME",
     "BatchResult",
@@ -58,6 +62,7 @@ __all__ = [
     "segment_many",
     "staged",
     "status",
+    "train",
     "vectorize",
 ]
 
@@ -287,6 +292,54 @@ def load_model(
     check_threads(threads, "threads")
     chosen = Runtime(runtime or reference(find_card(path)).name, precision)
     return Predictor(_load(path, device, threads or machine.cores(), chosen), str(path))
+
+
+def train(
+    recipe: Recipe | str | Path | dict[str, Any],
+    out: str | Path,
+    *,
+    fresh: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
+    command: str = "",
+    on_event: Callable[[TrainingEvent], None] | None = None,
+    counted: Callable[[str], None] | None = None,
+) -> Trained:
+    """Train a model on labelled cases, or go on where an earlier run of the recipe stopped.
+
+    Under torch's launcher (``torchrun``) the processes share every batch.
+
+    Args:
+        recipe: The settings: a file, a `Recipe`, or its plain values.
+        out: Folder of the model, which `segment` takes; checkpoints, log and page are in it, too.
+        fresh: Discard what an earlier run left there.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: Threads of torch; None takes every core.
+        command: How it was called, for the model's card.
+        on_event: Told of steps, validations and checkpoints.
+        counted: Told the name of every case whose labels were counted.
+
+    Returns:
+        The model's card and how the training ended.
+
+    Raises:
+        ConfigError: The recipe is wrong, or does not fit the dataset; ``out`` holds something else.
+        PlanChanged: An earlier run in ``out`` was of another recipe or dataset.
+        TrainingFailed: The loss is no number any more.
+        DamagedInput: A file is not what it claims to be.
+        OutputFailed: Something cannot be written.
+    """
+    from ..training import Options  # which brings MONAI
+    from ._train import train as execute_training
+
+    check_threads(threads, "threads")
+    options = Options(device, threads or machine.cores(), fresh, command)
+
+    def run(image: Any, model: Model, target: Path | None) -> NDArray[Any] | None:
+        quiet = {"report": False}
+        return segment(image, Predictor(model, "training"), target, fresh=True, output=quiet).array
+
+    return execute_training(run, recipe, out, options, on_event, counted)
 
 
 def _named(image: Any) -> str | list[str]:

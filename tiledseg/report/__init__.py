@@ -14,6 +14,7 @@ from ._evaluation import EvaluationFacts, Panel, write_evaluation
 from ._facts import ClassMeasure, ReportFacts, measure_classes
 from ._html import page
 from ._pictures import picture
+from ._training import TrainingFacts, write_training_page
 
 __all__ = [
     "AssessmentFacts",
@@ -26,12 +27,14 @@ __all__ = [
     "ReportFacts",
     "ShownCase",
     "State",
+    "TrainingFacts",
     "assessment_page",
     "measure_classes",
     "write_batch_report",
     "write_check_report",
     "write_evaluation",
     "write_report",
+    "write_training_page",
 ]
 
 

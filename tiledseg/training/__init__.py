@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._recipe import Recipe
 from ._sections import (
     LOSSES,
@@ -14,14 +17,52 @@ from ._sections import (
     RunSpec,
 )
 
+if TYPE_CHECKING:
+    from ._job import Job, prepare_job
+    from ._log import read_log
+    from ._loop import Event, Kept, StepsDone, Validate, Validated
+    from ._train import Options, Trained, run_training
+
+#: Names behind torch and MONAI: a recipe is written and read without them.
+_LAZY = {
+    "Event": "._loop",
+    "Job": "._job",
+    "Kept": "._loop",
+    "Options": "._train",
+    "StepsDone": "._loop",
+    "Trained": "._train",
+    "Validate": "._loop",
+    "Validated": "._loop",
+    "prepare_job": "._job",
+    "read_log": "._log",
+    "run_training": "._train",
+}
+
 __all__ = [
     "LOSSES",
     "AugmentSpec",
     "DataSpec",
+    "Event",
+    "Job",
+    "Kept",
     "LossSpec",
     "NetworkSpec",
     "OptimizerSpec",
+    "Options",
     "PatchSpec",
     "Recipe",
     "RunSpec",
+    "StepsDone",
+    "Trained",
+    "Validate",
+    "Validated",
+    "prepare_job",
+    "read_log",
+    "run_training",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tiledseg.training' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name], __name__), name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..document import brief, read_document, read_values, wrong_keys
+from ..document import apply_change, brief, read_document, read_values, wrong_keys
 from ..errors import ConfigError
 from ._sections import (
     AugmentSpec,
@@ -20,6 +21,13 @@ from ._sections import (
     PatchSpec,
     RunSpec,
 )
+
+#: Settings that do not change what a training that has begun comes to; the dataset is known by its
+#: digest, wherever it lies.
+_FREE = {
+    *("data.dataset", "network.encoder_weights", "patches.cache", "patches.readers", "licence"),
+    *("run.checkpoint", "run.checkpoint_minutes", "run.tensorboard"),
+}
 
 
 class Recipe(BaseModel):
@@ -65,8 +73,12 @@ class Recipe(BaseModel):
             raise ConfigError("; ".join(wrong_keys(error.errors(), "recipe"))) from None
 
     @classmethod
-    def read(cls, path: str | Path) -> Recipe:
+    def read(cls, path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         """Return the recipe of a YAML file; the dataset's path is taken from its folder.
+
+        Args:
+            path: The file.
+            changes: ``a.b=value`` texts that overrule it; values are YAML.
 
         Raises:
             ConfigError: The file cannot be read, or a key is wrong.
@@ -79,6 +91,8 @@ class Recipe(BaseModel):
         values = read_values(text, f"recipe {path}")
         if not isinstance(values, dict):
             raise ConfigError(f"recipe {path} must be a mapping of settings, found {brief(values)}")
+        for change in changes:
+            apply_change(values, change)
         return cls.parse(values).beside(place.parent)
 
     def beside(self, folder: Path) -> Recipe:
@@ -101,9 +115,10 @@ class Recipe(BaseModel):
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
     def changes(self, other: Recipe) -> tuple[str, ...]:
-        """Return what is different in another recipe, one clause a setting."""
+        """Return what another recipe changes of what comes out, one clause a setting."""
         before, after = self.model_dump(mode="json"), other.model_dump(mode="json")
-        return tuple(_differences(before, after, ""))
+        found = _differences(before, after, "")
+        return tuple(told for path, told in found.items() if path not in _FREE)
 
     @classmethod
     def schema_text(cls) -> str:
@@ -111,12 +126,12 @@ class Recipe(BaseModel):
         return json.dumps(cls.model_json_schema(), indent=2)
 
 
-def _differences(before: Any, after: Any, path: str) -> list[str]:
+def _differences(before: Any, after: Any, path: str) -> dict[str, str]:
+    """Return what is different, by the path of a setting, in words."""
     if isinstance(before, dict) and isinstance(after, dict):
-        keys = dict.fromkeys((*before, *after))
-        parts = [
-            _differences(before.get(k), after.get(k), f"{path}.{k}" if path else str(k))
-            for k in keys
-        ]
-        return [clause for part in parts for clause in part]
-    return [] if before == after else [f"{path} was {brief(before)} and is {brief(after)}"]
+        found: dict[str, str] = {}
+        for key in dict.fromkeys((*before, *after)):
+            inner = f"{path}.{key}" if path else str(key)
+            found |= _differences(before.get(key), after.get(key), inner)
+        return found
+    return {} if before == after else {path: f"{path} was {brief(before)} and is {brief(after)}"}

@@ -50,6 +50,9 @@ class DataSpec:
         folds: Parts that the groups of cases are divided into, by the seed; one is held out for
             validation. None: the dataset's own split.
         fold: Which part is held out, from 0.
+        blocks: For few scenes: samples from block to block, along every axis, into which they are
+            cut; each block is a case and a group of its own. None: scenes are whole.
+        gap: Samples between two blocks that belong to neither; neighbours are alike.
         spacing: Sample spacing that images are brought to, array order, m (mm in patient space);
             None along an axis, or for all: as they are.
         orientation: For volumes, the anatomical letters that array axes are turned to (``SPL``);
@@ -62,6 +65,8 @@ class DataSpec:
     dataset: str
     folds: int | None = None
     fold: int = 0
+    blocks: int | None = None
+    gap: int = 0
     spacing: tuple[float | None, ...] | None = None
     orientation: str | None = None
     normalization: tuple[dict[str, Any], ...] = ({"kind": "scene_score"},)
@@ -70,6 +75,10 @@ class DataSpec:
         if self.folds is not None:
             require(2 <= self.folds <= 1000, "data.folds", "2 to 1000", self.folds)
         require(0 <= self.fold < (self.folds or 1), "data.fold", "0 to folds - 1", self.fold)
+        if self.blocks is not None:
+            require(1 <= self.blocks < _LARGEST, "data.blocks", "at least 1", self.blocks)
+        fine = 0 <= self.gap < (self.blocks or 1)
+        require(fine, "data.gap", "0, or less than data.blocks", self.gap)
         for value in self.spacing or ():
             fine = value is None or (isfinite(value) and value > 0)
             require(fine, "data.spacing", "positive numbers", self.spacing)

@@ -1,0 +1,120 @@
+"""Augmentation: labels go along, what is invented is unlabelled, the same numbers every time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tiledseg.training import AugmentSpec
+from tiledseg.training._augment import Augment
+from tiledseg.training._batches import Batch
+from tiledseg.training._losses import UNLABELLED
+
+EVERYTHING = {
+    "flips": "all",
+    "quarter_turns": True,
+    "rotation": 40.0,
+    "zoom": (0.7, 1.4),
+    "elastic": 2.0,
+    "spatial_chance": 1.0,
+    "brightness": 0.3,
+    "contrast": 0.3,
+    "gamma": (0.7, 1.5),
+    "noise": 0.1,
+    "blur": 1.0,
+    "channel_drop": 0.3,
+    "chance": 1.0,
+}
+
+
+def batch(dims: int, patches: int = 4, number: int = 0) -> Batch:
+    """Return patches whose first channel is a smooth ramp of the class."""
+    size = (24,) * dims
+    truth = torch.arange(24).expand(size) // 6
+    image = torch.stack([truth.float(), torch.full(size, 7.0)])
+    images = image.expand(patches, *image.shape).clone()
+    return Batch(number, tuple(range(patches)), images, truth.expand(patches, *size).clone())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_nothing_asked_changes_nothing(dims: int) -> None:
+    given = batch(dims)
+    image, truth = Augment(AugmentSpec(), 0)(given)
+    assert torch.equal(image, given.image)
+    assert torch.equal(truth, given.truth)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"flips": "all"},
+        {"quarter_turns": True},
+        {"rotation": 30.0, "spatial_chance": 1.0},
+        {"zoom": (0.6, 1.6), "spatial_chance": 1.0},
+        {"elastic": 3.0, "spatial_chance": 1.0},
+    ],
+)
+def test_labels_go_along(dims: int, asked: dict[str, Any]) -> None:
+    """The image is its own labels: away from where classes meet, the two still agree."""
+    given = batch(dims)
+    image, truth = Augment(AugmentSpec(**asked), 3)(given)
+    assert not torch.equal(truth, given.truth)
+    known = truth != UNLABELLED
+    near = (image[:, 0] - truth).abs()[known]
+    assert (near < 0.51).float().mean() > 0.99
+    torch.testing.assert_close(image[:, 1], given.image[:, 1])
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_what_comes_from_outside_is_unlabelled(dims: int) -> None:
+    given = batch(dims, patches=8)
+    _, truth = Augment(AugmentSpec(zoom=(0.5, 0.5), spatial_chance=1.0), 0)(given)
+    share = (truth != UNLABELLED).float().mean()
+    assert share == pytest.approx(0.5**dims, rel=0.15)
+
+
+def test_unlabelled_travels_with_the_image() -> None:
+    given = batch(2)
+    given.truth[:, 5:9, 5:9] = UNLABELLED
+    given.image[:, 1, 5:9, 5:9] = -50.0
+    image, truth = Augment(AugmentSpec(flips="all", quarter_turns=True), 1)(given)
+    assert torch.equal(image[:, 1] == -50.0, truth == UNLABELLED)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_patch_is_varied_alike_whatever_is_beside_it(dims: int) -> None:
+    """So batches are the same on any number of processes; other numbers and seeds differ."""
+    vary = Augment(AugmentSpec(**EVERYTHING), 9)
+    given = batch(dims)
+    image, truth = vary(given)
+    again, same = vary(Batch(0, (2,), given.image[2:3], given.truth[2:3]))
+    assert torch.equal(again[0], image[2])
+    assert torch.equal(same[0], truth[2])
+    assert image.isfinite().all()
+    assert not torch.equal(vary(batch(dims, number=1))[0], image)
+    assert not torch.equal(Augment(AugmentSpec(**EVERYTHING), 8)(given)[0], image)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"brightness": 0.3}, {"contrast": 0.3}, {"gamma": (0.5, 2.0)}, {"noise": 0.5}, {"blur": 2.0}],
+)
+def test_intensities_are_varied_in_a_share_of_the_patches(asked: dict[str, Any]) -> None:
+    """Labels stay; 200 patches at a chance of 0.25, within four standard deviations."""
+    given = batch(2, patches=200)
+    image, truth = Augment(AugmentSpec(**asked, chance=0.25), 0)(given)
+    assert torch.equal(truth, given.truth)
+    share = (image != given.image).flatten(1).any(1).float().mean()
+    assert abs(share - 0.25) <= 4 * (0.25 * 0.75 / 200) ** 0.5
+
+
+def test_channels_are_dropped_never_all() -> None:
+    given = batch(2, patches=200)
+    given.image[:] += 1
+    image, _ = Augment(AugmentSpec(channel_drop=0.5), 0)(given)
+    gone = (image == 0).flatten(2).all(2)
+    assert 0.2 < gone.float().mean() < 0.5
+    assert not gone.all(1).any()

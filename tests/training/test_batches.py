@@ -1,0 +1,220 @@
+"""Batches: what is drawn, and that it follows from seed and number alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+import yaml
+
+from tiledseg.box import Box
+from tiledseg.errors import ConfigError
+from tiledseg.training import Recipe, prepare_job
+from tiledseg.training._cases import Cases
+from tiledseg.training._losses import UNLABELLED
+
+Values = Callable[..., dict[str, Any]]
+
+
+def job(values: dict[str, Any]) -> Any:
+    return prepare_job(Recipe.parse(values))
+
+
+def test_patches_hold_classes_as_often_as_stated(values: Values) -> None:
+    """Within four standard deviations of 2000 draws."""
+    shares = {"ground": 0.1, "water": 0.6}
+    sampler = job(values(patches={"shares": shares})).sampler
+    ids = [sampler.draw(np.random.default_rng([1, i])).id for i in range(2000)]
+    found = Counter(ids)
+    for name, share in {0: 0.1, 1: 0.0, 2: 0.6, None: 0.3}.items():
+        assert abs(found[name] / 2000 - share) <= 4 * np.sqrt(share * (1 - share) / 2000)
+
+
+def test_every_sample_of_a_class_has_the_same_chance(values: Values) -> None:
+    """Where draws fall, over blocks and cases, is what the census says: chi-squared."""
+    prepared = job(values(patches={"shares": {"road": 1.0}}))
+    draws = [prepared.sampler.draw(np.random.default_rng([2, i])) for i in range(3000)]
+    found = Counter((d.case, d.block.start) for d in draws)
+    wanted: dict[Any, float] = {}
+    for number, name in enumerate(prepared.split.train):
+        counted = prepared.census.cases[name]
+        for at in np.ndindex(counted.counts.shape[:-1]):
+            wanted[number, counted.box(at).start] = float(counted.counts[at][1])
+    total = sum(wanted.values())
+    expected = {key: 3000 * n / total for key, n in wanted.items() if n}
+    statistic = sum((found[key] - n) ** 2 / n for key, n in expected.items())
+    assert set(found) <= set(expected)
+    assert statistic < len(expected) + 4 * np.sqrt(2 * len(expected)) + 4
+
+
+def test_a_patch_holds_the_class_it_was_drawn_for(values: Values) -> None:
+    prepared = job(values(patches={"shares": {"road": 1.0}, "batch": 8}))
+    for number in range(5):
+        batch = prepared.batches((0, 1)).read(number)
+        assert batch.image.shape == (8, 2, 32, 32)
+        assert all((truth == 1).any() for truth in batch.truth)
+
+
+def test_a_batch_is_the_same_whoever_reads_it(values: Values) -> None:
+    """Ahead, in threads, alone, with a cache that holds nothing, and divided over processes."""
+    prepared = job(values(patches={"batch": 5, "readers": 3}))
+    alone = [prepared.batches((0, 1)).read(i) for i in (7, 8, 9)]
+    stream = prepared.batches((0, 1)).ahead(7)
+    for batch, wanted in zip(stream, alone, strict=False):
+        assert batch.number == wanted.number
+        assert torch.equal(batch.image, wanted.image)
+        assert torch.equal(batch.truth, wanted.truth)
+    stream.close()  # type: ignore[attr-defined]
+    uncached = job(values(patches={"batch": 5, "cache": "1kB"})).batches((0, 1)).read(7)
+    assert torch.equal(uncached.image, alone[0].image)
+    parts = [prepared.batches((rank, 2)).read(7) for rank in (0, 1)]
+    assert torch.equal(torch.cat([p.image for p in parts]), alone[0].image[[0, 2, 4, 1, 3]])
+
+
+def test_a_patch_is_a_piece_of_the_image(values: Values, scenes: Path) -> None:
+    """Samples, labels and what has none are those of the files."""
+    prepared = job(values(data={"normalization": []}))
+    batch = prepared.batches((0, 1)).read(0)
+    files = [scenes.parent / f"scene_{n}.tif" for n in range(4)]
+    for image, truth in zip(batch.image, batch.truth, strict=True):
+        found = [p for p in (_find(file, image.numpy()) for file in files) if p]
+        (place,) = found
+        labels = rasterio.open(str(place[0]).replace("scene_", "labels_")).read(1)
+        wanted = labels[place[1] : place[1] + 32, place[2] : place[2] + 32].astype(np.int64)
+        wanted[wanted == 200] = UNLABELLED
+        np.testing.assert_array_equal(truth, wanted)
+
+
+def _find(file: Path, patch: np.ndarray) -> tuple[Path, int, int] | None:
+    """Return where a patch lies in a scene."""
+    image = rasterio.open(file).read().astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(image[0], (32, 32))
+    for y, x in np.argwhere(windows[:, :, 0, 0] == patch[0, 0, 0]):
+        if (image[:, y : y + 32, x : x + 32] == patch).all():
+            return file, int(y), int(x)
+    return None
+
+
+def test_images_smaller_than_a_window_lie_in_it(values: Values) -> None:
+    """What is around is the mirrored image, and unlabelled."""
+    prepared = job(values(patches={"window": [96, 64]}, data={"normalization": []}))
+    batch = prepared.batches((0, 1)).read(3)
+    for image, truth in zip(batch.image, batch.truth, strict=True):
+        rows = np.flatnonzero((truth != UNLABELLED).any(1))
+        assert rows[-1] - rows[0] + 1 == 70
+        first = rows[0]
+        if first > 1:
+            assert torch.equal(image[:, first - 1], image[:, first + 1])
+
+
+def test_resampled_and_turned_cases_agree_with_their_own_grid(values: Values) -> None:
+    """A sample and its place on the model's grid are at the same place of the world."""
+    prepared = job(values(data={"spacing": [3.0, 4.0]}))
+    cases = Cases(
+        prepared.dataset, prepared._cases(prepared.split.train), prepared.recipe.data, "1GB"
+    )
+    with cases.use(0) as case:
+        assert case.image.grid.shape == (47, 45)
+        for stored in [(0, 0), (35, 61), (69, 89)]:
+            place = case.place(stored)
+            here = case.own.grid.index_to_world(np.add(stored, 0.5))
+            there = case.image.grid.index_to_world(np.add(place, 0.5))
+            assert (np.abs(here - there) <= np.array([4.0, 3.0]) / 2 + 1e-6).all()
+        labels = case.labels.read(case.labels.grid.box)[0]
+        assert set(np.unique(labels)) <= {0, 1, 2, 255}
+        image, truth = case.read(Box((0, 0), (47, 45)))
+        assert image.shape == (2, 47, 45)
+        assert set(np.unique(truth)) <= {-1, 0, 1, 2}
+
+
+def test_a_cache_keeps_within_its_limit(values: Values) -> None:
+    prepared = job(values())
+    size = 70 * 90 * (2 + 1 + 2)
+    cases = Cases(
+        prepared.dataset, prepared._cases(prepared.split.train), prepared.recipe.data, f"{2 * size}"
+    )
+    for index in (0, 1, 2, 0, 2):
+        with cases.use(index) as case:
+            assert case.name == prepared.split.train[index]
+        assert sum(kept for _, kept in cases._kept.values()) <= 2 * size
+    assert list(cases._kept) == [0, 2]
+    cases.close()
+
+
+def test_median_frequency_balancing(values: Values) -> None:
+    prepared = job(values())
+    cases = [prepared.census.cases[name].totals for name in prepared.split.train]
+    share = np.sum(cases, axis=0) / np.sum(cases)  # every scene has every class
+    wanted = np.median(share) / share
+    found = prepared.sampler.median_frequencies()
+    np.testing.assert_allclose(list(found.values()), wanted)
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        (
+            {"patches": {"shares": {"lava": 0.5}}},
+            "there is no class 'lava'; the classes are ground",
+        ),
+        (
+            {"loss": {"class_weights": {"lava": 2.0}}},
+            "loss.class_weights: there is no class 'lava'",
+        ),
+        ({"patches": {"window": [200, 200]}}, "more than twice as long as every image"),
+        ({"patches": {"window": [31, 32]}}, "must be a multiple of"),
+        ({"patches": {"window": [8, 8, 8]}}, "has 2 axes"),
+        ({"data": {"folds": 5}}, "expected 2 to 4, the number of groups"),
+        ({"data": {"dataset": "nowhere.yaml"}}, "nowhere.yaml"),
+        ({"network": {"architecture": {"name": "unit"}}}, "architecture 'unit' is not known"),
+        ({"data": {"orientation": "SPL"}}, "orientation"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_data(
+    values: Values, sections: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        job(values(**sections))
+    assert sentence in str(caught.value)
+
+
+def test_a_scene_is_divided_by_blocks(values: Values, scenes: Path) -> None:
+    """No sample of a block that is held out is learned from, nor any within the gap."""
+    told = yaml.safe_load(scenes.read_text())
+    told["cases"] = told["cases"][:1]
+    path = scenes.with_name("single.yaml")
+    path.write_text(yaml.safe_dump(told))
+    blocks = {"dataset": str(path), "folds": 4, "blocks": 40, "gap": 4, "normalization": []}
+    prepared = job(values(data=blocks, patches={"window": [16, 16]}))
+    (held,) = prepared.held_out
+    assert held.box is not None
+    image = rasterio.open(scenes.with_name("scene_0.tif")).read().astype(np.float32)
+    seen = np.zeros(image.shape[1:], bool)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (16, 16), (1, 2))
+    for batch in (prepared.batches((0, 1)).read(i) for i in range(30)):
+        for patch in batch.image.numpy():
+            ((y, x),) = np.argwhere((windows == patch[:, None, None]).all((0, 3, 4)))
+            seen[y : y + 16, x : x + 16] = True
+    grown = tuple(
+        slice(max(0, a - 4), b + 4) for a, b in zip(held.box.start, held.box.stop, strict=True)
+    )
+    assert seen.any()
+    assert not seen[grown].any()
+
+
+def test_a_class_without_labels(values: Values, scenes: Path, tmp_path: Path) -> None:
+    told = yaml.safe_load(scenes.read_text())
+    told["classes"] = [*told["classes"], "lava"]
+    told["root"] = str(scenes.parent)
+    path = tmp_path / "more.yaml"
+    path.write_text(yaml.safe_dump(told))
+    shares = {"lava": 0.25}
+    with pytest.raises(ConfigError, match="no labelled sample of the cases to train on"):
+        job(values(data={"dataset": str(path)}, patches={"shares": shares}))
+    assert job(values(data={"dataset": str(path)})).sampler.totals["lava"] == 0

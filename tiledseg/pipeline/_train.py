@@ -1,0 +1,76 @@
+"""Training: the recipe's cases learned from, the held-out ones segmented by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..models import ModelCard, library_versions
+from ..report import TrainingFacts, write_training_page
+from ..training import (
+    Event,
+    Options,
+    Recipe,
+    Trained,
+    Validate,
+    prepare_job,
+    read_log,
+    run_training,
+)
+from ._validate import Segment, Validator
+
+#: What is to be looked at, beside the model.
+PAGE = "train.html"
+
+
+def train(
+    segment: Segment,
+    recipe: Recipe | str | Path | dict[str, Any],
+    out: str | Path,
+    options: Options,
+    told: Callable[[Event], None] | None = None,
+    counted: Callable[[str], None] | None = None,
+) -> Trained:
+    """Train a model; see `tiledseg.train`.
+
+    Args:
+        segment: Segments an image with a loaded model.
+        recipe: The settings, or their file.
+        out: Folder of the model.
+        options: How it is run.
+        told: Told of what happens.
+        counted: Told the name of every case whose labels were counted.
+    """
+    settings = _recipe(recipe)
+    folder = Path(out)
+    job = prepare_job(settings, counted)
+
+    def validator(card: ModelCard) -> Validate:
+        return Validator(job, card, options.device, folder / "training", segment)
+
+    trained = run_training(job, folder, options, validator, told)
+    if not trained.first:
+        return trained
+    facts = TrainingFacts(
+        title=settings.name,
+        log=read_log(folder / "train.log.jsonl"),
+        told=trained.card.provenance,
+        recipe=settings.to_yaml(),
+        versions=library_versions(),
+    )
+    write_training_page(folder / PAGE, facts)
+    return trained
+
+
+def _recipe(recipe: Recipe | str | Path | dict[str, Any]) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return recipe
+    if isinstance(recipe, str | Path):
+        return Recipe.read(recipe)
+    if isinstance(recipe, dict):
+        return Recipe.parse(recipe)
+    raise ConfigError(
+        f"recipe {type(recipe).__name__}: give a Recipe, its values or the path of its file"
+    )

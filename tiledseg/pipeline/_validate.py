@@ -1,0 +1,108 @@
+"""Validation of a training: held-out cases segmented by the engine, as users will, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import isfinite, prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..box import Box
+from ..datasets import Pair
+from ..io import open_source
+from ..labels import ClassSchema
+from ..metrics import Confusion, mean_of
+from ..models import Model, ModelCard, Runtime, create_network, torch_model
+from ..training import Job
+
+#: Samples beyond which a class map is written to disk rather than kept in memory.
+_MOST = 2**27
+#: Samples of truth and class map compared at a time.
+_COMPARED = 2**22
+
+Weights = dict[str, torch.Tensor]
+#: Segments an image with a loaded model: writes the class map, or returns it where None is given.
+Segment = Callable[[Any, Model, Path | None], NDArray[Any] | None]
+
+
+class Validator:
+    """Segments the held-out cases of a training.
+
+    Args:
+        job: The training.
+        card: Of its model.
+        device: Where.
+        folder: For class maps that are large.
+        segment: Does it.
+    """
+
+    def __init__(
+        self, job: Job, card: ModelCard, device: str, folder: Path, segment: Segment
+    ) -> None:
+        self._job, self._card, self._device = job, card, device
+        self._folder, self._segment = folder, segment
+
+    def __call__(self, weights: Weights) -> tuple[float, dict[str, Any]]:
+        """Return the mean Dice of the classes but the background, and the figures of each."""
+        network = create_network(self._card)
+        network.load_state_dict(weights)
+        model = torch_model(self._card, network, self._device, Runtime("torch"))
+        schema = self._job.dataset.schema
+        confusion = Confusion(c.id for c in schema.unique)
+        for case in self._job.held_out:
+            with self._job.dataset.open(case) as pair, self._class_map(pair, model) as read:
+                count(confusion, pair, read)
+        return figures(confusion, schema)
+
+    @contextmanager
+    def _class_map(self, pair: Pair, model: Model) -> Iterator[Callable[[Box], NDArray[Any]]]:
+        """Give what reads labels (*box.shape) of a segmented case."""
+        if prod(pair.grid.shape) <= _MOST:
+            found = self._segment(pair.image, model, None)
+            assert found is not None  # noqa: S101  # kept in memory
+            yield lambda box: found[box.slices]
+            return
+        with TemporaryDirectory(prefix="held_out-", dir=self._folder) as folder:
+            path = Path(folder) / ("map.tif" if pair.grid.ndim == 2 else "map.nii.gz")
+            self._segment(pair.image, model, path)
+            with open_source(path) as made:
+                yield lambda box: made.read(box)[0]
+
+
+def count(confusion: Confusion, pair: Pair, read: Callable[[Box], NDArray[Any]]) -> None:
+    """Count the labelled samples of a case, some rows at a time.
+
+    Args:
+        confusion: Where to.
+        pair: The case.
+        read: Reads its class map, (*box.shape).
+    """
+    whole, nodata = pair.grid.box, pair.labels.schema.nodata
+    rows = max(1, _COMPARED // prod(whole.shape[1:]))
+    for row in range(0, whole.shape[0], rows):
+        box = whole.along(0, row, min(row + rows, whole.shape[0]))
+        truth, found = pair.labels.read(box)[0], read(box)
+        confusion.add(truth, found, truth != nodata, found != nodata)
+
+
+def figures(confusion: Confusion, schema: ClassSchema) -> tuple[float, dict[str, Any]]:
+    """Return the mean Dice of the classes but the background, and Dice and IoU of each.
+
+    They are of all held-out samples together; a class that is neither there nor found has none.
+    """
+    dice, iou = confusion.f1(), confusion.iou()
+    wanted = np.array([c.id != schema.background for c in schema.unique])
+    mean = mean_of(dice[wanted]) if not np.isnan(dice[wanted]).all() else 0.0
+    told = {
+        one.name: {"dice": float(dice[place]), "iou": float(iou[place])}
+        for place, one in enumerate(schema.unique)
+        if not np.isnan(dice[place])
+    }
+    accuracy = confusion.accuracy()
+    return mean, {"mean dice": mean, "accuracy": accuracy if isfinite(accuracy) else 0.0, **told}

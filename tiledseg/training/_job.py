@@ -1,0 +1,185 @@
+"""A training prepared: what is learned from, what is held out, what is to come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..datasets import (
+    Case,
+    Census,
+    Dataset,
+    Fold,
+    cut_blocks,
+    given_split,
+    read_dataset,
+    split_folds,
+    take_census,
+)
+from ..errors import ConfigError
+from ..models import ModelCard, create_network
+from ._batches import Batches
+from ._card import card_of
+from ._cases import Cases
+from ._losses import Loss
+from ._recipe import Recipe
+from ._sampler import Sampler
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training, ready to begin.
+
+    Args:
+        recipe: All settings.
+        dataset: Everything there is.
+        split: What of it is learned from, and what is held out.
+        census: Of the cases that are learned from.
+        card: Of the model, without its provenance.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    split: Fold
+    census: Census
+    card: ModelCard
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """What patches are drawn by."""
+        cases = [self.census.cases[name] for name in self.split.train]
+        return Sampler(cases, self.dataset.schema, self.recipe.patches.shares)
+
+    @property
+    def held_out(self) -> tuple[Case, ...]:
+        """The cases to validate on."""
+        return self._cases(self.split.held)
+
+    def batches(self, part: tuple[int, int]) -> Batches:
+        """Return what is learned from, of a process among some."""
+        recipe = self.recipe
+        train = self._cases(self.split.train)
+        cases = Cases(self.dataset, train, recipe.data, recipe.patches.cache)
+        return Batches(cases, self.sampler, recipe.patches, recipe.run.seed, part)
+
+    def _cases(self, names: tuple[str, ...]) -> tuple[Case, ...]:
+        by_name = {case.name: case for case in self.dataset.cases}
+        return tuple(by_name[name] for name in names)
+
+    def loss(self) -> Loss:
+        """Return what is made small.
+
+        Raises:
+            ConfigError: It weighs a class that is not there.
+        """
+        schema, spec = self.dataset.schema, self.recipe.loss
+        given = spec.class_weights
+        if given is None:
+            return Loss(spec, schema)
+        weights: Mapping[str, float] = {}
+        if isinstance(given, str):
+            weights = self.sampler.median_frequencies()
+        else:
+            weights = given
+            names = [c.name for c in schema.classes]
+            if unknown := [name for name in given if name not in names]:
+                raise ConfigError(
+                    f"loss.class_weights: there is no class {unknown[0]!r:.80}; the classes are "
+                    f"{', '.join(names)}"
+                )
+        return Loss(spec, schema, [weights.get(c.name, 1.0) for c in schema.classes])
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is to be told of the data and the split."""
+        data = self.dataset
+        return {
+            "data": f"{data.name}, sha256 {self.census.digest}",
+            "licence of the data": data.licence,
+            "split": self.split.told(),
+            "seed": self.recipe.run.seed,
+        }
+
+
+def prepare_job(recipe: Recipe, told: Callable[[str], None] | None = None) -> Job:
+    """Read the dataset and its census, and check that the recipe fits them.
+
+    Args:
+        recipe: The settings; paths are as they are to be opened.
+        told: Is told the name of every case that was counted.
+
+    Raises:
+        ConfigError: The dataset cannot be read, or the recipe does not fit it.
+        DamagedInput: A file is not what it claims to be.
+        GridMismatch: An image and its labels do not lie on one grid.
+    """
+    dataset, data = read_dataset(recipe.data.dataset), recipe.data
+    if data.blocks is not None:
+        dataset = cut_blocks(dataset, data.blocks, data.gap)
+    split = _split(dataset, recipe)
+    census = take_census(dataset.of(split.train), told=told)
+    channels = _same_channels(census)
+    _require_axes(recipe, census)
+    card = card_of(recipe, dataset.schema, channels)
+    create_network(card)  # says what it does not take, before anything is written
+    job = Job(recipe, dataset, split, census, card)
+    _ = job.sampler, job.loss()
+    return job
+
+
+def _split(dataset: Dataset, recipe: Recipe) -> Fold:
+    """Return what is learned from, and what is held out.
+
+    Raises:
+        ConfigError: There are fewer groups than folds, or the dataset's own split is not honest.
+    """
+    data = recipe.data
+    if data.folds is not None:
+        return split_folds(dataset, data.folds, recipe.run.seed)[data.fold]
+    if dataset.splits:
+        return given_split(dataset)
+    names = tuple(case.name for case in dataset.labelled)
+    if not names:
+        raise ConfigError(f"dataset {dataset.name} has no labelled case; label some")
+    return Fold(names, (), "nothing to validate on")
+
+
+def _same_channels(census: Census) -> tuple[str, ...]:
+    """Return the channels of all cases, named as in the first.
+
+    Raises:
+        ConfigError: They are not equally many.
+    """
+    channels = {name: tuple(case.facts["channels"]) for name, case in census.cases.items()}
+    first = next(iter(channels))
+    for name, found in channels.items():
+        if len(found) != len(channels[first]):
+            raise ConfigError(
+                f"case {name} has {len(found)} channels ({', '.join(found):.80}), case {first} has "
+                f"{len(channels[first])}: name those to take with `channels` in the dataset"
+            )
+    return channels[first]
+
+
+def _require_axes(recipe: Recipe, census: Census) -> None:
+    """Refuse windows of other axes than the images', and those larger than all of them.
+
+    Raises:
+        ConfigError: They are.
+    """
+    window = recipe.patches.window
+    largest = [0] * len(window)
+    for name, case in census.cases.items():
+        if len(case.shape) != len(window):
+            raise ConfigError(
+                f"patches.window {list(window)}: case {name} has {len(case.shape)} axes; give a "
+                "number for each"
+            )
+        largest = [max(a, b) for a, b in zip(largest, case.shape, strict=True)]
+    resampled = recipe.data.spacing is not None or recipe.data.orientation is not None
+    if not resampled and any(w > 2 * n for w, n in zip(window, largest, strict=True)):
+        raise ConfigError(
+            f"patches.window {list(window)} is more than twice as long as every image (at most "
+            f"{largest}): most of a patch would be invented; take a smaller one"
+        )

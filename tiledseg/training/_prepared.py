@@ -1,0 +1,175 @@
+"""A case as the network will see it: turned, and brought to the recipe's spacing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..box import Box
+from ..datasets import Pair
+from ..errors import ConfigError
+from ..grid import AxisMap, SpaceKind
+from ..io import (
+    Cropped,
+    OrientedSource,
+    ResampledSource,
+    Source,
+    fit_exactly,
+    fit_whole,
+    read_padded,
+)
+from ..labels import ClassSchema
+from ..normalize import Normalization, measured
+from ..resampling import Resampling, Respacing, everywhere, spacing_of
+from ._losses import UNLABELLED
+from ._sections import DataSpec
+
+#: Most samples per axis, and in all, of the decimated image that statistics are taken from, as in
+#: inference.
+_OVERVIEW, _OVERVIEW_SAMPLES = {2: 1024, 3: 256}, 32_000_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case on the model's grid.
+
+    Args:
+        name: Of the case.
+        image: Its image, on the model's grid.
+        labels: Class ids on the same grid; the schema's nodata where there is no truth.
+        own: Class ids on the case's own grid, as stored.
+        axes: From the axes stored to the model's, or None where they agree.
+        way: From the turned image's grid to the model's, or None where they agree.
+        lane: Normalisation, fitted to the image.
+        lookup: Output channel of every class id; `UNLABELLED` for what stands for "no truth".
+    """
+
+    name: str
+    image: Source
+    labels: Source
+    own: Source
+    axes: AxisMap | None
+    way: Respacing | None
+    lane: Normalization
+    lookup: NDArray[np.int64]
+
+    def place(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the sample of the model's grid nearest to one of the case's own grid."""
+        box = Box(stored, tuple(i + 1 for i in stored))
+        if self.axes is not None:
+            box = self.axes.box(box, self.own.grid.shape)
+        if self.way is None:
+            return box.start
+        centres = (self.way.back.centres(axis, i, i + 1)[0] for axis, i in enumerate(box.start))
+        pairs = zip(centres, self.image.grid.shape, strict=True)
+        return tuple(int(np.clip(round(float(x)), 0, n - 1)) for x, n in pairs)
+
+    def read(self, box: Box) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return image and labels of a box that may stick out.
+
+        Returns:
+            Model units (c, *box.shape), mirrored at the border as in inference; the output channel
+            of every sample's class, (*box.shape), `UNLABELLED` where there is no truth: outside,
+            and where nothing was measured, too.
+        """
+        values, valid = read_padded(self.image, box, "reflect")
+        valid = measured(values, valid)
+        truth = np.full(box.shape, UNLABELLED, np.int64)
+        inside = box.intersect(self.image.grid.box)
+        if inside.size:
+            truth[inside.relative_to(box).slices] = self.lookup[self.labels.read(inside)[0]]
+        truth[~valid] = UNLABELLED
+        return self.lane(values, valid), truth
+
+
+def prepare(pair: Pair, spec: DataSpec, lane: Normalization | None = None) -> Prepared:
+    """Return an open case as the recipe wants it.
+
+    Args:
+        pair: Image and labels.
+        spec: The recipe's.
+        lane: Normalisation fitted to it before, or None: it is fitted now.
+
+    Raises:
+        ConfigError: It has no spacing in metres or millimetres, but the recipe asks for one.
+    """
+    image: Source = pair.image
+    labels: Source = pair.labels
+    axes = _axes(image, spec)
+    if axes is not None:
+        image, labels = OrientedSource(image, axes), OrientedSource(labels, axes)
+    turned, way = image, _way(image, spec)
+    if way is not None:
+        picks = everywhere("nearest", image.grid.ndim)
+        image = ResampledSource(image, way.shape, way.scaling, way.image)
+        labels = ResampledSource(labels, way.shape, way.scaling, picks)
+    if lane is None:
+        lane = fitted(turned, image, spec.steps)
+    lookup = channel_of(pair.labels.schema)
+    return Prepared(pair.case.name, image, labels, pair.labels, axes, way, lane, lookup)
+
+
+def channel_of(schema: ClassSchema) -> NDArray[np.int64]:
+    """Return the output channel of every class id; `UNLABELLED` for what is none.
+
+    Where several channels share an id, it is the first of them.
+    """
+    lookup = np.full(schema.nodata + 1, UNLABELLED, np.int64)
+    for channel, one in reversed(list(enumerate(schema.classes))):
+        lookup[one.id] = channel
+    return lookup
+
+
+def fitted(image: Source, seen: Source, steps: Normalization) -> Normalization:
+    """Return a normalisation fitted to an image, by the same samples as in inference.
+
+    Args:
+        image: On its own grid, along the model's axes.
+        seen: On the model's grid: what exact statistics are of.
+        steps: The chain.
+    """
+    if steps.whole is not None:
+        return fit_whole(image, steps, Cropped(image.grid.shape))
+    exact = fit_exactly(seen, steps) if steps.exact else steps
+    if exact.fitted:
+        return exact
+    limit = _OVERVIEW[image.grid.ndim]
+    if image.grid.ndim == 2:
+        limit = max(64, min(limit, isqrt(_OVERVIEW_SAMPLES // len(image.channels))))
+    values, valid = image.overview(limit)
+    return exact.fit(values[:, measured(values, valid)])
+
+
+def _axes(image: Source, spec: DataSpec) -> AxisMap | None:
+    """Return how stored axes lead to those that the recipe asks for, or None where they agree."""
+    if spec.orientation is None or image.grid.orientation in (None, spec.orientation):
+        return None
+    return image.grid.reorient(spec.orientation)[1]
+
+
+def _way(image: Source, spec: DataSpec) -> Respacing | None:
+    """Return how an image is brought to the recipe's spacing, or None where it is left as it is.
+
+    Raises:
+        ConfigError: It has no spacing.
+    """
+    if spec.spacing is None:
+        return None
+    found = spacing_of(image.grid)
+    if found is None or image.grid.space.kind is SpaceKind.GEOGRAPHIC:
+        raise ConfigError(
+            f"data.spacing {list(spec.spacing)}: {image.uri} has no spacing in metres or "
+            "millimetres; leave it out, or give the image one"
+        )
+    own: Any = found[0] if image.lengths is None or found[1] != "mm" else image.lengths
+    wanted = tuple(a if b is None else b for a, b in zip(own, spec.spacing, strict=True))
+    how = Resampling()
+    if not how.differs(own, wanted):
+        return None
+    way = how.respacing(image.grid, own, wanted)
+    same = way is not None and way.shape == image.grid.shape
+    return None if same else way
