@@ -23,6 +23,7 @@ from tiledseg.io import MemorySource, SinkSpec, create_sink
 from tiledseg.labels import ClassSchema
 from tiledseg.metrics import surface_distances
 from tiledseg.pipeline._evaluate import _opened
+from tiledseg.pipeline._evaluate._worst import WorstPlaces
 
 SCHEMA = ClassSchema.of_names(["nothing", "field", "water"], background=0)
 SHAPE = (300, 420)
@@ -437,6 +438,23 @@ def test_the_page_of_a_scene_shows_its_worst_places(tmp_path: Path) -> None:
     page = (tmp_path / "out/report.html").read_text()
     assert "<script>" not in page
     assert "http" not in page.replace("data:image", "")
+
+
+@pytest.mark.parametrize("block", [(1300, 1200), (100, 700), (512, 512), (7, 1200)])
+def test_worst_places_are_counted_whatever_the_blocks(block: tuple[int, int]) -> None:
+    wrong = np.random.default_rng(0).random((1300, 1200)) < 0.1
+    wrong[600:900, 520:800] = True
+    worst = WorstPlaces()
+    for y in range(0, 1300, block[0]):
+        for x in range(0, 1200, block[1]):
+            worst.add(wrong[y : y + block[0], x : x + block[1]], (y, x))
+    expected = {
+        (y, x): int(wrong[y : y + 512, x : x + 512].sum())
+        for y in range(0, 1300, 512)
+        for x in range(0, 1200, 512)
+    }
+    assert dict(worst.most(99)) == expected
+    assert worst.most(1) == [((512, 512), expected[512, 512])]
 
 
 def test_the_command_prints_a_table_json_and_progress(
