@@ -13,11 +13,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 import tiledseg
 from tests.models import bundles
 from tiledseg.budget import parse_bytes
 from tiledseg.cli import run
+from tiledseg.engine import TileDone
 from tiledseg.errors import BudgetExceeded, ConfigError
 
 SHAPE = (33, 40, 30)
@@ -165,6 +167,56 @@ def test_labels_are_those_of_monai(tmp_path: Path, image: Path, name: str) -> No
     assert any("--trust-code" in warning for warning in made.warnings)
     report = json.loads((tmp_path / "out.report/report.json").read_text())
     assert "own_code" in report["ran"]
+
+
+def test_a_zip_gives_the_same(tmp_path: Path, image: Path) -> None:
+    bundle = own_bundle(tmp_path / "b", with_a_network)
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "b")
+    made = [tiledseg.segment(image, place, trust_code=True).array for place in (bundle, archive)]
+    assert made[0] is not None
+    np.testing.assert_array_equal(*made)
+
+
+def test_pictures(tmp_path: Path) -> None:
+    config = bundles.spleen(output_ext=".png", output_dtype="uint8")
+    config["network_def"].update(spatial_dims=2, in_channels=3, out_channels=3)
+    config["preprocessing"] = bundles.compose(
+        [
+            *(*bundles.LOAD, bundles.FIRST),
+            {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x / 255"},
+        ]
+    )
+    config["inferer"].update(roi_size=[48, 32], overlap=0.25)
+    config["postprocessing"] = bundles.compose([bundles.SOFTMAX, bundles.ARGMAX, bundles.SAVE])
+    bundle = bundles.write_bundle(tmp_path / "b", config)
+    coarse = np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8)
+    image = tmp_path / "x.png"
+    Image.fromarray(coarse.repeat(7, 0).repeat(5, 1)).save(image)
+    wanted = bundles.run_monai(bundle, image)
+    assert len(np.unique(wanted)) == 3
+    found = tiledseg.segment(image, bundle, tmp_path / "out.tif", trust_code=True)
+    with tiledseg.open_source(found.outputs[0]) as source:
+        made = source.read(source.grid.box)[0]
+    assert (made == wanted).mean() > 0.9999
+
+
+def test_unfinished_work_is_gone_on_with(tmp_path: Path, image: Path) -> None:
+    """What was interrupted between two tiles: preprocessing is done again, no window is."""
+    bundle, out = own_bundle(tmp_path / "b", with_lambdas), tmp_path / "out.nii.gz"
+    settings = {"tiling": {"core": (16, 64, 64)}, "output": {"report": False}}
+
+    def stop(event: object) -> None:
+        if isinstance(event, TileDone):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiledseg.segment(image, bundle, out, trust_code=True, on_event=stop, **settings)
+    assert not out.exists()
+    made = tiledseg.segment(image, bundle, out, trust_code=True, **settings)
+    assert made.ran.resumed == 1
+    assert not out.with_name("out.nii.gz.work").exists()
+    whole = tiledseg.segment(image, bundle, trust_code=True)
+    np.testing.assert_array_equal(labels(out).T, whole.array)
 
 
 def test_the_shell_takes_it_and_nothing_that_lies_in_a_file(
