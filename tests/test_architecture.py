@@ -46,17 +46,7 @@ DOORS = {
     ),
 }
 CORE = (
-    *(
-        "errors",
-        "box",
-        "grid",
-        "lattice",
-        "taper",
-        "resampling",
-        "tiling",
-        "planning",
-        "budget",
-    ),
+    *("errors", "box", "grid", "lattice", "taper", "resampling", "tiling", "planning", "budget"),
     *("labels", "normalize", "moments"),
 )
 
