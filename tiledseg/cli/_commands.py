@@ -1,4 +1,4 @@
-"""The commands."""
+"""The commands, but for those that have a module of their own, and the app that they belong to."""
 
 from __future__ import annotations
 
@@ -7,51 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-import yaml
 
 from ..config import RunConfig
 from ..document import apply_change
-from ..errors import ConfigError
-from ._execute import execute
 from ._learning import train
-from ._options import (
-    Channels,
-    Cluster,
-    Device,
-    DeviceMemory,
-    Fresh,
-    Image,
-    Json,
-    Log,
-    Margin,
-    Memory,
-    ModelPath,
-    Numbers,
-    Options,
-    Out,
-    Polygons,
-    Precision,
-    Quiet,
-    Roi,
-    Runner,
-    Runtime,
-    Scheduler,
-    Scores,
-    Series,
-    Set,
-    ShardPart,
-    SkipBelow,
-    Surfaces,
-    Threads,
-    TrustCode,
-    Tta,
-    Work,
-    Workers,
-    changed,
-    given,
-    values_of,
-)
-from ._tell import plain, tell
+from ._options import Device, Json, Memory, Quiet, Series, Threads, Work
+from ._run_commands import plan, run, segment
+from ._tell import show_values, tell
 
 app = typer.Typer(
     name="tiledseg",
@@ -61,171 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-@app.command()
-def segment(
-    image: Image,
-    model: ModelPath,
-    out: Out,
-    channels: Channels = None,
-    series: Series = None,
-    window: Numbers = None,
-    stride: Numbers = None,
-    margin: Margin = None,
-    memory: Memory = None,
-    workers: Workers = None,
-    runner: Runner = None,
-    scheduler: Scheduler = None,
-    cluster: Cluster = None,
-    threads: Threads = None,
-    device: Device = None,
-    device_memory: DeviceMemory = None,
-    runtime: Runtime = None,
-    precision: Precision = None,
-    roi: Roi = None,
-    skip_below: SkipBelow = None,
-    tta: Tta = None,
-    scores: Scores = None,
-    polygons: Polygons = None,
-    surfaces: Surfaces = None,
-    work: Work = None,
-    log: Log = None,
-    shard: ShardPart = None,
-    trust_code: TrustCode = False,
-    changes: Set = None,
-    fresh: Fresh = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> int:
-    """Segment an image: class map with the same geometry, report, and vectors if asked."""
-    options = Options(
-        channels=channels,
-        series=series,
-        window=window,
-        stride=stride,
-        margin=margin,
-        memory=memory,
-        workers=workers,
-        runner=runner,
-        scheduler=scheduler,
-        cluster=cluster,
-        threads=threads,
-        device=device,
-        device_memory=device_memory,
-        runtime=runtime,
-        precision=precision,
-        roi=roi,
-        skip_below=skip_below,
-        tta=tta,
-        scores=scores,
-        polygons=polygons,
-        surfaces=surfaces,
-        work=work,
-        log=log,
-    )
-    values = values_of(image, model, options, changes)
-    return execute({**values, "out": out}, fresh, shard, quiet, as_json, trust_code)
-
-
-@app.command()
-def run(
-    config: Annotated[Path, typer.Argument(help="YAML file; see `tiledseg config --schema`.")],
-    workers: Workers = None,
-    runner: Runner = None,
-    scheduler: Scheduler = None,
-    cluster: Cluster = None,
-    threads: Threads = None,
-    work: Work = None,
-    log: Log = None,
-    shard: ShardPart = None,
-    trust_code: TrustCode = False,
-    changes: Set = None,
-    fresh: Fresh = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> int:
-    """Run a config file."""
-    options = Options(
-        workers=workers,
-        runner=runner,
-        scheduler=scheduler,
-        cluster=cluster,
-        threads=threads,
-        work=work,
-        log=log,
-    )
-    parsed = RunConfig.read(config, changed(changes, options))
-    if parsed.out is None:
-        raise ConfigError(f"config {config} names no output: add out, or --set out=landcover.tif")
-    return execute(given(parsed), fresh, shard, quiet, as_json, trust_code)
-
-
-@app.command()
-def plan(
-    image: Annotated[
-        list[str], typer.Argument(help="Image (several are stacked), or one config file.")
-    ],
-    model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model; several are averaged.")
-    ] = None,
-    channels: Channels = None,
-    series: Series = None,
-    window: Numbers = None,
-    stride: Numbers = None,
-    margin: Margin = None,
-    memory: Memory = None,
-    workers: Workers = None,
-    runner: Runner = None,
-    scheduler: Scheduler = None,
-    cluster: Cluster = None,
-    threads: Threads = None,
-    device: Device = None,
-    device_memory: DeviceMemory = None,
-    runtime: Runtime = None,
-    precision: Precision = None,
-    roi: Roi = None,
-    skip_below: SkipBelow = None,
-    tta: Tta = None,
-    out: Annotated[
-        str | None, typer.Option("--out", "-o", help="Class map; its unfinished work is continued.")
-    ] = None,
-    work: Work = None,
-    trust_code: TrustCode = False,
-    changes: Set = None,
-    as_json: Json = False,
-) -> None:
-    """Print tiles, windows, extra work and memory, and refuse early."""
-    from .. import pipeline
-
-    options = Options(
-        channels=channels,
-        series=series,
-        window=window,
-        stride=stride,
-        margin=margin,
-        memory=memory,
-        workers=workers,
-        runner=runner,
-        scheduler=scheduler,
-        cluster=cluster,
-        threads=threads,
-        device=device,
-        device_memory=device_memory,
-        runtime=runtime,
-        precision=precision,
-        roi=roi,
-        skip_below=skip_below,
-        tta=tta,
-        work=work,
-    )
-    if model:
-        values = {**values_of(image, model, options, changes), "out": out}
-    else:
-        values = given(RunConfig.read(image[0], changed(changes, options)))
-    job = pipeline.plan(trust_code=trust_code, **values)
-    with job:
-        _print({**job.describe(), "warnings": list(job.warnings)}, as_json)
+for command in (segment, run, plan):
+    app.command()(command)
 
 
 @app.command()
@@ -237,7 +36,7 @@ def info(
     """Print what a file is."""
     from .. import pipeline
 
-    _print(pipeline.describe(path, series=series), as_json)
+    show_values(pipeline.describe(path, series=series), as_json)
 
 
 @app.command(name="import")
@@ -320,7 +119,7 @@ def probe(
         say=None if quiet else say,
     )
     if as_json:
-        _print(found.to_dict(), True)
+        show_values(found.to_dict(), True)
     else:
         show(found, kept)
 
@@ -372,18 +171,6 @@ def demo(
     from .. import demo as room
 
     room.run(out, typer.echo if not quiet else _silent)
-
-
-# --------------------------------------------------------------------- between shell and Python
-
-
-def _print(values: dict[str, Any], as_json: bool) -> None:
-    values = json.loads(json.dumps(values, default=str))
-    if as_json:
-        typer.echo(json.dumps(values))
-    else:
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        typer.echo(plain(text), nl=False)
 
 
 def _silent(line: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from typing import Any
 
 import typer
+import yaml
 
 #: Control characters (Cc) steer a terminal; some of Cf, like U+202E, turn the letters after them;
 #: half characters (Cs) of names that are not UTF-8 cannot be printed at all.
@@ -28,6 +31,16 @@ def line(text: object) -> str:
 def tell(text: object, err: bool = False) -> None:
     """Print a text, on stderr if asked."""
     typer.echo(plain(text), err=err)
+
+
+def show_values(values: dict[str, Any], as_json: bool) -> None:
+    """Print values by name, as YAML or as one line of JSON."""
+    values = json.loads(json.dumps(values, default=str))
+    if as_json:
+        typer.echo(json.dumps(values))
+    else:
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        typer.echo(plain(text), nl=False)
 
 
 def _steers(letter: str) -> bool:
