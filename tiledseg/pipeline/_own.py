@@ -113,7 +113,7 @@ def open_own(config: RunConfig, image: Any, model: Any) -> Own:
         need = (_PLACED + _READ * len(source.channels)) * prod(source.grid.shape)
         _require(need, memory_of(config), f"{source.uri} of {source.grid.shape} samples")
         case = bundle.before(images)
-        network = bundle.model(bundle.card(case), config.runtime.device or "cpu")
+        network = bundle.model(case, config.runtime.device or "cpu")
     except BaseException:
         source.close()
         raise

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,6 @@ class OwnBundle:
             self._parser.read_config(str(self._root / name))
             self._parser.read_meta(str(self._root / METADATA))
             self._parser["bundle_root"] = str(self._root)
-        self._net: Net | None = None
 
     def before(self, images: list[str]) -> Case:
         """Return an image after the bundle's preprocessing.
@@ -106,63 +104,24 @@ class OwnBundle:
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         return Case(plain.detach().cpu().float().contiguous().numpy(), data)
 
-    def card(self, case: Case) -> ModelCard:
-        """Return the card of the network alone: it takes a case, and gives raw scores.
+    def model(self, case: Case, device: str) -> Model:
+        """Return the network, which takes a case and gives raw scores; torch runs it in float32.
 
         Raises:
-            ConfigError: Network and case do not fit together, or the windows are not known.
-        """
-        dims = case.samples.ndim - 1
-        window, tiling = self._windows(case.samples.shape[1:])
-        formats = self._metadata.get("network_data_format")
-        formats = formats if isinstance(formats, dict) else {}
-        try:
-            self._net = understand_network(self._config, self._files, formats, window)
-        except NeedsCode:
-            self._net = stated_network(self._config, self._files, formats, window)
-        found = self._net.sizes
-        if (found.dims, found.channels, len(window)) != (dims, len(case.samples), dims):
-            raise ConfigError(
-                f"{self.path}: its own preprocessing gives {len(case.samples)} channels of {dims} "
-                f"axes, the network takes {found.channels} of {found.dims}, in windows of {window}"
-            )
-        card = card_from_dict(
-            {
-                **described(self._metadata, self.path, found, _IMAGE),
-                "window": list(window),
-                "weights": "weights.safetensors",
-                **self._net.card,
-                "activation": "none",
-                "tiling": tiling,
-            },
-            f"of {self.path}",
-        )
-        return replace(card, sha256=self.sha256)
-
-    def model(self, card: ModelCard, device: str) -> Model:
-        """Return the network, run by torch in float32.
-
-        Raises:
-            ConfigError: Weights and network do not fit together.
+            ConfigError: Network, weights and case do not fit together, or the windows are not
+                known.
             DamagedInput: The weights ask for code to be run, or are none.
         """
-        assert self._net is not None  # noqa: S101 - `card` comes first: the card is an argument
-        net = self._net
+        net, card = self._described(case)
         if net.graph is not None:
             return load_torch_graph(card, net.graph, device)
         if net.state is None:
             raise ConfigError(f"{self.path} holds no weights")
         if card.architecture:
-            return torch_model(
-                card, load_network(card, net.state, str(self.path)), device, Runtime("torch")
-            )
-        with self._running("network"):
-            network = self._parser.get_parsed_content("network_def")
-        if not isinstance(network, nn.Module):
-            raise ConfigError(
-                f"{self.path}: network_def gives {type(network).__name__}, no network"
-            )
-        fit_state(network, net.state(), str(self.path), card.name)
+            network = load_network(card, net.state, str(self.path))
+        else:
+            network = self._network()
+            fit_state(network, net.state(), str(self.path), card.name)
         return torch_model(card, network, device, Runtime("torch"))
 
     def after(self, case: Case, scores: NDArray[np.float32]) -> NDArray[Any]:
@@ -194,8 +153,7 @@ class OwnBundle:
             raise ConfigError(f"{self.path}: its own postprocessing gives no labels but fractions")
         return np.asarray(whole.to(torch.int32).numpy()).T
 
-    @cached_property
-    def sha256(self) -> str:
+    def _sha256(self) -> str:
         """Digest of the bundle's configs, code and weights, in hexadecimal."""
         if self.path != self._root:
             return known_sha256(self.path)
@@ -203,6 +161,40 @@ class OwnBundle:
         names = sorted({file for file in code if file.is_file()})
         told = [f"{file.relative_to(self._root)} {known_sha256(file)}" for file in names]
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+    def _described(self, case: Case) -> tuple[Net, ModelCard]:
+        """Return the network, and the card of it alone."""
+        dims = case.samples.ndim - 1
+        window, tiling = self._windows(case.samples.shape[1:])
+        formats = self._metadata.get("network_data_format")
+        formats = formats if isinstance(formats, dict) else {}
+        try:
+            net = understand_network(self._config, self._files, formats, window)
+        except NeedsCode:
+            net = stated_network(self._config, self._files, formats, window)
+        found = net.sizes
+        if (found.dims, found.channels, len(window)) != (dims, len(case.samples), dims):
+            raise ConfigError(
+                f"{self.path}: its own preprocessing gives {len(case.samples)} channels of {dims} "
+                f"axes, the network takes {found.channels} of {found.dims}, in windows of {window}"
+            )
+        values = {
+            **described(self._metadata, self.path, found, _IMAGE),
+            "window": list(window),
+            "weights": "weights.safetensors",
+            **net.card,
+            "activation": "none",
+            "tiling": tiling,
+        }
+        return net, replace(card_from_dict(values, f"of {self.path}"), sha256=self._sha256())
+
+    def _network(self) -> nn.Module:
+        """Return a network of the bundle's own, as MONAI makes it."""
+        with self._running("network"):
+            made = self._parser.get_parsed_content("network_def")
+        if not isinstance(made, nn.Module):
+            raise ConfigError(f"{self.path}: network_def gives {type(made).__name__}, no network")
+        return made
 
     def _windows(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], dict[str, Any]]:
         """Return the window, and the wishes of a card."""
