@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 
 import tiledseg
 from tiledseg.cli import run
-from tiledseg.errors import ConfigError, DamagedInput
+from tiledseg.errors import ConfigError, DamagedInput, OutputFailed
 from tiledseg.models import (
     ModelCard,
     card_from_dict,
@@ -213,6 +214,27 @@ def test_other_files_are_not_written_over(network: torch.nn.Module, tmp_path: Pa
     assert isinstance(find_card(out), ModelCard)
 
 
+DAMAGED: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
+    "NaN": (lambda v: v * float("nan"), "are damaged: there is NaN in .*weight"),
+    "sparse": (lambda v: v.to_sparse(), "1 tensor is not stored as plain numbers"),
+    "without numbers": (lambda v: v.to("meta"), "1 tensor is not stored as plain numbers"),
+    "bytes": (lambda v: v.to(torch.int8), "no weights .*weight is int8"),
+    "complex": (lambda v: v.to(torch.complex64), "no weights .*weight is complex64"),
+}
+
+
+@pytest.mark.parametrize("harm", DAMAGED)
+def test_tensors_that_are_no_weights(network: torch.nn.Module, tmp_path: Path, harm: str) -> None:
+    spoil, told = DAMAGED[harm]
+    state = dict(network.state_dict())
+    first = next(k for k, v in state.items() if v.ndim > 1)
+    torch.save({**state, first: spoil(state[first])}, tmp_path / "net.pth")
+    with pytest.raises((ConfigError, DamagedInput), match=told) as caught:
+        tiledseg.import_model(tmp_path / "net.pth", tmp_path / "model", **SAID)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model" / "model.yaml").exists()
+
+
 def test_the_source_is_not_written_over(network: torch.nn.Module, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "net.pth")
     out = tmp_path / "out"
@@ -235,6 +257,40 @@ def test_one_import_at_a_time(network: torch.nn.Module, tmp_path: Path) -> None:
     assert not list(out.iterdir())
     os.close(other)
     assert tiledseg.import_model(tmp_path / "net.pth", out, **SAID).files
+
+
+def test_an_import_that_fails_leaves_the_earlier_one(
+    network: torch.nn.Module, tmp_path: Path
+) -> None:
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    torch.save({"a": torch.zeros(3)}, tmp_path / "other.pth")
+    out = tmp_path / "out"
+    tiledseg.import_model(tmp_path / "net.pth", out, **SAID)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ConfigError, match="do not fit"):
+        tiledseg.import_model(tmp_path / "other.pth", out, **SAID)
+    assert before == {path: path.read_bytes() for path in out.iterdir()}
+    (out / ".partial").mkdir()  # as a killed import leaves it
+    (out / ".partial" / "weights.safetensors").touch()
+    tiledseg.import_model(tmp_path / "net.pth", out, **SAID, licence="MIT")
+    assert {path.name for path in out.iterdir()} == {path.name for path in before}
+
+
+def test_a_full_disk_is_told(network: torch.nn.Module, tmp_path: Path) -> None:
+    """Whatever the limit of a file stands for, it is met while weights are written."""
+    import resource
+
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputFailed, match=r"cannot be written: .*(large|space)"):
+            tiledseg.import_model(tmp_path / "net.pth", tmp_path / "out", **SAID)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_every_fold_is_a_model_of_its_own(network: torch.nn.Module, tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ from ._fetch import fetch, is_url
 from ._foreign import Understood, linked_url, understand
 from ._state import fit_state
 
+#: Folder in the folder of a model, in which it is made.
+_STAGED = ".partial"
+
 
 @dataclass(frozen=True, slots=True)
 class Imported:
@@ -100,15 +103,29 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _write(understood: Understood, card: ModelCard, folder: Path) -> list[str]:
-    """Write weights or graph, then the card; return notes on how they fitted."""
-    (folder / CARD_NAME).unlink(missing_ok=True)  # no card beside weights it does not fit
-    notes: list[str] = []
-    if understood.graph is None:
-        notes = _write_weights(understood, card, folder)
-    else:
-        _copy(understood.graph, understood.beside, folder)
-    write_card(card, folder)
-    _check_graph(card, folder)
+    """Write a model beside what is in its folder, then put it in its place, the card last.
+
+    Returns:
+        Notes on how the weights fitted.
+    """
+    staged = folder / _STAGED
+    shutil.rmtree(staged, ignore_errors=True)  # of an import that was killed
+    staged.mkdir()
+    try:
+        notes: list[str] = []
+        if understood.graph is None:
+            notes = _write_weights(understood, card, staged)
+        else:
+            _copy(understood.graph, understood.beside, staged)
+        write_card(card, staged)
+        _check_graph(card, staged)
+        (folder / CARD_NAME).unlink(missing_ok=True)  # no card beside weights it does not fit
+        for file in reversed(_files(card, staged)):
+            place = folder / file.relative_to(staged)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
     return notes
 
 
@@ -149,7 +166,8 @@ def _check_out(folder: Path, source: Path) -> None:
         own = _files(read_card(folder / CARD_NAME), folder)
     kept = {path for path in own if path.is_file()}
     probe = folder / CARD_NAME.replace(".yaml", ".probe.json")
-    if not kept or set(folder.iterdir()) - kept - {probe}:
+    known = {*kept, folder / _STAGED, *([probe] if kept else [])}
+    if not folder.is_dir() or set(folder.iterdir()) - known:
         raise ConfigError(
             f"{folder} is there and holds something else than an imported model: name another --out"
         )
@@ -173,7 +191,7 @@ def _write_weights(understood: Understood, card: ModelCard, folder: Path) -> lis
 
 
 def _check_graph(card: ModelCard, folder: Path) -> None:
-    """Open a copied graph where its library is there; one that cannot be opened is not left.
+    """Open a copied graph where its library is there.
 
     Raises:
         ConfigError: It is not what the card says.
@@ -183,20 +201,13 @@ def _check_graph(card: ModelCard, folder: Path) -> None:
         return
     from . import load_model  # which finds models, native ones and those this module reads
 
-    try:
-        with suppress(MissingBackend):
-            load_model(folder, probed=False)
-    except TiledsegError:
-        for file in _files(card, folder):
-            file.unlink(missing_ok=True)
-        raise
+    with suppress(MissingBackend):
+        load_model(folder, probed=False)
 
 
 def _copy(graph: Path, beside: tuple[Path, ...], folder: Path) -> None:
-    """Copy a graph and what it needs beside it, each whole."""
+    """Copy a graph and what it needs beside it."""
     for file in (graph, *beside):
         place = folder / file.relative_to(graph.parent)
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f".partial.{place.name}")
-        shutil.copyfile(file, partial)
-        partial.replace(place)
+        shutil.copyfile(file, place)

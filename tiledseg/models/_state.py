@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DamagedInput
 
 #: Reads the weights of one network from their file.
 State = Callable[[], dict[str, torch.Tensor]]
@@ -37,6 +37,7 @@ def fit_state(
 
     Raises:
         ConfigError: They do not fit together.
+        DamagedInput: There is NaN in them.
     """
     wanted = network.state_dict()
     prefix = _prefix(set(state), set(wanted))
@@ -47,6 +48,9 @@ def fit_state(
             f"weights {weights} do not fit card {card!r} ({type(network).__name__}): {problem}"
         )
     network.load_state_dict(found, strict=False)  # only counters can be missing
+    damaged = [k for k, v in network.state_dict().items() if v.isnan().any()]
+    if damaged:
+        raise DamagedInput(f"weights {weights} are damaged: there is NaN in {_some(damaged)}")
     left = len(state) - len(found)
     if not prefix:
         return None
@@ -64,6 +68,9 @@ def _prefix(given: set[str], wanted: set[str]) -> str:
 
 
 def _problems(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> list[str]:
+    bare = [k for k, v in found.items() if not _is_plain(v)]
+    if bare:
+        return [f"{_count(bare)} not stored as plain numbers ({_some(bare)})"]
     missing = [k for k in wanted if k not in found and not k.endswith(_COUNTER)]
     strange = [k for k in found if k not in wanted]
     other = [
@@ -71,8 +78,23 @@ def _problems(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -
         for k in wanted
         if k in found and found[k].shape != wanted[k].shape
     ]
-    told = [(missing, "missing"), (strange, "not known to it"), (other, "of another shape")]
+    numbers = [
+        f"{k} is {found[k].dtype}".replace("torch.", "")
+        for k, v in wanted.items()
+        if k in found and v.is_floating_point() and not found[k].is_floating_point()
+    ]
+    told = [
+        (missing, "missing"),
+        (strange, "not known to it"),
+        (other, "of another shape"),
+        (numbers, "of numbers that are no weights"),
+    ]
     return [f"{_count(keys)} {what} ({_some(keys)})" for keys, what in told if keys]
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's numbers are there, one after the other."""
+    return not (tensor.is_nested or tensor.is_meta) and tensor.layout == torch.strided
 
 
 def _count(keys: list[str]) -> str:

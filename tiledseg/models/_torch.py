@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..document import read_values
-from ..errors import ConfigError, DamagedInput
+from ..errors import ConfigError, DamagedInput, OutputFailed
 from ._base import Model, ModelCard, Runtime
 from ._cache import cache_folder, writing_cache
 from ._card import card_from_dict, card_to_dict, write_card
@@ -173,15 +173,24 @@ def save_model(network: nn.Module, card: ModelCard, path: Path) -> None:
 
 
 def save_weights(network: nn.Module, card: ModelCard, path: Path) -> None:
-    """Write the weights of a network as one .safetensors file, with its card inside."""
+    """Write the weights of a network as one .safetensors file, with its card inside.
+
+    Raises:
+        OutputFailed: It cannot be written.
+    """
     # DynUNet holds one tensor under two names, which safetensors refuses: each gets its own copy.
     state = {
         k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
         for k, v in network.state_dict().items()
     }
     partial = path.with_name(f".partial.{path.name}")
-    save_file(state, partial, {_CARD_KEY: json.dumps(card_to_dict(card))})
-    partial.replace(path)
+    try:
+        save_file(state, partial, {_CARD_KEY: json.dumps(card_to_dict(card))})
+        partial.replace(path)
+    except (SafetensorError, OSError) as error:
+        raise OutputFailed(f"{path} cannot be written: {error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_weights(weights: Path) -> dict[str, torch.Tensor]:

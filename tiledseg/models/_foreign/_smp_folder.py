@@ -70,7 +70,7 @@ def read(path: Path) -> Understood:
         raise ConfigError(f"{path} holds no weights: expected {' or '.join(_WEIGHTS)}")
     state = partial(_state, weights, bool(config.get("aux_params")))
     return Understood(
-        "segmentation_models_pytorch folder", card, (*files, weights), (state,), notes=tuple(notes)
+        "segmentation_models_pytorch folder", card, (weights, *files), (state,), notes=tuple(notes)
     )
 
 

@@ -69,6 +69,7 @@ def state_of(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         DamagedInput: There is none, or the file asks for code to be run.
     """
+    _check_start(path)
     values: Any = read_checkpoint(path)
     keys: list[str] = []
     for _ in range(_DEEP):
