@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,54 @@ def test_every_sample_of_a_class_has_the_same_chance(values: Values) -> None:
     statistic = sum((found[key] - n) ** 2 / n for key, n in expected.items())
     assert set(found) <= set(expected)
     assert statistic < len(expected) + 4 * np.sqrt(2 * len(expected)) + 4
+
+
+class _Numbered(np.random.Generator):
+    """Draws the class asked for, and the sample of a number."""
+
+    def __init__(self, share: float, number: int) -> None:
+        super().__init__(np.random.PCG64(0))
+        self._share, self._number = share, number
+
+    def random(self) -> float:  # type: ignore[override]
+        return self._share
+
+    def integers(self, high: int) -> int:  # type: ignore[override]
+        assert self._number < high
+        return self._number
+
+
+def test_every_draw_is_another_sample_and_there(values: Values) -> None:
+    """All draws of a class, one by one: each finds a sample of the class, none twice."""
+    prepared = job(values(patches={"shares": {"road": 1.0}}))
+    cases = Cases(
+        prepared.dataset, prepared._cases(prepared.split.train), prepared.recipe.data, "1GB"
+    )
+    found = set()
+    total = prepared.sampler.totals["road"]
+    for number in range(total):
+        draw = prepared.sampler.draw(_Numbered(0.5, number))
+        with cases.use(draw.case) as case:
+            place = draw.find(lambda box, case=case: case.own.read(box)[0], 255)
+            assert case.own.read(Box(place, (place[0] + 1, place[1] + 1)))[0, 0, 0] == 1
+        found.add((draw.case, place))
+    assert len(found) == total
+    cases.close()
+
+
+def test_what_was_not_measured_has_no_label(values: Values, scenes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "gaps"
+    shutil.copytree(scenes.parent, folder)
+    for file in folder.glob("scene_*.tif"):
+        with rasterio.open(file, "r+") as image:
+            image.nodata = 0
+            gap = np.zeros((2, 40, 40), np.uint8)
+            image.write(gap, window=rasterio.windows.Window(20, 10, 40, 40))
+    data = {"dataset": str(folder / scenes.name), "normalization": []}
+    batch = job(values(data=data, patches={"batch": 8})).batches((0, 1)).read(0)
+    missing = (batch.image == 0).all(1)
+    assert missing.any()
+    assert (batch.truth[missing] == UNLABELLED).all()
 
 
 def test_a_patch_holds_the_class_it_was_drawn_for(values: Values) -> None:

@@ -33,6 +33,13 @@ def marks(truth: torch.Tensor) -> torch.Tensor:
     return one_hot(truth, 4).movedim(-1, 1).float()
 
 
+def without_some(truth: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Take labels away in place; return 1 where there are some, (n, 1, *s), and their share."""
+    gone = torch.rand(truth.shape, generator=torch.Generator().manual_seed(1)) < 0.4
+    truth[gone] = UNLABELLED
+    return (~gone)[:, None].float(), float((~gone).float().mean())
+
+
 def of(name: str, raw: torch.Tensor, truth: torch.Tensor, **settings: Any) -> torch.Tensor:
     weights = settings.pop("weights", None)
     return Loss(LossSpec(terms={name: 1.0}, **settings), SCHEMA, weights)([raw], truth)  # type: ignore[dict-item]
@@ -96,25 +103,35 @@ class TestReferences:
         raw, truth = problem(dims)
         made = HausdorffDTLoss(softmax=True, to_onehot_y=True, include_background=True)
         close(of("hausdorff", raw, truth), made(raw, truth[:, None]))
+        known, share = without_some(truth)
+        masked = HausdorffDTLoss(include_background=True)
+        wanted = masked(raw.softmax(1) * known, marks(truth.clamp(min=0)) * known) / share
+        close(of("hausdorff", raw, truth), wanted)
 
     def test_boundary(self, dims: int) -> None:
         """Distances of scipy, sample by sample."""
         raw, truth = problem(dims)
-        scores, total = raw.softmax(1).numpy(), 0.0
-        for n in range(2):
-            for c in range(4):
-                inside = truth[n].numpy() == c
-                signed = np.where(
-                    inside, 1 - distance_transform_edt(inside), distance_transform_edt(~inside)
-                )
-                total += float((scores[n, c] * signed).sum())
-        close(of("boundary", raw, truth), total / (truth.numel() * 4))
+        scores, partial = raw.softmax(1).numpy(), truth.clone()
+        without_some(partial)
+        for labels in (truth, partial):
+            known, total = (labels != UNLABELLED).numpy(), 0.0
+            for n in range(2):
+                for c in range(4):
+                    inside = labels[n].numpy() == c
+                    if inside.any():
+                        out, within = map(distance_transform_edt, (~inside, inside))
+                        signed = np.where(inside, 1 - within, out)
+                        total += float((scores[n, c] * signed)[known[n]].sum())
+            close(of("boundary", raw, labels), total / (known.sum() * 4))
 
     def test_cldice(self, dims: int) -> None:
         from monai.losses import SoftclDiceLoss
 
         raw, truth = problem(dims)
         close(of("cldice", raw, truth), SoftclDiceLoss(softmax=True)(raw, marks(truth)))
+        known, _ = without_some(truth)
+        wanted = SoftclDiceLoss()(raw.softmax(1) * known, marks(truth.clamp(min=0)) * known)
+        close(of("cldice", raw, truth), wanted)
 
     def test_ohem(self, dims: int) -> None:
         raw, truth = problem(dims)
@@ -129,8 +146,8 @@ class TestReferences:
 def test_what_has_no_label_changes_nothing(name: str, settings: dict[str, Any]) -> None:
     """Not by a bit: neither the loss nor the gradient elsewhere; and none flows there."""
     raw, truth = problem(2)
-    unlabelled = torch.rand(truth.shape, generator=torch.Generator().manual_seed(1)) < 0.4
-    truth[unlabelled] = UNLABELLED
+    without_some(truth)
+    unlabelled = truth == UNLABELLED
     seen = []
     for filler in (0.0, 1e4, float("inf"), float("nan")):
         changed = raw.clone()
@@ -157,13 +174,17 @@ def test_a_batch_without_labels_gives_no_gradient(name: str) -> None:
     assert not raw.grad.any()
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "focal", "ohem", "lovasz"])
-def test_a_mean_over_labelled_samples(name: str) -> None:
-    """Samples without a label added beside do not change a mean."""
+@pytest.mark.parametrize("name", ["cross_entropy", "focal", "ohem", "lovasz", "dice", "tversky"])
+def test_only_labelled_samples_count(name: str) -> None:
+    """The loss is that of an image that consists of the labelled samples alone."""
     raw, truth = problem(2)
-    beside = torch.cat([raw, torch.randn_like(raw)], 2)
-    unlabelled = torch.full_like(truth, UNLABELLED)
-    close(of(name, beside, torch.cat([truth, unlabelled], 1)), of(name, raw, truth))
+    without_some(truth)
+    known = truth != UNLABELLED
+    alone = raw.movedim(1, -1)[known].T[None, :, :, None]
+    settings: dict[str, Any] = {"weights": WEIGHTS}
+    close(
+        of(name, raw, truth, **settings), of(name, alone, truth[known][None, :, None], **settings)
+    )
 
 
 def test_deep_supervision_halves_with_every_level() -> None:
