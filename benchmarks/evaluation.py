@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.transform import from_origin
+from rasterio.transform import Affine
 from rasterio.windows import Window
 
 _SQUARE = 512
@@ -87,7 +87,7 @@ def _write(path: Path, square: NDArray[np.uint8], size: int) -> Path:
         "blockysize": _SQUARE,
         "compress": "deflate",
         "crs": "EPSG:32633",
-        "transform": from_origin(5e5, 5.4e6, 0.3, 0.3),
+        "transform": Affine(0.3, 0, 5e5, 0, -0.3, 5.4e6),
         "nodata": 255,
     }
     row = np.tile(square, (1, size // _SQUARE))
