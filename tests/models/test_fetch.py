@@ -165,6 +165,19 @@ def test_what_the_server_does_not_give(server: Server, source: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://.../x", f"http://{'x' * 300}/x", "http://127.0.0.1:1/\xe9", "http://\udcff/x"),
+        *("https://", "http://[::1", "hf://a", "hf:/a/b/c", f"http://127.0.0.1:1/{'y' * 5000}"),
+    ],
+)
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be fetched|is no URL|not of the form") as caught:
+        fetch(url, "0" * 64)
+    assert len(str(caught.value)) < 700
+
+
 def test_a_cache_that_cannot_be_written(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

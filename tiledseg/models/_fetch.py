@@ -102,11 +102,10 @@ def _place(url: str) -> Path:
         ConfigError: It is no URL.
     """
     try:
-        path = urlsplit(url).path
+        path, key = urlsplit(url).path, hashlib.sha256(url.encode()).hexdigest()[:32]
     except ValueError as error:
         raise ConfigError(f"{url!r:.200} is no URL: {error}") from None
     name = re.sub("[^A-Za-z0-9._-]", "_", PurePosixPath(path).name).lstrip(".")
-    key = hashlib.sha256(url.encode()).hexdigest()[:32]
     return cache_folder() / "fetched" / key / (name[-100:] or "model")
 
 
@@ -142,8 +141,8 @@ def _blocks(address: str) -> Iterator[bytes]:
                 if size > _LARGEST:
                     raise ConfigError(f"{address} is refused: it is larger than {_LARGEST} bytes")
                 yield block
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, UnicodeError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ConfigError(f"{address} cannot be fetched: {reason}") from None
+        raise ConfigError(f"{address:.300} cannot be fetched: {reason}") from None
