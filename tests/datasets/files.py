@@ -49,10 +49,10 @@ def write_png(path: Path, array: np.ndarray, palette: list[int] | None = None) -
 
 
 def write_volume(path: Path, array: np.ndarray, spacing: tuple[float, ...] = (1, 1, 1)) -> Path:
-    """Write (z, y, x), or (c, z, y, x) as 4-D; spacing is (x, y, z)."""
+    """Write (z, y, x); spacing is (x, y, z)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = sitk.GetImageFromArray(array)
-    image.SetSpacing((*spacing, *(1.0,) * (array.ndim - 3)))
+    image.SetSpacing(spacing)
     sitk.WriteImage(image, str(path))
     return path
 

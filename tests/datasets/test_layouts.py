@@ -239,10 +239,9 @@ def test_coco_odd_files_are_told(tmp_path: Path, text: str, told: str) -> None:
 # --------------------------------------------------------------------- volumes
 
 
-def volumes(folder: Path, image: str, label: str, channels: int = 1) -> np.ndarray:
+def volumes(folder: Path, image: str, label: str) -> np.ndarray:
     values = RNG.integers(0, 3, (4, 5, 6)).astype(np.uint8)
-    stack = np.zeros((channels, 4, 5, 6), np.float32) if channels > 1 else np.zeros((4, 5, 6), "f4")
-    write_volume(folder / image, stack, (1, 1, 2))
+    write_volume(folder / image, np.zeros((4, 5, 6), np.float32), (1, 1, 2))
     write_volume(folder / label, values, (1, 1, 2))
     return values
 

@@ -56,3 +56,17 @@ def check(
     else:
         show(facts, folder / "report.html")
     return _BAD if checked.errors else 0
+
+
+@app.command("plan-training")
+def plan_training(
+    dataset: _Dataset,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Recipe to write (.yaml).")],
+    memory: Annotated[str, typer.Option(help="Memory the training may take.")] = "6GB",
+    minutes: Annotated[float, typer.Option(help="Minutes it may take.")] = 60.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Replace the recipe.")] = False,
+) -> None:
+    """Write a recipe for a dataset that fits memory and time, with the reason of every setting."""
+    from .. import pipeline
+
+    tell(pipeline.plan_training(dataset, out, memory, minutes, fresh))

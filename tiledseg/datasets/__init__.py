@@ -9,9 +9,10 @@ from ._dataset import Dataset
 from ._labels import LabelSource
 from ._legend import Legend
 from ._read import DatasetDocument, read_dataset
-from ._split import Fold, cut_blocks, given_split, split_folds
+from ._split import VALIDATION, Fold, cut_blocks, given_split, split_folds
 
 __all__ = [
+    "VALIDATION",
     "Case",
     "CaseCensus",
     "Census",

@@ -20,8 +20,9 @@ from ._coco import open_coco
 from ._labels import CroppedLabels, ImageLabels, LabelSource
 from ._legend import Legend
 
-#: How intensities come about: HU of CT, arbitrary units of MR, photos and scenes, or not known.
-Modality = Literal["ct", "mr", "image", ""]
+#: How intensities come about: HU of CT, arbitrary units of MR, scenes from above, photos, which
+#: have an up and a down; or not known.
+Modality = Literal["ct", "mr", "image", "photo", ""]
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def keep_census(key: str, values: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("wb") as file:
-                np.savez_compressed(file, plain=np.array(plain), **arrays)
+                np.savez(file, plain=np.array(plain), **arrays)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

@@ -17,8 +17,8 @@ from ._dataset import Dataset
 
 #: Splits whose cases are looked at only once, at the end: no fold uses them.
 TEST = "test"
-#: Split whose cases are held out where a dataset brings its own.
-VALIDATION = "validation"
+#: Splits whose cases are held out where a dataset brings its own.
+VALIDATION = ("validation", "val", "valid", "dev")
 _NO_ROOM = 1e300
 
 
@@ -87,18 +87,18 @@ def given_split(dataset: Dataset) -> Fold:
         ConfigError: No case is held out or none is left to learn from, or a group is on both sides.
     """
     cases = [c for c in dataset.labelled if c.split != TEST]
-    held = [c for c in cases if c.split == VALIDATION]
-    train = [c for c in cases if c.split != VALIDATION]
+    held = [c for c in cases if c.split in VALIDATION]
+    train = [c for c in cases if c.split not in VALIDATION]
     if not held or not train:
         raise ConfigError(
-            f"dataset {dataset.name} has {len(held)} labelled cases of the split {VALIDATION!r} "
+            f"dataset {dataset.name} has {len(held)} labelled cases of the split {VALIDATION[0]!r} "
             f"and {len(train)} to learn from; divide it by folds instead"
         )
     both = sorted({c.group for c in held} & {c.group for c in train})
     if both:
         raise ConfigError(
             f"dataset {dataset.name}: group {both[0]!r:.80} has cases in training and in "
-            f"{VALIDATION}; move all of them to one side"
+            f"{VALIDATION[0]}; move all of them to one side"
         )
     return Fold(
         train=tuple(c.name for c in train),

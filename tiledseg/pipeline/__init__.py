@@ -22,7 +22,7 @@ from ..models import load_model as _load
 from ._batch import Batch
 from ._batch_result import BatchResult, InputEnded, InputPlanned, OnBatchEvent
 from ._cascade import first_settings, second_settings, stage_before
-from ._check import check, check_facts
+from ._check import check, check_facts, plan_training
 from ._describe import describe
 from ._inputs import NAME, collect_inputs, refuse_many
 from ._job import Job
@@ -57,6 +57,7 @@ __all__ = [
     "execute_shard",
     "load_model",
     "plan",
+    "plan_training",
     "probe",
     "segment",
     "segment_many",

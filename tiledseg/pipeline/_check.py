@@ -1,4 +1,4 @@
-"""Looking through a dataset: findings, figures, and a page with pictures."""
+"""Looking through a dataset: findings, figures, a page with pictures; and a recipe for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets import Case, CaseCensus, Checked, Dataset, check_dataset, read_dataset
+from .. import training
+from ..budget import parse_bytes
+from ..datasets import (
+    Case,
+    CaseCensus,
+    Checked,
+    Dataset,
+    check_dataset,
+    read_dataset,
+    take_census,
+)
+from ..errors import ConfigError
+from ..io import require_place, write_text
 from ..report import CheckFacts, ShownCase, write_check_report
 from ._report import versions
 
@@ -42,6 +54,41 @@ def check(
     if out is not None:
         write_check_report(Path(out), check_facts(checked), _shown(checked))
     return checked
+
+
+def plan_training(
+    dataset: str | Path | Dataset,
+    out: str | Path,
+    memory: str = "6GB",
+    minutes: float = 60.0,
+    fresh: bool = False,
+) -> Path:
+    """Write a recipe for a dataset, to be edited and trained.
+
+    Args:
+        dataset: What `read_dataset` takes or returned.
+        out: YAML to write.
+        memory: What the training may take, like ``6GB``.
+        minutes: It may take, on this machine, which is measured.
+        fresh: Whether to replace a recipe, which may have been edited.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: The dataset cannot be learned from, or the recipe is there already.
+        BudgetExceeded: Not even the smallest network fits into the memory.
+        OutputFailed: The file cannot be written.
+    """
+    place = Path(out)
+    require_place(place)
+    if place.exists() and not fresh:
+        raise ConfigError(f"{place} is there already; name another file, or replace it (--fresh)")
+    opened = dataset if isinstance(dataset, Dataset) else read_dataset(dataset)
+    budget = parse_bytes(memory)
+    planned = training.plan_training(opened, take_census(opened), budget, minutes, place.parent)
+    write_text(place, planned.to_yaml())
+    return place
 
 
 def check_facts(checked: Checked) -> CheckFacts:

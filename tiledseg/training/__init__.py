@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._job import Job, prepare_job
     from ._log import read_log
     from ._loop import Event, Kept, StepsDone, Validate, Validated
+    from ._plan import PlannedRecipe, plan_training
     from ._train import Options, Trained, run_training
 
 #: Names behind torch and MONAI: a recipe is written and read without them.
@@ -29,10 +30,12 @@ _LAZY = {
     "Job": "._job",
     "Kept": "._loop",
     "Options": "._train",
+    "PlannedRecipe": "._plan",
     "StepsDone": "._loop",
     "Trained": "._train",
     "Validate": "._loop",
     "Validated": "._loop",
+    "plan_training": "._plan",
     "prepare_job": "._job",
     "read_log": "._log",
     "run_training": "._train",
@@ -50,12 +53,14 @@ __all__ = [
     "OptimizerSpec",
     "Options",
     "PatchSpec",
+    "PlannedRecipe",
     "Recipe",
     "RunSpec",
     "StepsDone",
     "Trained",
     "Validate",
     "Validated",
+    "plan_training",
     "prepare_job",
     "read_log",
     "run_training",

@@ -58,7 +58,7 @@ def read(folder: Path) -> Layout:
     if not cases:
         raise ConfigError(f"{folder / 'leftImg8bit'} must hold */CITY/*{_IMAGE}, found none")
     others = [value for value in _KNOWN if value not in schema.ids]
-    return Layout(cases, schema, Legend.of_schema(schema, others), "Cityscapes", "image")
+    return Layout(cases, schema, Legend.of_schema(schema, others), "Cityscapes", "photo")
 
 
 def _case(folder: Path, image: Path) -> Case:

@@ -52,7 +52,7 @@ def _of_files(files: list[Path], root: Path) -> Layout:
         if other.schema != first.schema:
             raise ConfigError(f"{path} and {files[0]} do not name the same categories")
     cases = [case for path, coco in opened for case in _cases(path, coco, root)]
-    return Layout(cases, first.schema, name=f"COCO {first.kind}", modality="image")
+    return Layout(cases, first.schema, name=f"COCO {first.kind}", modality="photo")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -55,7 +55,7 @@ def read(folder: Path) -> Layout:
     pairs = zip(_NAMES.items(), colors, strict=True)
     schema = ClassSchema(tuple(ClassInfo(i, n, c) for (i, n), c in pairs))
     others = [value for value in range(41) if value not in _NAMES]
-    return Layout(cases, schema, Legend.of_schema(schema, others), "ScanNet", "image")
+    return Layout(cases, schema, Legend.of_schema(schema, others), "ScanNet", "photo")
 
 
 def _case(scan: Path, frame: Path, split: str | None) -> Case:

@@ -47,7 +47,7 @@ def read(folder: Path) -> Layout:
         tuple(ClassInfo(i, name, _color(i)) for i, name in enumerate(_NAMES)), background=0
     )
     cases = [_case(folder, name, split) for name, split in split_of.items()]
-    return Layout(cases, schema, Legend.of_schema(schema, (255,)), "Pascal VOC", "image")
+    return Layout(cases, schema, Legend.of_schema(schema, (255,)), "Pascal VOC", "photo")
 
 
 def _case(folder: Path, name: str, split: str) -> Case:
