@@ -77,6 +77,30 @@ def test_interrupted_it_says_what_it_kept(values: Values, tmp_path: Path) -> Non
     assert not (tmp_path / "m" / "model.yaml").exists()
 
 
+def test_the_way_of_the_readme(scenes: Path, tmp_path: Path) -> None:
+    """check, plan-training, train (a few steps of it), segment, evaluate."""
+    recipe, model, out = (tmp_path / name for name in ("recipe.yaml", "model", "map.tif"))
+    image, labels = (scenes.with_name(f"{kind}_0.tif") for kind in ("scene", "labels"))
+    small = ["--set", "run.steps=4", "--set", "patches.batch=2", "--set", "run.validate=null"]
+    for command in (
+        ["check", str(scenes), "--out", str(tmp_path / "check")],
+        ["plan-training", str(scenes), "--out", str(recipe), "--minutes", "1"],
+        ["train", str(recipe), "--out", str(model), "--quiet", *small],
+        ["segment", str(image), "--model", str(model), "--out", str(out), "--quiet"],
+        [
+            "evaluate",
+            str(out),
+            "--truth",
+            str(labels),
+            "--ignore",
+            "200",
+            "--out",
+            str(tmp_path / "e"),
+        ],
+    ):
+        assert run(command) == 0, command
+
+
 def test_settings_are_overruled_and_told_in_python(
     values: Values, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
