@@ -224,7 +224,7 @@ def test_budgets_decide(tmp_path: Path) -> None:
     plenty = planned(path, 64e9, 600)
     fast = planned(path, 6e9, 60, 0.5)
     slow = planned(path, 6e9, 10, 0.5)
-    small = planned(path, 1.5e9, 600)
+    small = planned(path, 1.7e9, 600)
     sizes = [p.recipe.network.architecture["features"][0] for p in (plenty, fast, slow, small)]
     assert sizes[0] == 32 >= sizes[1] >= sizes[2]
     assert plenty.recipe.run.steps > fast.recipe.run.steps >= 1

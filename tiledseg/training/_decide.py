@@ -22,8 +22,10 @@ _LARGEST = {2: 512, 3: 128}
 _WIDTHS, _NARROW = (32, 24, 16), (12, 8)
 #: Width at which speed is measured.
 _MEASURED = 16
-#: Samples of a batch that gradients are steady with, and the batches that come of it.
-_BATCH_SAMPLES, _BATCHES = 2**18, (2, 16)
+#: Samples of a batch that gradients are steady with.
+_BATCH_SAMPLES = 2**18
+#: Least batch, by axes: nnU-Net's, and what a norm of the batch needs; and the largest.
+_LEAST, _LARGEST_BATCH = {2: 4, 3: 2}, 16
 #: Largest share of a dataset's samples in a batch (nnU-Net).
 _BATCH_SHARE = 0.05
 #: Steps a training needs to get somewhere, and those after which nnU-Net ends.
@@ -95,7 +97,7 @@ def decide(print_: Fingerprint, memory: float, minutes: float, speed: Speed) -> 
     if not fitting:
         needed = min(choice.memory for choice in choices)
         raise BudgetExceeded(
-            f"memory {format_bytes(memory)}: the smallest network needs {format_bytes(needed)} for "
+            f"memory {format_bytes(memory)}: the smallest network needs {format_bytes(needed + 5e7)} for "
             f"a batch of {choices[-1].batch} patches of {' x '.join(map(str, half.window))}; allow "
             "that much"
         )
@@ -122,15 +124,15 @@ def _decision(
     limits: tuple[float, float, float],
     norm: str,
 ) -> Decision:
-    """Return what a network would take; of a batch the largest that fits, 2 at least."""
+    """Return what a network would take; of a batch as many patches as fit."""
     memory, minutes, rate = limits
     cost, samples = shape.cost(width, print_.channels, print_.classes), prod(shape.window)
     cache = min(1e9, memory / 4)
     fixed = _PROCESS + cache + cost.weights
     room = int((memory - fixed) / (_MARGIN * cost.kept))
-    least, most = _BATCHES
     share = int(_BATCH_SHARE * print_.samples / samples)
-    batch = max(least, min(round(_BATCH_SAMPLES / samples), room, share, most))
+    wanted = min(round(_BATCH_SAMPLES / samples), room, share, _LARGEST_BATCH)
+    batch = max(_LEAST[print_.dims], wanted)
     seconds = batch * cost.products / rate
     steps = int(min(MOST, STEPPING * 60 * minutes / seconds))
     needed = fixed + _MARGIN * cost.kept * batch

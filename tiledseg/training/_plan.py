@@ -7,6 +7,7 @@ extended to rasters; where they differ the reason says so.
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ _FOREGROUND, _BALANCED = 1 / 3, 1 / 2
 _CLIP = (0.5, 99.5)
 #: Validations on the way.
 _VALIDATIONS = 10
+#: Letters of a line of comment.
+_LINE = 100
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class PlannedRecipe:
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML to edit, with a comment per decision."""
-        lines = [f"# {text}" for text in self.heading]
+        lines = [line for text in self.heading for line in _comment(text, "")]
         values = self.recipe.to_dict()
         for key in Recipe.model_fields:
             if key not in values:
@@ -211,13 +214,14 @@ def _network_reasons(
             f"finest are the most that fit {format_bytes(memory)} and {minutes:g} minutes with "
             f"{WANTED} steps; {norm}"
         ),
-        "network.deep": "all decoder stages but the two coarsest (nnU-Net)",
+        "network.deep": "all decoder stages but the coarsest (nnU-Net)",
         "patches.window": (
             "of one real extent along all axes, at most that of a typical image, a multiple of "
             "what is pooled (nnU-Net), and as large as memory and time allow"
         ),
         "patches.batch": (
-            "about 260,000 samples, 2 patches at least, at most 5 % of all samples (nnU-Net); "
+            "about 260,000 samples, but 2 patches at least, 4 for a norm of the batch, and at most "
+            "5 % of all samples (nnU-Net); "
             f"training takes about {format_bytes(decision.memory)}"
         ),
         "patches.cache": "decoded images that are kept",
@@ -280,14 +284,21 @@ def _augment(dataset: Dataset, decision: Decision) -> tuple[dict[str, Any], dict
 
 def _entry(name: str, value: Any, reason: str | None, indent: str) -> list[str]:
     """Return the lines of a setting: why, then what."""
-    lines = [] if reason is None else [f"{indent}# {reason}"]
+    lines = _comment(reason, indent) if reason else []
     if isinstance(value, dict) and value:
         nested = (_entry(key, inner, None, indent + "  ") for key, inner in value.items())
         return [*lines, f"{indent}{_flow(name)}:", *(line for some in nested for line in some)]
     return [*lines, f"{indent}{_flow(name)}: {_flow(value)}"]
 
 
+def _comment(text: str, indent: str) -> list[str]:
+    mark = f"{indent}# "
+    return textwrap.wrap(text, _LINE, initial_indent=mark, subsequent_indent=mark)
+
+
 def _flow(value: Any) -> str:
     """Return a value as YAML on one line."""
-    text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=2**20)
+    text = yaml.safe_dump(
+        [value], default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**20
+    )
     return text.strip()[1:-1]
