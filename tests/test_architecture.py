@@ -30,6 +30,7 @@ DOORS = {
     "torchvision": "models/_smp.py",
     "onnxruntime": "models/_onnx.py",
     "openvino": "models/_openvino.py",
+    "pydicom": "datasets/_dicom.py",
     "numba": "engine/_kernels.py",
     "scipy": ("io/_nonzero.py", "metrics/"),
     "psutil": ("engine/_machine.py",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +14,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from ..box import Box
 from ..document import brief, require_plain
 from ..errors import ConfigError, DamagedInput, GridMismatch
 from ..grid import Grid
@@ -23,6 +21,7 @@ from ..io import burn_values, moved_to, open_source
 from ..labels import ClassInfo, ClassSchema, default_colors
 from ._align import aligned
 from ._burnt import BurntLabels
+from ._held import HeldLabels
 from ._labels import ImageLabels, LabelSource
 from ._legend import Legend
 from ._rle import decode_rle, ring_of
@@ -154,31 +153,6 @@ def _drawn(
     for i, (shape, target) in enumerate(zip(shapes, ids, strict=True), 1):
         whole[_mask(shape, grid, f"{uri}, annotation {i}")] = target
     return HeldLabels(whole, grid, schema, uri)
-
-
-class HeldLabels(LabelSource):
-    """Class ids that are held in memory, of an image that fits there.
-
-    Args:
-        ids: (*shape), the schema's dtype.
-        grid: Where they lie.
-        schema: The classes.
-        uri: What to call them.
-    """
-
-    def __init__(self, ids: NDArray[Any], grid: Grid, schema: ClassSchema, uri: str) -> None:
-        super().__init__(schema)
-        self._ids, self.grid, self.uri = ids, grid, uri
-        self.blocks, self.working_bytes = grid.shape, ids.nbytes
-
-    def look(self, box: Box) -> tuple[NDArray[Any], Counter[str]]:
-        """Return a copy of the class ids of ``box``."""
-        return self._ids[box.slices].copy(), Counter()
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Return the hash of the ids."""
-        digest = hashlib.sha256(np.ascontiguousarray(self._ids).data)
-        return {"labels": "held", "shape": list(self._ids.shape), "sha256": digest.hexdigest()}
 
 
 def _mask(shape: Any, grid: Grid, where: str) -> NDArray[np.bool_]:

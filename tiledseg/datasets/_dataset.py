@@ -17,6 +17,7 @@ from ._align import aligned
 from ._burnt import POLYGON_FILES, BurntLabels
 from ._case import Case, Pair, telling
 from ._coco import open_coco
+from ._dicom import holds_segments, open_segments
 from ._labels import CroppedLabels, ImageLabels, LabelSource
 from ._legend import Legend
 
@@ -81,6 +82,13 @@ class Dataset:
         """Names of the splits that cases were given, in the order they first occur."""
         return tuple(dict.fromkeys(c.split for c in self.cases if c.split is not None))
 
+    @property
+    def _rest(self) -> int:
+        """What lies in no polygon: the background where there is one, else nobody knows."""
+        if self.rest is not None:
+            return self.rest
+        return self.schema.nodata if self.schema.background is None else self.schema.background
+
     def of(self, names: Iterable[str]) -> Dataset:
         """Return the dataset of some of the cases only, by name, in the dataset's order.
 
@@ -137,11 +145,12 @@ class Dataset:
 
     def _open_labels(self, labels: str, grid: Grid) -> LabelSource:
         if labels.lower().endswith(POLYGON_FILES):
-            rest = self.rest if self.rest is not None else _rest(self.schema)
             path = Path(labels)
-            return BurntLabels.of_file(path, grid, self.schema, self.legend, self.field, rest)
+            return BurntLabels.of_file(path, grid, self.schema, self.legend, self.field, self._rest)
         if ".json#" in labels.lower():
             return open_coco(labels, grid, self.schema, self.legend)
+        if labels.lower().endswith(".dcm") and holds_segments(labels):
+            return open_segments(labels, grid, self.schema, self.legend, self._rest)
         dims: Literal[2, 3] = 2 if grid.ndim == 2 else 3
         opened = open_source(labels, dims=dims)
         try:
@@ -156,8 +165,3 @@ def _part(pair: Pair, box: Box) -> Pair:
     if not pair.grid.box.contains(box):
         raise ConfigError(f"its part {box.start} to {box.stop} lies outside of {pair.grid.shape}")
     return Pair(pair.case, CroppedSource(pair.image, box), CroppedLabels(pair.labels, box))
-
-
-def _rest(schema: ClassSchema) -> int:
-    """Return what lies in no polygon: the background where there is one, else nobody knows."""
-    return schema.nodata if schema.background is None else schema.background

@@ -97,8 +97,8 @@ def decide(print_: Fingerprint, memory: float, minutes: float, speed: Speed) -> 
     if not fitting:
         needed = min(choice.memory for choice in choices)
         raise BudgetExceeded(
-            f"memory {format_bytes(memory)}: the smallest network needs {format_bytes(needed + 5e7)} for "
-            f"a batch of {choices[-1].batch} patches of {' x '.join(map(str, half.window))}; allow "
+            f"memory {format_bytes(memory)}: the smallest network needs "
+            f"{format_bytes(needed + 5e7)} for a batch of {choices[-1].batch} patches of {' x '.join(map(str, half.window))}; allow "
             "that much"
         )
     enough = [choice for choice in fitting if choice.steps >= WANTED]
