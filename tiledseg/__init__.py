@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         train,
         vectorize,
     )
+    from .pipeline._check import check, plan_training
     from .pipeline._evaluate import Assessment, Evaluation, assess, evaluate
     from .pipeline._sample import Sample, sample
     from .tiling import TilePlan, TilingSpec
@@ -78,9 +79,11 @@ _HOMES = {
         "Result",
         "Sample",
         "assess",
+        "check",
         "evaluate",
         "load_model",
         "plan",
+        "plan_training",
         "probe",
         "sample",
         "segment",
@@ -128,12 +131,14 @@ __all__ = [
     "UnknownFormat",
     "as_dask",
     "assess",
+    "check",
     "create_model",
     "evaluate",
     "import_model",
     "load_model",
     "open_source",
     "plan",
+    "plan_training",
     "probe",
     "read_dataset",
     "sample",

@@ -33,7 +33,8 @@ class BurntLabels(LabelSource):
     """The class of the last polygon that a sample's centre lies in.
 
     That is GDAL's default rule ("all touched" is off). Where polygons overlap, the later one in the
-    file counts. A polygon of a mark that the legend does not know burns "no truth".
+    file counts; a FlatGeobuf with an index holds its polygons by place, not as they were drawn. A
+    polygon of a mark that the legend does not know burns "no truth".
 
     Args:
         grid: Grid of the image, 2-D.

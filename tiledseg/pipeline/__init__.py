@@ -22,7 +22,6 @@ from ..models import load_model as _load
 from ._batch import Batch
 from ._batch_result import BatchResult, InputEnded, InputPlanned, OnBatchEvent
 from ._cascade import first_settings, second_settings, stage_before
-from ._check import check, check_facts, plan_training
 from ._describe import describe
 from ._inputs import NAME, collect_inputs, refuse_many
 from ._job import Job
@@ -39,6 +38,7 @@ from ._vectorize import vectorize
 if TYPE_CHECKING:
     from ..training import Event as TrainingEvent
     from ..training import Recipe, Trained
+    from ._check import check, check_facts, plan_training
 
 __all__ = [
     "NAME",
@@ -67,14 +67,18 @@ __all__ = [
     "vectorize",
 ]
 
-#: What reads the metrics, and with them scipy: loaded when first used, so that no run pays for it.
+#: What no run needs, like the metrics and with them scipy: loaded when first used, so that none
+#: pays for it.
 _LAZY = {
     "METRICS": "._evaluate",
     "Assessment": "._evaluate",
     "Evaluation": "._evaluate",
     "Sample": "._sample",
     "assess": "._evaluate",
+    "check": "._check",
+    "check_facts": "._check",
     "evaluate": "._evaluate",
+    "plan_training": "._check",
     "sample": "._sample",
 }
 

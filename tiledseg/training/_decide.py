@@ -96,10 +96,11 @@ def decide(print_: Fingerprint, memory: float, minutes: float, speed: Speed) -> 
     fitting = [choice for choice in choices if choice.memory <= memory]
     if not fitting:
         needed = min(choice.memory for choice in choices)
+        least = " x ".join(map(str, half.window))
         raise BudgetExceeded(
             f"memory {format_bytes(memory)}: the smallest network needs "
-            f"{format_bytes(needed + 5e7)} for a batch of {choices[-1].batch} patches of {' x '.join(map(str, half.window))}; allow "
-            "that much"
+            f"{format_bytes(needed + 5e7)} for a batch of {choices[-1].batch} patches of {least}; "
+            "allow that much"
         )
     enough = [choice for choice in fitting if choice.steps >= WANTED]
     return enough[0] if enough else max(fitting, key=lambda choice: choice.steps)
