@@ -188,7 +188,6 @@ def census_of(pair: Pair, dataset: Dataset, block: int | None = None) -> CaseCen
         pair.image.fingerprint(),
         pair.image.channels,
         pair.labels.fingerprint(),
-        repr(pair.case.box),
         sorted(map(repr, dataset.legend.classes.items())),
         dataset.schema.to_dict(),
         extent,

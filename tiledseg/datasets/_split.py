@@ -19,7 +19,6 @@ from ._dataset import Dataset
 TEST = "test"
 #: Splits whose cases are held out where a dataset brings its own.
 VALIDATION = ("validation", "val", "valid", "dev")
-_NO_ROOM = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +163,11 @@ def _dealt(sizes: NDArray[np.float64], folds: int, seed: int) -> list[int]:
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
     order = shuffled[np.argsort(-sizes[shuffled].sum(axis=1), kind="stable")]
     held = np.zeros((folds, sizes.shape[1]))
-    counts = np.zeros(folds, int)
     fold_of = [0] * len(sizes)
-    for done, group in enumerate(order):
+    for group in order:  # every group is a case at least, so a fold without any comes first
         after = ((held + sizes[group]) ** 2).sum(axis=1) - (held**2).sum(axis=1)
-        empty = counts == 0
-        if empty.sum() >= len(sizes) - done:  # as many groups are left as folds have none yet
-            after[~empty] = _NO_ROOM
         fold = int(after.argmin())
         held[fold] += sizes[group]
-        counts[fold] += 1
         fold_of[group] = fold
     return fold_of
 
