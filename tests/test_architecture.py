@@ -32,7 +32,7 @@ DOORS = {
     "openvino": "models/_openvino.py",
     "pydicom": "datasets/_dicom.py",
     "numba": "engine/_kernels.py",
-    "scipy": ("io/_nonzero.py", "metrics/"),
+    "scipy": ("io/_nonzero.py", "metrics/", "components/_union.py"),
     "psutil": ("engine/_machine.py",),
     "PIL": "report/",
     "jinja2": "report/_html.py",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .box import Box
+    from .components import FillHoles, KeepLargest, RemoveSmall, component_table
     from .config import BudgetSpec, CombineSpec, InputSpec, OutputSpec, RunConfig, RuntimeSpec
     from .datasets import Dataset, read_dataset
     from .errors import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     )
     from .pipeline._check import check, plan_training
     from .pipeline._evaluate import Assessment, Evaluation, assess, evaluate
+    from .pipeline._postprocess import Postprocessed, postprocess
     from .pipeline._sample import Sample, sample
     from .tiling import TilePlan, TilingSpec
     from .training import Recipe
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 # Names are loaded when first used, so that `import tiledseg` costs nothing.
 _HOMES = {
     "box": ("Box",),
+    "components": ("FillHoles", "KeepLargest", "RemoveSmall", "component_table"),
     "config": (
         "BudgetSpec",
         "CombineSpec",
@@ -76,6 +79,7 @@ _HOMES = {
         "Assessment",
         "BatchResult",
         "Evaluation",
+        "Postprocessed",
         "Result",
         "Sample",
         "assess",
@@ -84,6 +88,7 @@ _HOMES = {
         "load_model",
         "plan",
         "plan_training",
+        "postprocess",
         "probe",
         "sample",
         "segment",
@@ -108,16 +113,20 @@ __all__ = [
     "DamagedInput",
     "Dataset",
     "Evaluation",
+    "FillHoles",
     "Grid",
     "GridMismatch",
     "InputSpec",
+    "KeepLargest",
     "MissingBackend",
     "ModelCard",
     "OutputFailed",
     "OutputSpec",
     "PlanChanged",
+    "Postprocessed",
     "Probe",
     "Recipe",
+    "RemoveSmall",
     "Result",
     "RunConfig",
     "RuntimeSpec",
@@ -132,6 +141,7 @@ __all__ = [
     "as_dask",
     "assess",
     "check",
+    "component_table",
     "create_model",
     "evaluate",
     "import_model",
@@ -139,6 +149,7 @@ __all__ = [
     "open_source",
     "plan",
     "plan_training",
+    "postprocess",
     "probe",
     "read_dataset",
     "sample",

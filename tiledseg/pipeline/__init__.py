@@ -73,12 +73,14 @@ _LAZY = {
     "METRICS": "._evaluate",
     "Assessment": "._evaluate",
     "Evaluation": "._evaluate",
+    "Postprocessed": "._postprocess",
     "Sample": "._sample",
     "assess": "._evaluate",
     "check": "._check",
     "check_facts": "._check",
     "evaluate": "._evaluate",
     "plan_training": "._check",
+    "postprocess": "._postprocess",
     "sample": "._sample",
 }
 

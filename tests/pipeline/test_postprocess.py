@@ -1,0 +1,216 @@
+"""Class maps are changed object by object; grid, names, colours and nodata stay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import tiledseg
+from tiledseg.cli import run
+from tiledseg.errors import ConfigError, OutputFailed, UnknownFormat
+from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
+from tiledseg.io import SinkSpec, create_sink, open_source, read_schema
+from tiledseg.labels import ClassSchema
+
+SCHEMA = ClassSchema.of_names(["nothing", "field", "water"], background=0)
+
+
+def on_earth(shape: tuple[int, int], epsg: int, matrix: list[list[float]]) -> Grid:
+    from rasterio.crs import CRS
+
+    crs = CRS.from_epsg(epsg)
+    geographic = crs.is_geographic
+    kind = SpaceKind.GEOGRAPHIC if geographic else SpaceKind.PROJECTED
+    space = Space(kind, crs.to_wkt(), None if geographic else 1.0)
+    return Grid.from_matrix(shape, matrix, space)
+
+
+def utm(shape: tuple[int, int], step: float = 10.0) -> Grid:
+    return on_earth(shape, 32633, [[step, 0, 5e5], [0, -step, 5.4e6], [0, 0, 1]])
+
+
+def write(path: Path, labels: np.ndarray, grid: Grid, schema: ClassSchema | None = SCHEMA) -> Path:
+    sink = create_sink(path, SinkSpec(grid, labels.dtype, ("class",), 255, schema), "gtiff")
+    sink.prepare()
+    sink.write(grid.box, labels[None])
+    sink.commit()
+    return path
+
+
+def read(path: Path) -> np.ndarray:
+    with open_source(path) as source:
+        return source.read(source.grid.box)[0]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """Fields with a hole, a small field of 3 samples, one of 4, water, nodata."""
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5:20, 5:20] = 1
+    labels[9:11, 9:11] = 0
+    labels[30, 30:33] = 1
+    labels[33:35, 40:42] = 1
+    labels[25:28, 50:55] = 2
+    labels[38:] = 255
+    return write(tmp_path / "map.tif", labels, utm(labels.shape))
+
+
+def test_a_scene_keeps_what_it_is(scene: Path, tmp_path: Path) -> None:
+    out, shares = tmp_path / "out.tif", []
+    steps = [tiledseg.RemoveSmall(400, "m2"), tiledseg.FillHoles()]
+    made = tiledseg.postprocess(scene, out, steps, on_share=shares.append)
+    expected = read(scene)
+    expected[30, 30:33] = 0  # 300 m2; that of 400 m2 stays
+    expected[9:11, 9:11] = 1
+    np.testing.assert_array_equal(read(out), expected)
+    with open_source(scene) as before, open_source(out) as after:
+        assert after.grid == before.grid
+        assert after.nodata == before.nodata == 255
+        assert after.dtype == before.dtype
+    assert read_schema(out) == SCHEMA
+    assert made.outputs == [out, tmp_path / "out.qml"]
+    assert made.objects == (6, 4)
+    assert made.samples["field"] == (228, 229)
+    assert made.changed == 7
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_the_command_does_the_same(scene: Path, tmp_path: Path, capsys: object) -> None:
+    python, shell = tmp_path / "python.tif", tmp_path / "shell.tif"
+    steps = [
+        tiledseg.KeepLargest(("field",)),
+        tiledseg.RemoveSmall(16, "samples", "neighbour"),
+        tiledseg.FillHoles(),
+    ]
+    tiledseg.postprocess(scene, python, steps, connectivity=8)
+    words = f"postprocess {scene} --out {shell} --keep-largest field --min-samples 16 --json"
+    more = "--small neighbour --fill-holes --connectivity 8 --quiet"
+    assert run([*words.split(), *more.split()]) == 0
+    told = json.loads(capsys.readouterr().out)  # type: ignore[attr-defined]
+    assert told["samples"]["water"] == [15, 0]
+    assert python.read_bytes() == shell.read_bytes()
+    assert set(np.unique(read(shell))) == {0, 1, 255}
+
+
+def test_removed_objects_can_become_nodata(scene: Path, tmp_path: Path) -> None:
+    step = tiledseg.KeepLargest(("field",), "nodata")
+    tiledseg.postprocess(scene, tmp_path / "out.tif", [step])
+    out = read(tmp_path / "out.tif")
+    assert (out[30, 30:33] == 255).all()
+    assert (out == 1).sum() == 221
+
+
+def test_areas_in_degrees_are_geodesic(tmp_path: Path) -> None:
+    """Two squares of as many samples: at 60 degrees north one is half as large."""
+    labels = np.zeros((700, 20), np.uint8)
+    labels[10:20, 5:15] = labels[610:620, 5:15] = 1
+    grid = on_earth(labels.shape, 4326, [[0.1, 0, 10], [0, -0.1, 62], [0, 0, 1]])
+    scene = write(tmp_path / "map.tif", labels, grid)
+    tiledseg.postprocess(scene, tmp_path / "out.tif", [tiledseg.RemoveSmall(8e9, "m2")])
+    out = read(tmp_path / "out.tif")
+    assert not out[10:20].any()  # 100 samples of 11.1 by 5.2 km: 5.8e9 m2
+    assert (out[610:620, 5:15] == 1).all()  # 1.23e10 m2
+
+
+def test_a_volume_by_its_millimetres(tmp_path: Path) -> None:
+    labels = np.zeros((20, 30, 40), np.uint8)
+    labels[2:4, 2:4, 2:4] = 1  # 8 voxels of 1.5 mm3: 12 mm3
+    labels[10:13, 10:13, 10:13] = 2  # 40.5 mm3
+    grid = Grid.from_centers(labels.shape, (1.0, 2.0, 3.0), (0.5, 1.0, 3.0), space=PATIENT)
+    volume = write(tmp_path / "map.nii.gz", labels, grid)
+    out = tmp_path / "out.nii.gz"
+    assert run(["postprocess", str(volume), "-o", str(out), "--min-volume", "12.1", "-q"]) == 0
+    assert set(np.unique(read(out))) == {0, 2}
+    assert read_schema(out) == SCHEMA
+    with open_source(volume) as before, open_source(out) as after:
+        assert after.grid.like(before.grid)
+    with pytest.raises(ConfigError, match="has no sizes in m2, its sizes are in mm3"):
+        tiledseg.postprocess(volume, out, [tiledseg.RemoveSmall(5, "m2")])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--keep-largest liver", "has no class 'liver'; it has nothing, field, water"),
+        ("--connectivity 6 --fill-holes", "connectivity 6 does not exist in 2-D; take 4, 8"),
+        ("--min-volume 4", "has no sizes in mm3, its sizes are in m2"),
+        ("", "nothing to do: give at least one step"),
+        ("--min-area 0", "least size 0.0 is not above 0"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    scene: Path, tmp_path: Path, capsys: object, options: str, sentence: str
+) -> None:
+    out = tmp_path / "out.tif"
+    assert run(["postprocess", str(scene), "-o", str(out), *options.split(), "-q"]) == 2
+    told = capsys.readouterr().err  # type: ignore[attr-defined]
+    assert sentence in told
+    assert told.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.qml", "map.tif"]
+
+
+def test_wrong_files_are_refused(scene: Path, tmp_path: Path) -> None:
+    steps = [tiledseg.FillHoles()]
+    before = scene.read_bytes()
+    with pytest.raises(ConfigError, match="would overwrite the input"):
+        tiledseg.postprocess(scene, scene, steps)
+    with pytest.raises(UnknownFormat, match="cannot write"):
+        tiledseg.postprocess(scene, tmp_path / "out.jpg", steps)
+    with pytest.raises(OutputFailed):
+        tiledseg.postprocess(scene, tmp_path / "none" / "out.tif", steps)
+    floats = write(tmp_path / "f.tif", np.zeros((9, 9), np.float32), utm((9, 9)), None)
+    with pytest.raises(ConfigError, match=r"f\.tif is not a class map: .* channels of float32"):
+        tiledseg.postprocess(floats, tmp_path / "out.tif", steps)
+    assert scene.read_bytes() == before
+
+
+def test_a_stop_on_the_way_leaves_nothing(scene: Path, tmp_path: Path) -> None:
+    def stop(share: float) -> None:
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiledseg.postprocess(scene, tmp_path / "out.tif", [tiledseg.FillHoles()], on_share=stop)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.qml", "map.tif"]
+
+
+@pytest.mark.data
+def test_a_palette_map_keeps_its_colours(data: Path, tmp_path: Path) -> None:
+    """Land cover of another tool; against scipy on the whole map."""
+    scene, out = next(data.rglob("cog_cmap.tif")), tmp_path / "out.tif"
+    tiledseg.postprocess(scene, out, [tiledseg.RemoveSmall(500, becomes="neighbour")])
+    with open_source(scene) as before, open_source(out) as after:
+        held = np.unique(read(out)[after.valid(after.grid.box)])
+        assert after.grid.like(before.grid)
+        assert after.palette is not None
+        assert before.palette is not None
+        np.testing.assert_array_equal(after.palette[held], before.palette[held])
+        invalid = ~before.valid(before.grid.box)
+        np.testing.assert_array_equal(~after.valid(after.grid.box), invalid)
+    labels = read(out)
+    counts = [
+        np.bincount(ids.ravel())[1:]
+        for ids in (ndimage.label((labels == v) & ~invalid)[0] for v in held)
+    ]
+    assert min(map(min, counts)) >= 500
+    assert sum(map(len, counts)) > 50
+
+
+@pytest.mark.data
+def test_organs_keep_their_largest_part(data: Path, tmp_path: Path) -> None:
+    organs, out = next(data.rglob("example_seg_fast_force_split.nii.gz")), tmp_path / "out.nii.gz"
+    tiledseg.postprocess(organs, out, [tiledseg.KeepLargest()], connectivity=26)
+    before, after = read(organs), read(out)
+    near = np.ones((3, 3, 3))
+    several = 0
+    for value in np.unique(before[before > 0]):
+        ids, count = ndimage.label(before == value, near)
+        sizes = np.bincount(ids.ravel())[1:]
+        several += count > 1
+        np.testing.assert_array_equal(after == value, ids == 1 + sizes.argmax())
+    assert several > 5
