@@ -31,7 +31,7 @@ DOORS = {
     "onnxruntime": "models/_onnx.py",
     "openvino": "models/_openvino.py",
     "pydicom": "datasets/_dicom.py",
-    "numba": "engine/_kernels.py",
+    "numba": "compiled.py",
     "scipy": ("io/_nonzero.py", "metrics/", "components/_union.py"),
     "psutil": ("engine/_machine.py",),
     "PIL": "report/",

@@ -68,7 +68,7 @@ def maps(draw: st.DrawFn) -> tuple[np.ndarray, int, tuple[int, ...]]:
     return labels, connectivity, tuple(draw(st.integers(1, n)) for n in shape)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(maps())
 def test_ids_are_those_of_the_whole_map(case: tuple[np.ndarray, int, tuple[int, ...]]) -> None:
     labels, connectivity, block = case

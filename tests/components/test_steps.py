@@ -104,7 +104,7 @@ def sieved(labels: np.ndarray, connectivity: int, least: int) -> np.ndarray:
             return labels
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(maps(), st.integers(1, 12))
 def test_small_ones_are_merged_as_the_rule_says(case: Case, least: int) -> None:
     labels, connectivity, block = case
@@ -113,7 +113,7 @@ def test_small_ones_are_merged_as_the_rule_says(case: Case, least: int) -> None:
     np.testing.assert_array_equal(after, sieved(labels, connectivity, least))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(maps(), st.integers(1, 6), st.sampled_from(("background", "nodata")))
 def test_small_ones_are_removed(case: Case, least: int, becomes: str) -> None:
     labels, connectivity, block = case
@@ -125,7 +125,7 @@ def test_small_ones_are_removed(case: Case, least: int, becomes: str) -> None:
     np.testing.assert_array_equal(applied(labels, connectivity, block, step), expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(maps(), st.sampled_from(((), ("a",), ("b", 1))))
 def test_the_largest_is_kept(case: Case, classes: tuple[str | int, ...]) -> None:
     labels, connectivity, block = case
@@ -142,7 +142,7 @@ def test_the_largest_is_kept(case: Case, classes: tuple[str | int, ...]) -> None
     np.testing.assert_array_equal(applied(labels, connectivity, block, step), expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(maps())
 def test_holes_are_filled(case: Case) -> None:
     labels, connectivity, block = case

@@ -181,8 +181,17 @@ def test_a_stop_on_the_way_leaves_nothing(scene: Path, tmp_path: Path) -> None:
 
 @pytest.mark.data
 def test_a_palette_map_keeps_its_colours(data: Path, tmp_path: Path) -> None:
-    """Land cover of another tool; against scipy on the whole map."""
-    scene, out = next(data.rglob("cog_cmap.tif")), tmp_path / "out.tif"
+    """Land cover of another tool: its middle, against scipy on the whole of it."""
+    import rasterio
+    from rasterio.windows import Window
+
+    scene, out, part = tmp_path / "map.tif", tmp_path / "out.tif", Window(2500, 3000, 2048, 2048)
+    with rasterio.open(next(data.rglob("cog_cmap.tif"))) as file:
+        profile = {**file.profile, "driver": "GTiff", "width": 2048, "height": 2048}
+        profile["transform"] = file.transform @ file.transform.translation(2500, 3000)
+        with rasterio.open(scene, "w", **profile) as copy:
+            copy.write(file.read(window=part))
+            copy.write_colormap(1, file.colormap(1))
     tiledseg.postprocess(scene, out, [tiledseg.RemoveSmall(500, becomes="neighbour")])
     with open_source(scene) as before, open_source(out) as after:
         held = np.unique(read(out)[after.valid(after.grid.box)])
@@ -198,7 +207,7 @@ def test_a_palette_map_keeps_its_colours(data: Path, tmp_path: Path) -> None:
         for ids in (ndimage.label((labels == v) & ~invalid)[0] for v in held)
     ]
     assert min(map(min, counts)) >= 500
-    assert sum(map(len, counts)) > 50
+    assert sum(map(len, counts)) > 30
 
 
 @pytest.mark.data

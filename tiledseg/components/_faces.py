@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..box import Box
 from ._connectivity import offsets
-from ._pieces import Touching
+from ._pieces import Labels, Touching
 from ._union import Ints
 
 
@@ -42,12 +42,13 @@ class Faces:
         self._done: dict[int, Ints] = {}
         self._made: dict[int, Ints] = {}
 
-    def pass_by(self, box: Box, pieces: Ints) -> Iterator[Touching]:
+    def pass_by(self, box: Box, ids: Labels, first: int) -> Iterator[Touching]:
         """Yield what of a block touches earlier ones, and keep its own faces.
 
         Args:
             box: Where the block lies.
-            pieces: Number of the piece at every sample, unique in the map; -1 where there is none.
+            ids: Piece of every sample in the block, -1 where there is none.
+            first: Number in the map of the block's first piece.
 
         Yields:
             Pairs of pieces that touch, many times over; -1 included.
@@ -59,9 +60,9 @@ class Faces:
                 extents = box.shape[:axis] + self._shape[axis + 1 :]
                 self._made[axis] = np.full(extents, -1, np.int64)
             if box.start[axis]:
-                yield from self._pairs(axis, box, pieces.take([0], axis).squeeze(axis))
+                yield from self._pairs(axis, box, _face(ids, 0, axis, first))
             at = (*[slice(None)] * axis, *box.slices[axis + 1 :])
-            self._made[axis][at] = pieces.take([-1], axis).squeeze(axis)
+            self._made[axis][at] = _face(ids, -1, axis, first)
 
     def _pairs(self, axis: int, box: Box, face: Ints) -> Iterator[Touching]:
         front = self._done[axis]
@@ -71,6 +72,11 @@ class Faces:
             here = there.shift(tuple(-s for s in step)).relative_to(Box.of_shape(face.shape, start))
             one, other = face[here.slices].ravel(), front[there.slices].ravel()
             yield Touching(one, other, _sides(one, any(step)))
+
+
+def _face(ids: Labels, at: int, axis: int, first: int) -> Ints:
+    face = ids.take([at], axis).squeeze(axis).astype(np.int64)
+    return np.where(face < 0, -1, face + first)
 
 
 def _sides(one: Ints, apart: bool) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ A component is a largest connected set of samples of one label. Its key is the s
 samples in the raveled map and its place in the table is the rank of the key, so neither depends on
 the blocks. What was not measured belongs to none.
 
-Memory: about 60 bytes per sample of a block, 110 per piece of a component in a block, 24 per
+Memory: about 20 bytes per sample of a block, 300 per piece of a component in a block, 100 per
 pair of pieces that touch, and two cross-sections of the map; never the map.
 """
 
@@ -73,7 +73,7 @@ class Components:
         for box, end in zip(self.boxes, self.ends, strict=True):
             found = Pieces.of(read_labels(self.source, box), self.rank)
             own = np.append(values[self.pieces[first:end]], nodata)  # -1 takes the last
-            yield box, found.spread(own[found.of_run])
+            yield box, own[found.ids].reshape(box.shape)
             first = end
 
 
@@ -117,11 +117,13 @@ def find_components(
     for box in boxes:
         pieces = Pieces.of(read_labels(source, box), rank)
         own = None if scores is None else _parts(scores, box)
-        gathered.add(box, pieces, table_of(pieces, box.start, shape, amounts, own))
+        touching, opened = pieces.borders(borders)
+        table = table_of(pieces, (box.start, shape), amounts, own, opened)
+        gathered.add(box, pieces, table, touching)
         if on_share is not None:
             on_share(gathered.samples / source.grid.box.size)
-    table, touching, places = gathered.joined()
-    return Components(table, amounts.unit, touching, source, rank, boxes, places, gathered.ends)
+    found, pairs, places = gathered.joined()
+    return Components(found, amounts.unit, pairs, source, rank, boxes, places, gathered.ends)
 
 
 class _Gathered:
@@ -136,7 +138,7 @@ class _Gathered:
         self.ends: list[int] = []
         self.samples = 0
 
-    def add(self, box: Box, pieces: Pieces, table: Table) -> None:
+    def add(self, box: Box, pieces: Pieces, table: Table, pairs: Touching) -> None:
         """Add a block."""
         first = self.ends[-1] if self.ends else 0
         self.ends.append(first + len(table))
@@ -147,12 +149,10 @@ class _Gathered:
                 "smooth it first, or give a part of it"
             )
         self._tables.append(table)
-        if self._wanted:
-            b = pieces.borders
-            self._keep(Touching(b.one + first, b.other + first, b.sides))
-        dense = pieces.dense()
-        for pairs in self._faces.pass_by(box, np.where(dense < 0, -1, dense + first)):
-            self._keep(pairs)
+        self._pairs.append(Touching(pairs.one + first, pairs.other + first, pairs.sides))
+        ids = pieces.ids.reshape(box.shape)
+        for across in self._faces.pass_by(box, ids, first):
+            self._keep(across)
 
     def _keep(self, pairs: Touching) -> None:
         """Keep pairs of pieces, and which of them lie beside nodata."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import compiled
 from ._graph import Graph
 from ._union import Ints
 
 
-def sieved(graph: Graph, small: Ints, most: int) -> NDArray[np.int32]:
+def sieved(graph: Graph, sizes: Ints, most: int) -> NDArray[np.int32]:
     """Return the label of every component once none that can be merged is below a minimum.
 
     The smallest component below the minimum, of equal ones that of the smallest id, takes the label
@@ -24,73 +26,124 @@ def sieved(graph: Graph, small: Ints, most: int) -> NDArray[np.int32]:
 
     Args:
         graph: The components.
-        small: Size of every one, whole numbers.
+        sizes: Of every one, whole numbers.
         most: Components of at most this size are merged.
     """
-    merging = _Merging(graph, small.tolist(), most)
-    merging.settle()
-    return np.array([merging.labels[merging.root(i)] for i in range(len(small))], np.int32)
+    pairs = graph.borders
+    ends = np.concatenate([pairs.one, pairs.other])
+    order = np.argsort(ends, kind="stable")
+    firsts = np.searchsorted(ends[order], np.arange(len(sizes) + 1))
+    beside = np.concatenate([pairs.other, pairs.one])[order]
+    sides = np.concatenate([pairs.sides, pairs.sides])[order]
+    labels = graph.table.labels.copy()
+    _settle(labels, sizes.copy(), most, (firsts, beside, sides))
+    return labels
 
 
-class _Merging:
-    """Groups of components; a group is called by its smallest member."""
+@compiled
+def _settle(
+    labels: NDArray[np.int32], sizes: Ints, most: int, neighbours: tuple[Ints, Ints, Ints]
+) -> None:
+    """Merge components until nothing changes. A group is called by its smallest member.
 
-    def __init__(self, graph: Graph, sizes: list[int], most: int) -> None:
-        pairs, count = graph.borders, len(sizes)
-        ends = np.concatenate([pairs.one, pairs.other])
-        order = np.argsort(ends, kind="stable")
-        self._ends = np.searchsorted(ends[order], np.arange(count + 1))
-        self._next = np.concatenate([pairs.other, pairs.one])[order]
-        self._sides = np.concatenate([pairs.sides, pairs.sides])[order]
-        self.labels: list[int] = graph.table.labels.tolist()
-        self._sizes, self._most = sizes, most
-        self._parent = list(range(count))
-        self._members: dict[int, list[int]] = {}  # of groups that are small still
+    Args:
+        labels: Of every component; those after it are left there.
+        sizes: Of every component; spoilt.
+        most: Groups of at most this size are merged.
+        neighbours: First place of every component in the lists that follow, and the end; the
+            neighbours of the components, one after another; the sides shared with them.
+    """
+    count = len(labels)
+    groups, following = np.arange(count), np.full(count, -1)  # members are chained
+    tails = np.arange(count)
+    shared, touched = np.full(count, -1), np.empty(count, np.int64)
+    heap = [(sizes[0], 0) for _ in range(0)]  # empty, and of a known kind
+    for one in range(count):
+        if sizes[one] <= most:
+            heappush(heap, (sizes[one], one))
+    while len(heap):
+        size, one = heappop(heap)
+        if groups[one] != one or sizes[one] != size:
+            continue  # it has grown since
+        many = _share(one, groups, following, neighbours, (shared, touched))
+        best = -1
+        for i in range(many):
+            other = touched[i]
+            more = 0 if best < 0 else shared[best]
+            if shared[other] > more or (shared[other] == more > 0 and other < best):
+                best = other
+        if best >= 0:
+            label, to = labels[best], one
+            for i in range(many):
+                if labels[touched[i]] == label:
+                    to = min(to, touched[i])
+            size = sizes[one]
+            for i in range(many):
+                other = touched[i]
+                if labels[other] == label:
+                    size += sizes[other]
+                    if other != to:
+                        _join(other, to, groups, following, tails)
+            if one != to:
+                _join(one, to, groups, following, tails)
+            labels[to], sizes[to] = label, size
+            if size <= most:
+                heappush(heap, (size, to))
+        for i in range(many):
+            shared[touched[i]] = -1
+    for one in range(count):
+        labels[one] = labels[_group(groups, one)]
 
-    def root(self, one: int) -> int:
-        """Return the group of a component."""
-        parent = self._parent
-        while parent[one] != one:
-            parent[one] = parent[parent[one]]
-            one = parent[one]
-        return one
 
-    def settle(self) -> None:
-        """Merge until nothing changes."""
-        heap = [(size, i) for i, size in enumerate(self._sizes) if size <= self._most]
-        heapify(heap)
-        while heap:
-            size, one = heappop(heap)
-            if self._parent[one] != one or self._sizes[one] != size:
-                continue  # it has grown since
-            grown = self._merge(one)
-            if grown is not None and self._sizes[grown] <= self._most:
-                heappush(heap, (self._sizes[grown], grown))
+@compiled
+def _group(groups: Ints, one: int) -> Any:
+    """Return the group of a component, and shorten the way there."""
+    while groups[one] != one:
+        groups[one] = groups[groups[one]]
+        one = groups[one]
+    return one
 
-    def _merge(self, one: int) -> int | None:
-        """Merge a group into a neighbour; return the group it is now, or None without one."""
-        shared = self._shared(one)
-        sides, least = max(((s, -r) for r, s in shared.items()), default=(0, 0))
-        if sides == 0:
-            return None
-        label = self.labels[-least]
-        united = [one, *(r for r in shared if self.labels[r] == label)]
-        to, size = min(united), sum(self._sizes[r] for r in united)
-        lists = [self._members.pop(r, [r]) for r in united]
-        if size <= self._most:
-            self._members[to] = [member for some in lists for member in some]
-        for r in united:
-            self._parent[r] = to
-        self.labels[to], self._sizes[to] = label, size
-        return to
 
-    def _shared(self, one: int) -> dict[int, int]:
-        """Return neighbouring groups -> sides shared; 0 for those touched at corners only."""
-        shared: dict[int, int] = {}
-        for member in self._members.get(one, [one]):
-            part = slice(self._ends[member], self._ends[member + 1])
-            for r, s in zip(self._next[part].tolist(), self._sides[part].tolist(), strict=True):
-                group = self.root(r)
-                if group != one:
-                    shared[group] = shared.get(group, 0) + s
-        return shared
+@compiled
+def _join(one: int, to: int, groups: Ints, following: Ints, tails: Ints) -> None:
+    """Make a group part of another."""
+    groups[one] = to
+    following[tails[to]] = one
+    tails[to] = tails[one]
+
+
+@compiled
+def _share(
+    one: int,
+    groups: Ints,
+    following: Ints,
+    neighbours: tuple[Ints, Ints, Ints],
+    found: tuple[Ints, Ints],
+) -> int:
+    """Find the groups that a group touches, and the sides it shares with them.
+
+    Args:
+        one: The group.
+        groups: Of every component.
+        following: The next member of its group.
+        neighbours: Those of `_settle`.
+        found: Filled: sides shared by group, -1 so far; the groups touched.
+
+    Returns:
+        The number of groups touched.
+    """
+    firsts, beside, sides = neighbours
+    shared, touched = found
+    many, member = 0, one
+    while member >= 0:
+        for i in range(firsts[member], firsts[member + 1]):
+            group = _group(groups, beside[i])
+            if group == one:
+                continue
+            if shared[group] < 0:
+                shared[group] = 0
+                touched[many] = group
+                many += 1
+            shared[group] += sides[i]
+        member = following[member]
+    return many

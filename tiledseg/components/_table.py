@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from ._pieces import NODATA, Pieces
+from ._kernels import AMOUNT, COLUMNS, HIGH, KEY, LOW, MOMENT, SCORE, SIZE, measure
+from ._pieces import Pieces
 from ._union import Ints
 
 #: Of all samples together, of which the rows' shares are counted.
@@ -114,51 +115,32 @@ class Table:
 
 def table_of(
     pieces: Pieces,
-    start: tuple[int, ...],
-    shape: tuple[int, ...],
+    place: tuple[tuple[int, ...], tuple[int, ...]],
     amounts: Amounts,
     scores: Ints | None,
+    opened: NDArray[np.bool_],
 ) -> Table:
     """Return the table of a block's pieces.
 
     Args:
         pieces: The pieces.
-        start: The block's first index in the map.
-        shape: Of the map.
+        place: The block's first index in the map, and the map's shape.
         amounts: Of the map's rows.
         scores: Of every sample of the block, in `SCORE_PARTS`.
+        opened: Which pieces lie beside what was not measured.
     """
-    runs = pieces.runs
-    kept = runs.labels != NODATA
-    piece, length, count = pieces.of_run[kept], runs.lengths[kept], pieces.count
-    at = np.stack([p[kept] + s for p, s in zip(runs.places(), start, strict=True)], axis=1)
-    end = at + 1
-    end[:, -1] += length - 1
-    keys = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(keys, piece, np.ravel_multi_index(tuple(at.T), shape))
-    labels = np.empty(count, np.int32)
-    labels[piece] = runs.labels[kept]
-    low = np.full((count, len(shape)), np.iinfo(np.int64).max)
-    high = np.zeros_like(low)
-    np.minimum.at(low, piece, at)
-    np.maximum.at(high, piece, end)
-    touched = ((low == 0) | (high == shape)).any(axis=1)
-    touched[pieces.beside_nodata] = True
-    moments = [_sums(count, piece, length * (a + e)) for a, e in zip(at.T, end.T, strict=True)]
-    summed = np.zeros(len(piece), np.int64)
-    if scores is not None:
-        summed = np.add.reduceat(scores.ravel(), runs.starts)[kept]
-    return Table(
-        labels,
-        keys,
-        _sums(count, piece, length),
-        _sums(count, piece, length * amounts.rows[at[:, 0]]),
-        low,
-        high,
-        np.stack(moments, axis=1),
-        touched,
-        _sums(count, piece, summed),
-    )
+    start, shape = place
+    axes, (deep, high, _) = len(shape), pieces.block.shape
+    rows = amounts.rows[start[0] :][: high if axes == 2 else deep]
+    own = np.broadcast_to(rows[np.newaxis] if axes == 2 else rows[:, np.newaxis], (deep, high))
+    at = np.array([(0, *start), (1, *shape)] if axes == 2 else [start, shape], np.int64)
+    labels, sums = np.zeros(pieces.count, np.int32), np.zeros((pieces.count, COLUMNS), np.int64)
+    parts = np.zeros(0, np.int64) if scores is None else scores.ravel()
+    measure(pieces.block, pieces.ids, (at[0], at[1]), own.copy(), parts, (labels, sums))
+    low, high_, moments = (sums[:, c + 3 - axes : c + 3] for c in (LOW, HIGH, MOMENT))
+    touched = opened | ((low == 0) | (high_ == shape)).any(axis=1)
+    key, size, amount, score = (sums[:, c] for c in (KEY, SIZE, AMOUNT, SCORE))
+    return Table(labels, key, size, amount, low, high_, moments, touched, score)
 
 
 def _sums(count: int, to: Ints, values: Ints) -> Ints:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kernels import compiled
+from ..compiled import compiled
 
 Halves = NDArray[np.uint16]
 Floats = NDArray[np.float32]

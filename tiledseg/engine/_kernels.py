@@ -1,4 +1,4 @@
-"""Compiled loops over all classes of a window: the only door to numba.
+"""Compiled loops over all classes of a window.
 
 With many classes the blend costs as much as the network where it is made of whole-array steps, each
 of which goes through memory. Here every score is read, activated, weighted and added in one go, a
@@ -11,28 +11,18 @@ are C-contiguous; the second axis is the one that is swept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from ..compiled import compiled
 
 NONE, SIGMOID, SOFTMAX = 0, 1, 2
 #: Scores worked on at a time: 256 KiB of them stay in a core's second cache.
 _ROOM = 1 << 16
 #: Samples whose best channel is looked for at a time: theirs stay in the first cache.
 _LANE = 128
-
-
-def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop that needs no lock of Python; division by zero gives infinity, no error."""
-    settings = {"nogil": True, "error_model": "numpy"}
-    try:
-        compiled: Callable[..., Any] = numba.njit(**settings, cache=True)(loop)
-    except RuntimeError:  # neither the package nor the user's cache can be written
-        compiled = numba.njit(**settings)(loop)
-    return compiled
 
 
 @compiled
