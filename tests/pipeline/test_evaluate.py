@@ -157,6 +157,35 @@ def test_classes_come_from_a_card_or_the_truth(tmp_path: Path) -> None:
         tiledseg.evaluate(found, truth, classes=tmp_path / "none.yaml")
 
 
+def test_an_id_that_means_another_class_in_the_truth_is_refused(tmp_path: Path) -> None:
+    """The same numbers under swapped names are a map that is wrong everywhere, not right."""
+    truth, _ = fields(4)
+    swapped = ClassSchema.of_names(["rest", "water", "field"], background=0)
+    pair = (
+        write(tmp_path / "map.tif", truth, schema=SCHEMA),
+        write(tmp_path / "truth.tif", truth, schema=swapped),
+    )
+    with pytest.raises(ConfigError, match="1 is 'field' and 'water', 2 is 'water' and 'field';"):
+        tiledseg.evaluate(*pair)
+    named = tiledseg.evaluate(*pair, classes=SCHEMA)  # who names the classes knows what ids mean
+    assert [c.name for c in named.schema.unique] == ["nothing", "field", "water"]
+    alike = ClassSchema.of_names(["rest", "Field", "WATER"], background=0)
+    write(tmp_path / "truth.tif", truth, schema=alike)
+    assert tiledseg.evaluate(*pair).overall["accuracy"] == 1
+
+
+def test_ids_of_a_dataset_are_compared_with_those_of_the_map(tmp_path: Path) -> None:
+    truth, _ = fields(4, (40, 50))
+    write(tmp_path / "map_a.tif", truth, schema=SCHEMA)
+    write(tmp_path / "a.tif", truth)
+    (tmp_path / "set.yaml").write_text(
+        "classes: [nothing, water, field]\nbackground: nothing\n"
+        "cases: [{name: a, image: map_a.tif, labels: a.tif}]\n"
+    )
+    with pytest.raises(ConfigError, match="1 is 'field' and 'water'"):
+        tiledseg.evaluate(str(tmp_path / "map_{name}.tif"), tmp_path / "set.yaml")
+
+
 def test_values_without_a_truth_are_named_by_ignore() -> None:
     truth, found = fields(5)
     truth[:10] = 200

@@ -129,7 +129,7 @@ def _measure_case(
 ) -> None:
     """Measure a case; of many, one that cannot be measured does not stop the others."""
     try:
-        with opened(pair, spec.ignore) as both:
+        with opened(pair, spec.ignore, spec.classes is not None) as both:
             schema = gathered.schema or both.schema
             if spec.classes is None and both.schema not in (None, schema):
                 raise ConfigError(

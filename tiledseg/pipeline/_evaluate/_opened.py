@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...box import Box
+from ...datasets import LabelSource
 from ...errors import ConfigError, GridMismatch
 from ...grid import Grid
 from ...io import Source, open_source, read_schema
@@ -80,8 +81,11 @@ class Opened:
     def read(self, box: Box, core: Box | None = None) -> Block:
         """Read a box; ``core`` is the part that is its own."""
         truth, found = self.truth.read(box)[0], self.found.read(box)[0]
-        valid, measured = self.truth.valid(box) & _known(truth), self.found.valid(box)
-        measured &= _known(found)
+        if isinstance(self.truth, LabelSource):  # says it with the labels, which are dear to burn
+            valid = np.asarray(truth != self.truth.nodata)
+        else:
+            valid = self.truth.valid(box) & _known(truth)
+        measured = self.found.valid(box) & _known(found)
         for value in self.ignore:
             valid &= truth != value
         if self.nodata is not None:
@@ -91,11 +95,16 @@ class Opened:
 
 
 @contextmanager
-def opened(pair: Pair, ignore: tuple[int, ...]) -> Iterator[Opened]:
+def opened(pair: Pair, ignore: tuple[int, ...], named: bool = False) -> Iterator[Opened]:
     """Open a case.
 
+    Args:
+        pair: Which.
+        ignore: Label values of the truth that mean there is none.
+        named: Whether the user said what ids mean, whatever the files say.
+
     Raises:
-        ConfigError: One of them is missing, or no class map.
+        ConfigError: One of them is missing, or no class map, or an id means another class in each.
         DamagedInput: One of them is not what it claims to be.
         GridMismatch: They do not lie on one grid.
     """
@@ -104,8 +113,10 @@ def opened(pair: Pair, ignore: tuple[int, ...]) -> Iterator[Opened]:
         own = _schema(pair.found)
         # Volume files cannot declare nodata; tiledseg writes the schema's there.
         nodata = own.nodata if own is not None and found.nodata is None else None
-        schema = own or pair.schema or _schema(pair.truth)
-        yield Opened(found, truth, schema, ignore, nodata)
+        its = pair.schema or _schema(pair.truth)
+        if own is not None and its is not None and not named:
+            _require_same_classes(own, its, f"map {found.uri} and truth {truth.uri}")
+        yield Opened(found, truth, own or its, ignore, nodata)
 
 
 def block_boxes(shape: tuple[int, ...], blocks: tuple[int, ...]) -> Iterator[Box]:
@@ -161,6 +172,30 @@ def _require_labels(source: Source, what: str) -> None:
             f"{what} {source.uri} has {len(source.channels)} channels, expected one of labels; "
             "pick it out (gdal_translate -b); for labels as colours give a dataset with a legend"
         )
+
+
+def _require_same_classes(found: ClassSchema, truth: ClassSchema, both: str) -> None:
+    """Refuse ids that stand for another class in the truth, but that which is nothing in both."""
+    names = {c.id: c.name for c in truth.unique}
+    other = [
+        f"{c.id} is {c.name!r:.40} and {names[c.id]!r:.40}"
+        for c in found.unique
+        if c.id in names
+        and not found.background == truth.background == c.id
+        and _plain(c.name) != _plain(names[c.id])
+    ]
+    if other:
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        raise ConfigError(
+            f"{both} name their classes differently: {', '.join(other[:3])}{more}; bring the ids "
+            "of one to those of the other, or, where only the names differ, say what ids mean in "
+            "both with --classes"
+        )
+
+
+def _plain(name: str) -> str:
+    """Return a name without what does not make it another."""
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def _require_one_grid(found: Source, truth: Source) -> None:
