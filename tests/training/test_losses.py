@@ -118,7 +118,7 @@ class TestReferences:
             for n in range(2):
                 for c in range(4):
                     inside = labels[n].numpy() == c
-                    if inside.any():
+                    if inside.any() and not inside[known[n]].all():
                         out, within = map(distance_transform_edt, (~inside, inside))
                         signed = np.where(inside, 1 - within, out)
                         total += float((scores[n, c] * signed)[known[n]].sum())
@@ -172,6 +172,26 @@ def test_a_batch_without_labels_gives_no_gradient(name: str) -> None:
     assert loss.isfinite()
     assert raw.grad is not None
     assert not raw.grad.any()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("partial", [False, True])
+def test_where_there_is_no_boundary_no_class_is_favoured(dims: int, partial: bool) -> None:
+    """Patches of one class, wholly labelled or in part: nothing lowers the class that is there."""
+    raw, truth = problem(dims)
+    mixed = truth.clone()
+    truth[0] = 2
+    if partial:
+        truth[0, :3] = UNLABELLED
+    raw.requires_grad_()
+    loss = of("boundary", raw, truth)
+    loss.backward()
+    assert raw.grad is not None
+    assert not raw.grad[0].any()
+    assert raw.grad[1].any()
+    known = float((truth != UNLABELLED).sum())
+    alone = of("boundary", raw.detach()[1:], mixed[1:])
+    close(loss.detach() * known, alone * mixed[1].numel())
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal", "ohem", "lovasz", "dice", "tversky"])

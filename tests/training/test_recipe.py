@@ -61,6 +61,12 @@ def test_the_schema_names_every_setting() -> None:
         (with_("data", normalization=[{"kind": "wow"}]), "unknown normalisation 'wow'"),
         (with_("optimizer", rate=float("nan")), "optimizer.rate: expected above 0, to 100"),
         (with_("run", steps=0), "run.steps: expected at least 1, found 0"),
+        (with_("run", patience=3), "run.patience: expected none where run.validate is none"),
+        (
+            with_("loss", terms={"dice": 1}, class_weights={"a": 2.0}),
+            "loss.class_weights: expected",
+        ),
+        (with_("loss", terms={"focal": 1}, smoothing=0.1), "loss.smoothing: expected none where"),
         (with_("network", architecture={}), "network.architecture: expected a name"),
     ],
 )

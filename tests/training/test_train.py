@@ -268,6 +268,20 @@ def test_two_processes_end_with_the_same_weights(values: Values, tmp_path: Path)
     assert json.loads((tmp_path / "m" / "train.json").read_text())["numbers"]["step"] == 30
 
 
+def test_a_batch_that_processes_cannot_share_evenly_is_refused(
+    values: Values, tmp_path: Path
+) -> None:
+    recipe = written(values(patches={"batch": 3}), tmp_path)
+    script = tmp_path / "run.py"
+    script.write_text(_RUN)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    asked = [sys.executable, *launcher, str(script), str(recipe), str(tmp_path / "m")]
+    run = subprocess.run(asked, capture_output=True, text=True)
+    assert run.returncode != 0
+    assert "patches.batch 3 cannot be shared evenly by 2 processes" in run.stderr
+    assert not (tmp_path / "m").exists()
+
+
 def test_the_package_for_tensorboard_is_named(values: Values, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     train(values(run={"tensorboard": True}), tmp_path / "m")

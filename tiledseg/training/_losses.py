@@ -14,7 +14,7 @@ from math import ceil
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy, interpolate, one_hot, relu
+from torch.nn.functional import cross_entropy, interpolate, one_hot
 
 from ..labels import ClassSchema
 from ._monai import (
@@ -144,21 +144,20 @@ def _lovasz(parts: _Parts) -> torch.Tensor:
 def _boundary(parts: _Parts) -> torch.Tensor:
     """Return the mean of scores times signed distance to the class' boundary, in samples.
 
-    Kervadec et al. 2019, eq. 5; classes that a patch lacks count 0. It is below 0 where scores lie
-    inside; use it beside a loss of overlap.
+    Kervadec et al. 2019, eq. 5. Classes that a patch lacks, or that all its labelled samples have,
+    count 0: they have no boundary there. It is below 0 where scores lie inside; use it beside a
+    loss of overlap.
     """
     distances = torch.zeros_like(parts.marks)
-    for place, marks in zip(distances, parts.marks > 0.5, strict=True):
+    for place, marks, known in zip(distances, parts.marks > 0.5, parts.known, strict=True):
         for own, mark in zip(place, marks, strict=True):
-            if mark.any():
+            if mark.any() and not mark[known].all():
                 own += _distance(~mark) - (_distance(mark) - 1) * mark
     return (parts.scores * distances).sum() / (parts.count * len(parts.kept))
 
 
 def _distance(mark: torch.Tensor) -> torch.Tensor:
-    """Return the distance of every marked sample to the nearest that is not: 0 where all are."""
-    if mark.all():
-        return torch.zeros_like(mark, dtype=torch.float32)
+    """Return the distance of every marked sample to the nearest that is not; there is one."""
     return torch.as_tensor(distance_transform_edt(mark[None])[0]).float()
 
 
@@ -241,4 +240,4 @@ def coarser(truth: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
     if truth.shape[1:] == raw.shape[2:]:
         return truth
     picked = interpolate(truth[:, None].double(), raw.shape[2:], mode="nearest-exact")
-    return relu(picked[:, 0] + 1).long() - 1
+    return picked[:, 0].long()

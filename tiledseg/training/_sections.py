@@ -246,6 +246,16 @@ class LossSpec:
             fine = all(0 <= w < _LARGEST for w in self.class_weights.values())
             require(fine, "loss.class_weights", "numbers from 0 up", self.class_weights)
         require(0 <= self.smoothing < 1, "loss.smoothing", "0 to below 1", self.smoothing)
+        for key, given, terms in (
+            ("class_weights", self.class_weights, ("cross_entropy", "focal", "ohem")),
+            ("smoothing", self.smoothing, ("cross_entropy", "ohem")),
+        ):
+            require(
+                not given or any(term in self.terms for term in terms),
+                f"loss.{key}",
+                f"none where loss.terms has none of {', '.join(terms)}, which alone know it",
+                given,
+            )
         require(0 <= self.gamma <= 100, "loss.gamma", "0 to 100", self.gamma)
         for name in ("alpha", "beta"):
             value = getattr(self, name)
@@ -305,7 +315,8 @@ class RunSpec:
         precision: Arithmetic of the forward pass: ``bf16`` and ``fp16`` are torch's autocast.
             ``auto`` measures on a CPU whether bf16 is faster, and takes it on a GPU that has it.
         validate: Steps between two validations on the held-out cases; None: at the end only.
-        patience: Validations without a better one after which training ends; None: it does not.
+        patience: Validations without a better one after which training ends, with ``validate``;
+            None: it does not.
         checkpoint: Steps after which the state is kept on disk, so that a killed training goes on.
         checkpoint_minutes: Minutes after which it is kept, if that is earlier.
         tensorboard: Whether TensorBoard's files are written, too (extra ``train``).
@@ -329,5 +340,9 @@ class RunSpec:
             value = getattr(self, name)
             fine = value is None or 1 <= value < _LARGEST
             require(fine, f"run.{name}", "at least 1", value)
+        fine = self.patience is None or self.validate is not None
+        require(
+            fine, "run.patience", "none where run.validate is none: it counts those", self.patience
+        )
         fine = 0 < self.checkpoint_minutes < _LARGEST
         require(fine, "run.checkpoint_minutes", "above 0", self.checkpoint_minutes)

@@ -98,10 +98,10 @@ def run_training(
         KeyboardInterrupt, SystemExit: It was asked to stop, and has kept where it stands.
     """
     with joined(options.device) as world, _threads(options.threads), _own_random(world):
-        if world.size > job.recipe.patches.batch:
+        if job.recipe.patches.batch % world.size:  # gradients are averaged as of equal shares
             raise ConfigError(
-                f"patches.batch {job.recipe.patches.batch} cannot be shared by {world.size} "
-                "processes: start fewer, or take a larger batch"
+                f"patches.batch {job.recipe.patches.batch} cannot be shared evenly by {world.size} "
+                "processes: take a multiple of their number"
             )
         if world.first:
             _claim(out, job, options.fresh)
@@ -204,7 +204,7 @@ def _state(job: Job, out: Path, world: World) -> tuple[State, int]:
         _require_same(job, kept, world)
         precision = kept["state"]["precision"]
     else:
-        each = -(-recipe.patches.batch // world.size)
+        each = recipe.patches.batch // world.size
         size = (each, len(job.card.channels), *recipe.patches.window)
         image = torch.randn(size, device=world.device)
         precision = choose_precision(recipe.run.precision, world.device, make, image)
