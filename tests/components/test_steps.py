@@ -113,6 +113,14 @@ def test_small_ones_are_merged_as_the_rule_says(case: Case, least: int) -> None:
     np.testing.assert_array_equal(after, sieved(labels, connectivity, least))
 
 
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_small_ones_grow_many_times(connectivity: int) -> None:
+    """Groups of many members that are small still."""
+    labels = np.random.default_rng(connectivity).integers(0, 4, (13, 13))
+    after = applied(labels, connectivity, (5, 4), RemoveSmall(40, becomes="neighbour"))
+    np.testing.assert_array_equal(after, sieved(labels, connectivity, 40))
+
+
 @settings(max_examples=100, deadline=None)
 @given(maps(), st.integers(1, 6), st.sampled_from(("background", "nodata")))
 def test_small_ones_are_removed(case: Case, least: int, becomes: str) -> None:
@@ -155,6 +163,16 @@ def test_holes_are_filled(case: Case) -> None:
         if label == 0 and len(around) == 1 and -1 not in around:
             expected[mask] = around.pop()
     np.testing.assert_array_equal(applied(labels, connectivity, block, FillHoles()), expected)
+
+
+def test_what_becomes_nodata_opens_its_neighbours() -> None:
+    """Background beside a removed object is no hole any more."""
+    labels = np.full((7, 7), 1)
+    labels[3, 3], labels[3, 4], labels[1, 1] = 2, 0, 0
+    steps = (RemoveSmall(2, becomes="nodata", classes=("b",)), FillHoles())
+    expected = labels.copy()
+    expected[3, 3], expected[1, 1] = NODATA, 1
+    np.testing.assert_array_equal(applied(labels, 4, None, *steps), expected)
 
 
 def test_holes_of_one_class_are_those_of_scipy() -> None:

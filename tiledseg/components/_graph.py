@@ -54,7 +54,7 @@ class Graph:
         gone = (one == NODATA) | (other == NODATA)
         touched = self.table.open.copy()
         touched[pairs.one[gone]] = touched[pairs.other[gone]] = True
-        same = (one == other) & ~gone
+        same = one == other
         count, groups = groups_of(len(labels), pairs.one[same], pairs.other[same])
         table, to = replace(self.table, labels=labels, open=touched).merged(count, groups)
         kept = table.labels != NODATA
