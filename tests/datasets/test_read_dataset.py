@@ -9,6 +9,7 @@ import pytest
 
 from tests.datasets.files import write_png, write_raster, write_volume
 from tiledseg import read_dataset
+from tiledseg.datasets import check_dataset
 from tiledseg.errors import ConfigError, DamagedInput, GridMismatch
 
 RNG = np.random.default_rng(5)
@@ -68,10 +69,18 @@ def test_a_declared_nodata_has_no_truth_unless_the_legend_names_it(tmp_path: Pat
     write_raster(tmp_path / "a.tif", IMAGE)
     write_raster(tmp_path / "a_labels.tif", LABELS, nodata=0)
     expected = np.where(LABELS == 0, 255, LABELS)
+    bare = write(tmp_path, HEAD + ONE)  # nobody said that 0 is no gap
+    assert (ids_of(bare) == expected).all()
+    told = [f for f in check_dataset(read_dataset(bare)).findings if "as nodata" in f.text]
+    assert "declare 0 as nodata, so that class water has no truth" in told[0].text
     legend = "legend: {1: forest, 2: road}\n"
     assert (ids_of(write(tmp_path, HEAD + legend + ONE)) == expected).all()
     legend = "legend: {0: water, 1: forest, 2: road}\n"
-    assert (ids_of(write(tmp_path, HEAD + legend + ONE)) == LABELS).all()
+    named = write(tmp_path, HEAD + legend + ONE)
+    assert (ids_of(named) == LABELS).all()
+    checked = check_dataset(read_dataset(named))
+    assert checked.census.missing == 0  # not that which was kept of the dataset without a legend
+    assert not any("as nodata" in f.text for f in checked.findings)
 
 
 COLORS = np.array([[60, 16, 152], [132, 41, 246], [110, 193, 228]], np.uint8)

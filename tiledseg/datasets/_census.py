@@ -36,7 +36,7 @@ _READ = 2**21
 #: Samples kept of a case, from which percentiles are taken.
 SAMPLE = 20_000
 #: Changes when a census counts otherwise, so that what was kept is not taken for it.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,7 @@ def census_of(pair: Pair, dataset: Dataset, block: int | None = None) -> CaseCen
         pair.image.channels,
         pair.labels.fingerprint(),
         sorted(map(repr, dataset.legend.classes.items())),
+        dataset.legend.written,
         dataset.schema.to_dict(),
         extent,
     ]

@@ -73,6 +73,7 @@ def check_dataset(dataset: Dataset, told: Callable[[str], None] | None = None) -
     """
     found: dict[str, CaseCensus] = {}
     findings: list[Finding] = []
+    hidden: dict[int, list[str]] = defaultdict(list)
     for case in dataset.cases:
         try:
             if case.labels is None:
@@ -80,6 +81,8 @@ def check_dataset(dataset: Dataset, told: Callable[[str], None] | None = None) -
             else:
                 with dataset.open(case) as pair, telling(case.name):
                     found[case.name] = census_of(pair, dataset)
+                    if pair.labels.hidden is not None:
+                        hidden[pair.labels.hidden].append(case.name)
         except TiledsegError as error:
             findings.append(_Error(str(error), (case.name,)))
         if told is not None:
@@ -88,6 +91,7 @@ def check_dataset(dataset: Dataset, told: Callable[[str], None] | None = None) -
     findings += _unlike(census)
     findings += _of_classes(dataset, census)
     findings += _of_labels(dataset, census)
+    findings += _of_hidden(dataset, hidden)
     findings += _of_images(census)
     findings += _of_splits(dataset)
     findings += _of_copies(dataset, census)
@@ -185,6 +189,18 @@ def _of_labels(dataset: Dataset, census: Census) -> Iterator[Finding]:
     )
     if mostly:
         yield _Warning(f"{_cases(mostly)} truth in less than half of the samples", mostly)
+
+
+def _of_hidden(dataset: Dataset, hidden: dict[int, list[str]]) -> Iterator[Finding]:
+    """Say which classes have no truth because files declare their value as nodata."""
+    names = {c.id: c.name for c in dataset.schema.unique}
+    for label, cases in hidden.items():
+        yield _Warning(
+            f"labels of {len(cases)} case{'s' * (len(cases) > 1)} (such as {cases[0]}) declare "
+            f"{label} as nodata, so that class {names[label]} has no truth there; if it is a class "
+            "and not a gap, name all values in a legend",
+            tuple(cases),
+        )
 
 
 def _of_images(census: Census) -> Iterator[Finding]:

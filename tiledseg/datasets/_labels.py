@@ -27,9 +27,11 @@ class LabelSource(Source):
     Attributes:
         schema: The classes.
         strange: How often what no class is known for, as far as that is not told box by box.
+        hidden: Id of a class that the file declares as nodata, so that it has no truth; or None.
     """
 
     channels = ("labels",)
+    hidden: int | None = None
 
     def __init__(self, schema: ClassSchema) -> None:
         self.schema = schema
@@ -52,8 +54,9 @@ class LabelSource(Source):
 class ImageLabels(LabelSource):
     """Labels that are an image: values, a palette, or colours.
 
-    Samples that the file declares as nodata, or that are NaN, have no truth, unless the legend
-    names that very value. Marks that the legend does not know have none either, and are counted.
+    Samples that the file declares as nodata, or that are NaN, have no truth, unless a person's
+    legend names that very value. Marks that the legend does not know have none either, and are
+    counted.
 
     Args:
         inner: The image: one channel; with a legend of colours, three channels of uint8, or one
@@ -71,7 +74,10 @@ class ImageLabels(LabelSource):
         self.uri, self.grid, self.blocks = inner.uri, inner.grid, inner.blocks
         self.lengths, self.working_bytes = inner.lengths, inner.working_bytes
         self._colored = legend.colored
-        self._named_nodata = inner.nodata is not None and inner.nodata in legend.classes
+        named = inner.nodata is not None and inner.nodata in legend.classes
+        self._named_nodata = named and legend.written
+        if named and not legend.written and inner.nodata is not None:
+            self.hidden = legend.classes[int(inner.nodata)]
         _require_fit(inner, self._colored)
 
     def look(self, box: Box) -> tuple[NDArray[Any], Counter[str]]:
@@ -118,6 +124,7 @@ class CroppedLabels(LabelSource):
         super().__init__(inner.schema)
         self._inner, self._box = inner, box
         self.grid, self.uri, self.strange = inner.grid.crop(box), inner.uri, inner.strange
+        self.hidden = inner.hidden
         self.blocks, self.working_bytes = (
             tuple(map(min, inner.blocks, box.shape)),
             inner.working_bytes,

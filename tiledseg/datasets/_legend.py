@@ -31,12 +31,14 @@ class Legend:
         classes: Mark -> id of its class, or None where the mark means "no truth here". Numbers are
             those of label rasters, volumes and polygons, colours those of RGB-coded or paletted
             masks, texts those of a polygon's field.
+        written: Whether a person wrote it: only then does it overrule what a file declares.
 
     Raises:
         ConfigError: There is no mark, or numbers and colours are mixed.
     """
 
     classes: Mapping[Mark, int | None]
+    written: bool = False
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -69,11 +71,12 @@ class Legend:
         Raises:
             ConfigError: There is no such class.
         """
-        return cls({read_mark(key): class_id(value, schema) for key, value in values.items()})
+        marks = {read_mark(key): class_id(value, schema) for key, value in values.items()}
+        return cls(marks, written=True)
 
     def with_ignored(self, ignore: Sequence[Mark]) -> Legend:
         """Return the legend with more marks that mean "no truth here"."""
-        return Legend({**self.classes, **dict.fromkeys(ignore)})
+        return Legend({**self.classes, **dict.fromkeys(ignore)}, self.written)
 
     def lookup(self, schema: ClassSchema) -> Lookup:
         """Return what turns arrays of marks into class ids."""
