@@ -312,6 +312,35 @@ def test_nnunet_version_1(tmp_path: Path) -> None:
     assert (ids_of(read_dataset(tmp_path), "la_003") == values).all()
 
 
+@pytest.mark.parametrize("outside", ["/etc/hostname", "../a.nii.gz", "x/../../a.nii.gz"])
+def test_annotation_files_name_no_files_of_other_folders(tmp_path: Path, outside: str) -> None:
+    """Who downloads a dataset does not have its JSON choose which files of theirs are opened."""
+    document = {
+        "labels": {"background": 0, "atrium": 1},
+        "modality": {"0": "CT"},
+        "training": [{"image": "a.nii.gz", "label": outside}],
+    }
+    write_json(tmp_path / "dataset.json", document)
+    with pytest.raises(ConfigError, match=r"dataset\.json names .*, which leads out of"):
+        read_dataset(tmp_path)
+    write_json(tmp_path / "dataset.json", {**document, "training": [], "test": [outside]})
+    with pytest.raises(ConfigError, match="leads out of"):
+        read_dataset(tmp_path)
+    listed = {"a": {"images": [outside], "label": "a.nii.gz"}}
+    write_json(tmp_path / "dataset.json", {**document, "file_ending": ".nii", "dataset": listed})
+    with pytest.raises(ConfigError, match="leads out of"):
+        read_dataset(tmp_path)
+    segments = [{"image_id": 139, "file_name": outside, "segments_info": []}]
+    panoptic = read_dataset(coco(tmp_path / "p", segments, "panoptic"))
+    with pytest.raises(ConfigError, match=r"panoptic_val2017\.json names"):
+        panoptic.open(panoptic.cases[0])
+    instances = coco(tmp_path / "i", [annotation([SQUARE])])
+    values = json.loads(instances.read_text())
+    values["images"][0]["file_name"] = outside
+    with pytest.raises(ConfigError, match="leads out of"):
+        read_dataset(write_json(instances, values))
+
+
 def test_an_unknown_layout_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="laid out in no way that is known"):
         read_dataset(tmp_path)

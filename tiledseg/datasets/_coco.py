@@ -25,6 +25,7 @@ from ._held import HeldLabels
 from ._labels import ImageLabels, LabelSource
 from ._legend import Legend
 from ._rle import decode_rle, ring_of
+from ._table import inside
 
 #: Bytes of a JSON beyond which it is not read: the largest of COCO's own has 450 MB.
 _BYTES = 2**30
@@ -197,9 +198,9 @@ def _segments(
         code = _id(segment, "id", Path(where))
         target = _target(segment, marks, meaning, where)
         colors[(code & 255, code >> 8 & 255, code >> 16 & 255)] = target
-    png = Path(str(annotation.get("file_name")))
+    png = str(annotation.get("file_name"))
     folders = (file.parent / file.stem, file.parent.parent / file.stem, file.parent)
-    places = [folder / png for folder in folders]
+    places = [inside(folder, png, file) for folder in folders]
     opened = open_source(str(next((p for p in places if p.is_file()), places[0])), dims=2)
     try:
         return ImageLabels(aligned(opened, grid), meaning[0], Legend(colors))

@@ -36,6 +36,28 @@ def place(folder: Path, text: str) -> str:
     return os.path.normpath(folder / expanded)
 
 
+def inside(folder: Path, name: str, where: object) -> Path:
+    """Return the file that an annotation file names: in a folder, or below it.
+
+    Such files come with archives of others, who could have any file of this machine opened.
+
+    Args:
+        folder: The folder.
+        name: The name.
+        where: What to call the annotation file.
+
+    Raises:
+        ConfigError: It leads out of the folder.
+    """
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise ConfigError(
+            f"{where} names {name!r:.120}, which leads out of {folder}; move the file there, or "
+            "list images and labels in a YAML or table of your own"
+        )
+    return folder / pure
+
+
 def name_of(image: str) -> str:
     """Return an image's name without folder and suffixes.
 

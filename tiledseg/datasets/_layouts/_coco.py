@@ -13,6 +13,7 @@ from pathlib import Path
 from ...errors import ConfigError
 from .._case import Case
 from .._coco import CocoFile, read_coco
+from .._table import inside
 from ._layout import Layout
 
 _KINDS = ("panoptic", "instances", "stuff")
@@ -71,7 +72,7 @@ def _cases(path: Path, coco: CocoFile, root: Path) -> list[Case]:
     cases = []
     for image in coco.images.values():
         name = Path(image.file).with_suffix("").as_posix().replace("/", "_")
-        place = str(folder / image.file)
+        place = str(inside(folder, image.file, path))
         cases.append(Case(name, (place,), f"{path}#{image.id}", name, split))
     return cases
 

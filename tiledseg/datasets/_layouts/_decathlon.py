@@ -14,7 +14,7 @@ from ...document import brief
 from ...errors import ConfigError
 from ...labels import ClassInfo, ClassSchema, default_colors
 from .._case import Case
-from .._table import name_of
+from .._table import inside, name_of
 from ._layout import Layout, modality_of, read_json_object
 
 _FILE = "dataset.json"
@@ -78,5 +78,6 @@ def _is_pair(value: Any) -> bool:
 
 def _case(folder: Path, image: str, label: str | None, split: str) -> Case:
     name = name_of(image)
-    labels = None if label is None else str(folder / label)
-    return Case(name, (str(folder / image),), labels, name, split)
+    path = folder / _FILE
+    labels = None if label is None else str(inside(folder, label, path))
+    return Case(name, (str(inside(folder, image, path)),), labels, name, split)

@@ -17,6 +17,7 @@ from ...errors import ConfigError
 from ...labels import ClassSchema
 from .._case import Case
 from .._legend import Legend
+from .._table import inside
 from ._decathlon import schema_of
 from ._layout import Layout, modality_of, read_json_object
 
@@ -88,8 +89,8 @@ def _listed(folder: Path, name: str, entry: Any, path: Path) -> Case:
     label = entry.get("label") if isinstance(entry, dict) else None
     if not isinstance(images, list) or not images or not isinstance(label, str):
         raise ConfigError(f"{path}: dataset.{name:.60} must name images and label")
-    files = tuple(str(folder / str(image)) for image in images)
-    return Case(name, files, str(folder / label), name, "train")
+    files = tuple(str(inside(folder, str(image), path)) for image in images)
+    return Case(name, files, str(inside(folder, label, path)), name, "train")
 
 
 def _classes(labels: Any, where: str) -> tuple[ClassSchema, list[int]]:
