@@ -204,6 +204,9 @@ def test_damaged_and_missing_points_are_refused(class_map: Path, tmp_path: Path)
         (["--total", "0"], "must be at least 1"),
         (["--standard-error", "0"], "the standard error"),
         (["--total", "9", "--minimum", "-1"], "must not be below 0"),
+        (["--per-class", "9", "--minimum", "5"], "minimum (--minimum) is for points in total"),
+        (["--per-class", "9", "--expected", "0.9"], "expected (--expected) is for points by"),
+        (["--total", "9", "--expected", "0.85"], "expected (--expected) is for points by"),
     ],
 )
 def test_wrong_sizes_are_refused(
@@ -232,6 +235,9 @@ def test_options_of_labels_are_refused_with_points(
     points = ["evaluate", str(class_map), "--points", "p.gpkg"]
     assert run([*points, "--ignore", "3"]) == 2
     assert "--ignore is for labels" in capsys.readouterr().err
+    for option, value in (("--seed", "0"), ("--memory", "1GB")):
+        assert run([*points, option, value]) == 2
+        assert f"{option} is for labels" in capsys.readouterr().err
     assert run([*points, "--truth", "t.tif"]) == 2
     assert "not both" in capsys.readouterr().err
 

@@ -59,7 +59,9 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="Of a dataset: the cases of this split.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap over cases.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the bootstrap over cases; without it 0.")
+    ] = None,
     memory: Memory = None,
     out: Folder = None,
     quiet: Quiet = False,
@@ -78,6 +80,8 @@ def evaluate(
             "--classes": classes,
             "--divisor": divisor,
             "--split": split,
+            "--seed": seed,
+            "--memory": memory,
         }
         for option, value in others.items():
             if value is not None:
@@ -93,7 +97,7 @@ def evaluate(
         "classes": classes,
         "divisor": divisor,
         "split": split,
-        "seed": seed,
+        "seed": seed or 0,
         "memory": memory,
     }
     with _telling("measuring", quiet) as told:
@@ -118,10 +122,14 @@ def sample(
     standard_error: Annotated[
         float | None, typer.Option(help="As many as give the accuracy with this standard error.")
     ] = None,
-    minimum: Annotated[int, typer.Option(help="Points of a rare class, at least.")] = 50,
+    minimum: Annotated[
+        int | None,
+        typer.Option(help="With --total or --standard-error: points of a rare class; else 50."),
+    ] = None,
     expected: Annotated[
-        float, typer.Option(help="With --standard-error: accuracy that is expected, 0 to 1.")
-    ] = 0.85,
+        float | None,
+        typer.Option(help="With --standard-error: accuracy that is expected, 0 to 1; else 0.85."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed draws other points.")] = 0,
     quiet: Quiet = False,
     as_json: Json = False,

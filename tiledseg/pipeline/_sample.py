@@ -21,6 +21,8 @@ from ._names import Output, check_outputs, output_path, spare_inputs
 _BLOCK = 1 << 22
 #: Points of a file.
 _MOST = 1_000_000
+#: Points of a rare class (Olofsson et al. 2014, section 5.1.2: 50 to 100), and its accuracy.
+_MINIMUM, _EXPECTED = 50, 0.85
 OnShare = Callable[[float], None]
 
 
@@ -33,19 +35,21 @@ class SampleSpec:
         total: So many together, in proportion to the classes' areas, ``minimum`` of each at least.
         standard_error: As many as give the overall accuracy with this standard error, if every
             class has the user's accuracy ``expected``; allocated like ``total``.
-        minimum: Points of a rare class.
-        expected: User's accuracy that is expected of the classes.
+        minimum: Points of a rare class, with ``total`` or ``standard_error``; None: 50.
+        expected: User's accuracy that is expected of the classes, with ``standard_error``; None:
+            0.85.
         seed: What the draw depends on.
 
     Raises:
-        ConfigError: None or several of the ways were chosen, or a number is below 1.
+        ConfigError: None or several of the ways were chosen, a setting has no effect with the one
+            that was, or a number is below 1.
     """
 
     per_class: int | None = None
     total: int | None = None
     standard_error: float | None = None
-    minimum: int = 50
-    expected: float = 0.85
+    minimum: int | None = None
+    expected: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,8 +61,19 @@ class SampleSpec:
             )
         if any(n is not None and n < 1 for n in (self.per_class, self.total)):
             raise ConfigError("points per class and in total must be at least 1")
-        if min(self.seed, self.minimum) < 0:
-            raise ConfigError(f"seed {self.seed} and minimum {self.minimum} must not be below 0")
+        if self.minimum is not None and self.per_class is not None:
+            raise ConfigError(
+                "minimum (--minimum) is for points in total (--total) or by standard error "
+                "(--standard-error), not per class; leave it out"
+            )
+        if self.expected is not None and self.standard_error is None:
+            raise ConfigError(
+                "expected (--expected) is for points by standard error (--standard-error) alone; "
+                "leave it out"
+            )
+        for name, value in (("seed", self.seed), ("minimum", self.minimum or 0)):
+            if value < 0:
+                raise ConfigError(f"{name} {value} must not be below 0")
 
     def wanted(self, held: dict[int, int]) -> dict[int, int]:
         """Return how many points of every class, at most as many as there are samples."""
@@ -69,9 +84,10 @@ class SampleSpec:
         else:
             total = self.total
             if total is None:
-                users = [self.expected] * len(held)
+                users = [_EXPECTED if self.expected is None else self.expected] * len(held)
                 total = sample_size(weights, users, self.standard_error or 0.0)
-            many = allocate(total, weights, self.minimum)
+            least = _MINIMUM if self.minimum is None else self.minimum
+            many = allocate(total, weights, least)
         return {label: min(n, held[label]) for label, n in zip(held, many, strict=True)}
 
 
