@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from ..budget import Cost, format_bytes
 from ..config import InputSpec, RunConfig
 from ..engine import ScoreCoding
 from ..errors import BudgetExceeded, ConfigError
+from ..grid import SpaceKind
 from ..io import MemorySource, Source, open_source
 from ..models import Model, own_bundle
 from ._runners import memory_of
@@ -113,6 +115,7 @@ def open_own(config: RunConfig, image: Any, model: Any) -> Own:
         need = (_PLACED + _READ * len(source.channels)) * prod(source.grid.shape)
         _require(need, memory_of(config), f"{source.uri} of {source.grid.shape} samples")
         case = bundle.before(images)
+        _require_one_grid(bundle, case, source)
         network = bundle.model(case, config.runtime.device or "cpu")
     except BaseException:
         source.close()
@@ -143,6 +146,27 @@ def _check(config: RunConfig, image: Any, model: Any) -> None:
     wrong = [told for is_wrong, told in others if is_wrong]
     if wrong:
         raise ConfigError(f"--trust-code takes {'; '.join(wrong)}")
+
+
+def _require_one_grid(bundle: OwnBundle, case: Case, source: Source) -> None:
+    """Refuse an image whose samples MONAI has elsewhere, such as slices in the other order.
+
+    Half a sample is let pass: tools differ as much in how they read an inexact header.
+
+    Raises:
+        ConfigError: They lie elsewhere.
+    """
+    grid = source.grid
+    if case.affine is None or grid.space.kind is not SpaceKind.PATIENT or grid.ndim != 3:
+        return
+    corners = np.array(list(product(*((0, n - 1) for n in grid.shape))), np.float64)
+    world = corners[:, ::-1] @ case.affine[:3, :3].T + case.affine[:3, 3]
+    off = np.abs(grid.world_to_index(world) - (corners + 0.5)).max()
+    if not off <= 0.5:
+        raise ConfigError(
+            f"{bundle.path}: MONAI reads {source.uri} on another grid, up to {off:.1f} samples "
+            "off, and so would its labels lie; write the image as NIfTI and segment that"
+        )
 
 
 def _require(need: int, budget: int, what: str) -> None:

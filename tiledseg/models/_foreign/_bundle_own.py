@@ -25,6 +25,7 @@ with warnings.catch_warnings():
     from monai.bundle import ConfigParser
     from monai.data import MetaTensor
     from monai.transforms import Compose, SaveImaged, SpatialResample
+    from monai.utils import SpaceKeys
 
 from ...document import require_plain
 from ...errors import ConfigError, TiledsegError
@@ -53,10 +54,13 @@ class Case:
     Args:
         samples: float32, (c, *s), axes as the bundle has them: mostly x first.
         data: What the bundle's transforms gave, with what they need to lead back.
+        affine: (4, 4), float64: indices of samples of the file as MONAI read it, first axis first,
+            to patient space (LPS, mm); None where MONAI says none.
     """
 
     samples: NDArray[np.float32]
     data: Mapping[str, Any]
+    affine: NDArray[np.float64] | None = None
 
 
 class OwnBundle:
@@ -102,7 +106,7 @@ class OwnBundle:
                 "first and 2 or 3 axes"
             )
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-        return Case(plain.detach().cpu().float().contiguous().numpy(), data)
+        return Case(plain.detach().cpu().float().contiguous().numpy(), data, _affine(image))
 
     def model(self, case: Case, device: str) -> Model:
         """Return the network, which takes a case and gives raw scores; torch runs it in float32.
@@ -269,6 +273,16 @@ class OwnBundle:
         """Whether a module lies in the bundle."""
         file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
         return isinstance(file, str) and Path(file).is_relative_to(self._root)
+
+
+def _affine(image: torch.Tensor) -> NDArray[np.float64] | None:
+    """Return where MONAI says that the samples of a file lie, in LPS, or None."""
+    meta = image.meta if isinstance(image, MetaTensor) else {}
+    found = np.asarray(meta.get("original_affine", ()), np.float64)
+    if found.shape != (4, 4):
+        return None
+    is_lps = meta.get("space") == SpaceKeys.LPS
+    return found if is_lps else np.diag([-1.0, -1.0, 1.0, 1.0]) @ found
 
 
 def _folder(path: Path) -> Path:
