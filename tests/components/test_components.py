@@ -60,12 +60,12 @@ def maps(draw: st.DrawFn) -> tuple[np.ndarray, int, tuple[int, ...]]:
     """Small maps of few classes with holes in them, a connectivity, and the extent of blocks."""
     ndim = draw(st.integers(2, 3))
     most = 12 if ndim == 2 else 6
-    shape = tuple(draw(st.integers(1, most)) for _ in range(ndim))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    labels = rng.integers(0, draw(st.integers(1, 4)), shape).astype(np.uint8)
+    shape = tuple(rng.integers(1, most + 1, ndim).tolist())  # drawn one by one, most are thin
+    labels = rng.integers(0, rng.integers(1, 5), shape).astype(np.uint8)
     labels[rng.random(shape) < draw(st.sampled_from((0.0, 0.2)))] = NODATA
     connectivity = draw(st.sampled_from((4, 8) if ndim == 2 else (6, 18, 26)))
-    return labels, connectivity, tuple(draw(st.integers(1, n)) for n in shape)
+    return labels, connectivity, tuple(int(rng.integers(1, n + 1)) for n in shape)
 
 
 @settings(max_examples=200, deadline=None)

@@ -67,14 +67,14 @@ def parts(labels: np.ndarray, connectivity: int) -> list[tuple[int, np.ndarray]]
 def maps(draw: st.DrawFn) -> Case:
     ndim = draw(st.integers(2, 3))
     most = 9 if ndim == 2 else 5
-    shape = tuple(draw(st.integers(1, most)) for _ in range(ndim))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    labels = rng.integers(0, draw(st.integers(2, 4)), shape)
+    shape = tuple(rng.integers(1, most + 1, ndim).tolist())  # drawn one by one, most are thin
+    labels = rng.integers(0, rng.integers(2, 5), shape)
     labels[rng.random(shape) < draw(st.sampled_from((0.0, 0.0, 0.15)))] = -1
     if draw(st.booleans()):
         labels[rng.random(shape) < 0.6] = 0
     connectivity = draw(st.sampled_from((4, 8) if ndim == 2 else (6, 18, 26)))
-    return labels, connectivity, tuple(draw(st.integers(1, n)) for n in shape)
+    return labels, connectivity, tuple(int(rng.integers(1, n + 1)) for n in shape)
 
 
 def sides_shared(one: np.ndarray, other: np.ndarray) -> int:
