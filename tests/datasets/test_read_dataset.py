@@ -169,12 +169,12 @@ def test_patterns(tmp_path: Path) -> None:
                 write_raster(tmp_path / scene / "masks" / f"{name}.tif", LABELS)
     text = (
         "cases: {images: '{group}/images/{name}.tif', labels: '{group}/masks/{name}.tif'}\n"
-        "split: {test: [s2], held: [s1_p2]}\n"
+        "split: {test: [s2], Val: [s1_p2]}\n"
     )
     dataset = read_dataset(write(tmp_path, HEAD + text))
     assert [c.name for c in dataset.cases] == ["s1_p1", "s1_p2", "s2_p1", "s2_p2"]
     assert [c.group for c in dataset.cases] == ["s1", "s1", "s2", "s2"]
-    assert [c.split for c in dataset.cases] == [None, "held", "test", "test"]
+    assert [c.split for c in dataset.cases] == [None, "validation", "test", "test"]
     assert [c.name for c in dataset.labelled] == ["s1_p1", "s1_p2", "s2_p1"]
     assert [c.name for c in dataset.split("test").cases] == ["s2_p1", "s2_p2"]
 

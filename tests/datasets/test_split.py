@@ -93,6 +93,22 @@ def test_the_test_split_is_left_alone() -> None:
     assert "own split; d held out" in fold.how
 
 
+def test_the_test_split_is_left_alone_however_it_is_spelt() -> None:
+    dataset = dataset_of(list("abcde"), ["Test", "TRAIN", "Valid", " test ", "val"])
+    assert [c.split for c in dataset.cases] == ["test", "train", "validation", "test", "validation"]
+    assert [c.name for c in dataset.learnable] == ["c1", "c2", "c4"]
+    fold = given_split(dataset)
+    assert (fold.train, fold.held) == (("c1",), ("c2", "c4"))
+    assert [c.name for c in dataset.split("VAL").cases] == ["c2", "c4"]
+
+
+@pytest.mark.parametrize("word", ["testing", "hold-out", "training", ""])
+def test_a_split_that_nobody_knows_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match=r"case c1: split .* must be train, validation") as caught:
+        dataset_of(["a", "b"], [None, word])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_split_that_separates_a_group_is_refused() -> None:
     with pytest.raises(ConfigError, match="group 'a' has cases in training and in validation"):
         given_split(dataset_of(["a", "a"], [None, "validation"]))

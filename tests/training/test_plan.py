@@ -285,3 +285,28 @@ def test_recipes_of_the_configs(
     assert recipe.run.steps >= 500
     if name == "dubai":
         assert len(recipe.data.normalization[0]["mean"]) == 3
+
+
+def test_what_is_kept_for_the_test_tells_a_plan_nothing(tmp_path: Path) -> None:
+    """A test case of other intensities changes neither normalisation nor the digest."""
+    texts = []
+    for offset in (0, 1000):
+        folder = tmp_path / str(offset)
+        folder.mkdir()
+        cases = []
+        for number, split in enumerate(("train", "val", "TEST")):
+            rng = np.random.default_rng(number)
+            bright = offset if split == "TEST" else 0
+            image = rng.integers(50, 99, (1, 64, 64), dtype=np.uint16) + np.uint16(bright)
+            write_raster(folder / f"{number}.tif", image)
+            write_raster(folder / f"{number}_l.tif", rng.integers(0, 2, (64, 64), dtype=np.uint8))
+            cases.append({"image": f"{number}.tif", "labels": f"{number}_l.tif", "split": split})
+        (folder / "set.yaml").write_text(f"classes: [x, y]\ncases: {json.dumps(cases)}\n")
+        out = folder / "recipe.yaml"
+        command = ["plan-training", str(folder / "set.yaml"), "--out", str(out), "--minutes", "1"]
+        assert run(command) == 0
+        values = yaml.safe_load(out.read_text())
+        (content,) = (line for line in out.read_text().splitlines() if "Content:" in line)
+        texts.append((values["data"]["normalization"], content))
+    assert texts[0] == texts[1]
+    assert "2 labelled cases of 2 groups" in out.read_text()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ._case import Case, Pair
+from ._case import VALIDATION, Case, Pair
 from ._census import CaseCensus, Census, census_of, take_census
 from ._check import Checked, Finding, check_dataset
 from ._dataset import Dataset
 from ._labels import LabelSource
 from ._legend import Legend
 from ._read import DatasetDocument, read_dataset
-from ._split import VALIDATION, Fold, cut_blocks, given_split, split_folds
+from ._split import Fold, cut_blocks, given_split, split_folds
 
 __all__ = [
     "VALIDATION",

@@ -8,10 +8,34 @@ from dataclasses import dataclass
 from typing import Self
 
 from ..box import Box
-from ..errors import TiledsegError
+from ..errors import ConfigError, TiledsegError
 from ..grid import Grid
 from ..io import Source
 from ._labels import LabelSource
+
+#: Splits: what is learned from, what is held out, what is looked at only once, at the end.
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+_WORDS = {
+    **{word: word for word in (TRAIN, VALIDATION, TEST)},
+    **dict.fromkeys(("val", "valid"), VALIDATION),
+}
+
+
+def split_of(word: str) -> str:
+    """Return the split that a word stands for, in whatever letters.
+
+    Raises:
+        ConfigError: It stands for none: a case of a split that nobody knows would be learned from.
+
+    >>> split_of("Val")
+    'validation'
+    """
+    found = _WORDS.get(word.strip().casefold())
+    if found is None:
+        raise ConfigError(
+            f"split {word!r:.40} must be {TRAIN}, {VALIDATION} (val, valid) or {TEST}; rename it"
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +47,12 @@ class Case:
         images: Files, folders or URLs; several are stacked as channels.
         labels: File of its labels; ``file.json#7``: image 7 of COCO's file; None: it has none.
         group: What it must not be separated from in splits: a patient, a scene, a city.
-        split: The split it was given by whoever made the dataset, or None.
+        split: The split it was given by whoever made the dataset, ``train``, ``validation`` or
+            ``test``, or None; other spellings of these words become them.
         box: The part of the image that is meant; None: all of it.
+
+    Raises:
+        ConfigError: There is no such split.
     """
 
     name: str
@@ -33,6 +61,11 @@ class Case:
     group: str
     split: str | None = None
     box: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.split is not None:
+            with telling(self.name):
+                object.__setattr__(self, "split", split_of(self.split))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import TiledsegError
-from ._case import Case, telling
+from ._case import TEST, Case, telling
 from ._census import CaseCensus, Census, census_of
 from ._dataset import Dataset
 
@@ -176,7 +176,7 @@ def _of_labels(dataset: Dataset, census: Census) -> Iterator[Finding]:
             f"{len(where)} cases (such as {where[0]}); add it to the legend, or to ignore",
             tuple(where),
         )
-    bare = tuple(c.name for c in dataset.cases if c.labels is None and c.split != "test")
+    bare = tuple(c.name for c in dataset.cases if c.labels is None and c.split != TEST)
     if bare:
         yield _Warning(f"{_cases(bare)} no labels, and will be left out", bare)
     empty = tuple(n for n, c in census.cases.items() if c.totals.sum() == 0)

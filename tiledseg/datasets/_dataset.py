@@ -15,7 +15,7 @@ from ..io import CroppedSource, Source, open_source
 from ..labels import ClassSchema
 from ._align import aligned
 from ._burnt import POLYGON_FILES, BurntLabels
-from ._case import Case, Pair, telling
+from ._case import TEST, Case, Pair, split_of, telling
 from ._coco import open_coco
 from ._dicom import holds_segments, open_segments
 from ._labels import CroppedLabels, ImageLabels, LabelSource
@@ -78,6 +78,11 @@ class Dataset:
         return tuple(case for case in self.cases if case.labels is not None)
 
     @property
+    def learnable(self) -> tuple[Case, ...]:
+        """The cases that have labels and are not kept for the test: to learn from, or hold out."""
+        return tuple(case for case in self.labelled if case.split != TEST)
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that cases were given, in the order they first occur."""
         return tuple(dict.fromkeys(c.split for c in self.cases if c.split is not None))
@@ -104,9 +109,10 @@ class Dataset:
         """Return the dataset of the cases of some splits only.
 
         Raises:
-            ConfigError: No case belongs to them.
+            ConfigError: There is no such split, or no case belongs to them.
         """
-        return self.of(c.name for c in self.cases if c.split in splits)
+        wanted = [split_of(split) for split in splits]
+        return self.of(c.name for c in self.cases if c.split in wanted)
 
     def open(self, case: Case) -> Pair:
         """Open a case.

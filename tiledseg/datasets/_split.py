@@ -11,14 +11,9 @@ from numpy.typing import NDArray
 
 from ..box import Box
 from ..errors import ConfigError
-from ._case import Case
+from ._case import VALIDATION, Case
 from ._census import Census
 from ._dataset import Dataset
-
-#: Splits whose cases are looked at only once, at the end: no fold uses them.
-TEST = "test"
-#: Splits whose cases are held out where a dataset brings its own.
-VALIDATION = ("validation", "val", "valid", "dev")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +54,7 @@ def split_folds(
     Raises:
         ConfigError: There are fewer groups than folds.
     """
-    cases = [c for c in dataset.labelled if c.split != TEST]
+    cases = dataset.learnable
     groups = sorted({c.group for c in cases})
     if not 2 <= folds <= len(groups):
         raise ConfigError(
@@ -85,19 +80,18 @@ def given_split(dataset: Dataset) -> Fold:
     Raises:
         ConfigError: No case is held out or none is left to learn from, or a group is on both sides.
     """
-    cases = [c for c in dataset.labelled if c.split != TEST]
-    held = [c for c in cases if c.split in VALIDATION]
-    train = [c for c in cases if c.split not in VALIDATION]
+    held = [c for c in dataset.learnable if c.split == VALIDATION]
+    train = [c for c in dataset.learnable if c.split != VALIDATION]
     if not held or not train:
         raise ConfigError(
-            f"dataset {dataset.name} has {len(held)} labelled cases of the split {VALIDATION[0]!r} "
+            f"dataset {dataset.name} has {len(held)} labelled cases of the split {VALIDATION!r} "
             f"and {len(train)} to learn from; divide it by folds instead"
         )
     both = sorted({c.group for c in held} & {c.group for c in train})
     if both:
         raise ConfigError(
             f"dataset {dataset.name}: group {both[0]!r:.80} has cases in training and in "
-            f"{VALIDATION[0]}; move all of them to one side"
+            f"{VALIDATION}; move all of them to one side"
         )
     return Fold(
         train=tuple(c.name for c in train),
@@ -147,7 +141,9 @@ def _blocks(shape: tuple[int, ...], side: int, gap: int) -> list[Box]:
     return [Box(tuple(a for a, _ in p), tuple(b for _, b in p)) for p in product(*spans)]
 
 
-def _sizes(cases: list[Case], groups: list[str], census: Census | None) -> NDArray[np.float64]:
+def _sizes(
+    cases: tuple[Case, ...], groups: list[str], census: Census | None
+) -> NDArray[np.float64]:
     """Return what every group has of everything that folds are to be alike in: shares of all."""
     width = 1 if census is None else 1 + len(census.schema.unique)
     sizes = np.zeros((len(groups), width))

@@ -86,7 +86,11 @@ def plan_training(
         raise ConfigError(f"{place} is there already; name another file, or replace it (--fresh)")
     opened = dataset if isinstance(dataset, Dataset) else read_dataset(dataset)
     budget = parse_bytes(memory)
-    planned = training.plan_training(opened, take_census(opened), budget, minutes, place.parent)
+    names = [case.name for case in opened.learnable]  # a test tells nothing before the end
+    if not names:
+        raise ConfigError(f"dataset {opened.name} has no labelled case to learn from; label some")
+    census = take_census(opened.of(names))
+    planned = training.plan_training(opened, census, budget, minutes, place.parent)
     write_text(place, planned.to_yaml())
     return place
 

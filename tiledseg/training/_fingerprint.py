@@ -90,7 +90,7 @@ def fingerprint(dataset: Dataset, census: Census) -> Fingerprint:
         samples=samples,
         orientation=letters,
         spaced=spaced,
-        groups=len({c.group for c in dataset.labelled if c.split != "test"}),
+        groups=len({c.group for c in dataset.learnable}),
     )
 
 

@@ -139,9 +139,9 @@ def _split(dataset: Dataset, recipe: Recipe) -> Fold:
         return split_folds(dataset, data.folds, recipe.run.seed)[data.fold]
     if dataset.splits:
         return given_split(dataset)
-    names = tuple(case.name for case in dataset.labelled)
+    names = tuple(case.name for case in dataset.learnable)
     if not names:
-        raise ConfigError(f"dataset {dataset.name} has no labelled case; label some")
+        raise ConfigError(f"dataset {dataset.name} has no labelled case to learn from; label some")
     return Fold(names, (), "nothing to validate on")
 
 

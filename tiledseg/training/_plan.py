@@ -79,7 +79,7 @@ def plan_training(
 
     Args:
         dataset: The dataset, read from a file or folder.
-        census: What its cases hold.
+        census: What its cases hold, but for those kept for the test.
         memory: Bytes the training may take.
         minutes: It may take.
         home: Folder of the recipe's file, from which the dataset is named; None: here.
@@ -146,7 +146,7 @@ def _data(
         "orientation": found.orientation,
         "normalization": steps,
     }
-    own = any(split in VALIDATION for split in dataset.splits)
+    own = VALIDATION in dataset.splits
     why = {
         "data.spacing": found.spaced,
         "data.orientation": "that of most volumes; others are turned to it",
