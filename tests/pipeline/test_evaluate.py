@@ -86,6 +86,35 @@ def test_a_scene_has_the_figures_of_its_samples(tmp_path: Path) -> None:
     np.testing.assert_allclose(result.classes["difference_ha"], np.array(more) * 0.01)
 
 
+@pytest.mark.parametrize("block", [1 << 22, 500])
+def test_hectares_are_those_on_the_ground(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    """In Mercator a sample at 60 degrees is a quarter of one at the equator."""
+    from pyproj import CRS, Geod
+
+    monkeypatch.setattr(_opened, "_BLOCK", block)
+    space = Space(SpaceKind.PROJECTED, CRS.from_epsg(3857).to_wkt(), 1.0)
+    grid = Grid.from_matrix((84, 40), [[1e5, 0, 0], [0, -1e5, 8.4e6], [0, 0, 1]], space)
+    truth = np.zeros(grid.shape, np.uint8)
+    truth[60, 3:23] = 1
+    truth[80, :5] = 255
+    found = np.where(np.arange(84)[:, None] == 5, 2, truth).astype(np.uint8)
+    made = tiledseg.evaluate(
+        write(tmp_path / "map.tif", found, grid, SCHEMA), write(tmp_path / "truth.tif", truth, grid)
+    )
+    # row 5 of 40 samples lies between y = 7.8e6 and 7.9e6 m: on the ellipsoid between its parallels
+    lon, lat = grid.index_to_world([(5, 0), (6, 40)])[:, 0], (np.array([7.9e6, 7.8e6]))
+    lon, lat = np.degrees(lon / 6378137), np.degrees(np.arctan(np.sinh(lat / 6378137)))
+    edge = np.linspace(*lon, 400)
+    ring = (np.append(edge, edge[::-1]), np.repeat(lat, 400))
+    area = abs(Geod(ellps="WGS84").polygon_area_perimeter(*ring)[0]) / 1e4
+    nothing, field, water = made.classes["difference_ha"]
+    assert water == pytest.approx(area, rel=1e-4)
+    assert (field, nothing) == (0, pytest.approx(-water))
+    assert water < 0.3 * 40 * 1e6  # what the plane says
+
+
 def test_any_blocks_give_the_same_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truth, found = fields(1)
     truth[200:, :9] = 255

@@ -273,3 +273,19 @@ def test_samples_in_degrees_are_counted_and_told(tmp_path: Path) -> None:
     assert made.unit == "samples"
     assert any("not of one size" in text for text in made.warnings)
     assert made.estimates.areas[0].tolist() == [1000, 1000]
+
+
+def test_hectares_of_mercator_are_those_on_the_ground(tmp_path: Path) -> None:
+    """At 48.6 degrees north a sample of 1 ha of the plane has 0.44 ha."""
+    from rasterio.crs import CRS
+
+    space = Space(SpaceKind.PROJECTED, CRS.from_epsg(3857).to_wkt(), 1.0)
+    grid = Grid.from_matrix((20, 30), [[100, 0, 3.6e5], [0, -100, 6.2e6], [0, 0, 1]], space)
+    labels = (np.arange(600).reshape(20, 30) % 2).astype(np.uint8)
+    write(tmp_path / "m.tif", labels, grid)
+    tiledseg.sample(tmp_path / "m.tif", tmp_path / "p.gpkg", per_class=5)
+    points = read_points(tmp_path / "p.gpkg", space)
+    filled = fill(tmp_path / "p.gpkg", points.fields["class_id"].astype(str), space)
+    made = tiledseg.assess(tmp_path / "m.tif", filled)
+    assert (made.unit, made.warnings) == ("ha", ())
+    assert made.estimates.areas[0] == pytest.approx([300 * 0.4375] * 2, rel=5e-3)

@@ -99,6 +99,32 @@ def test_row_measures() -> None:
     np.testing.assert_allclose(sizes, 0.02)
 
 
+@pytest.mark.parametrize(
+    ("code", "geodesic"), [(3857, True), (3395, True), (3035, False), (32631, False)]
+)
+def test_areas_are_those_on_the_ellipsoid(tmp_path: Path, code: int, geodesic: bool) -> None:
+    """A square at 48.6 degrees north: what pyproj says of its outline, 0.44 of Mercator's plane."""
+    from pyproj import Geod, Transformer
+
+    crs = CRS.from_epsg(code)
+    x, y = Transformer.from_crs(4326, code, always_xy=True).transform(3.2, 48.6)
+    matrix = np.array([[100.0, 0, x], [0, -100.0, y], [0, 0, 1]])
+    grid = Grid.from_matrix((50, 40), matrix, Space(SpaceKind.PROJECTED, crs.to_wkt(), 1.0))
+    outline = grid.index_to_world([(0, 0), (0, 40), (50, 40), (50, 0)])
+    outline = shapely.segmentize(shapely.Polygon(outline), 10.0)
+    back = Transformer.from_crs(code, 4326, always_xy=True).transform
+    on_earth = shapely.transform(outline, back, interleaved=False)
+    area = abs(Geod(ellps="WGS84").geometry_area_perimeter(on_earth)[0])
+    sizes, unit = row_measures(grid)
+    assert unit == "ha"
+    assert sizes.sum() * 40 * 1e4 == pytest.approx(area, rel=1e-5 if geodesic else 1e-3)
+    assert (sizes[0] == 1.0) is not geodesic
+    out = tmp_path / "out.gpkg"
+    write_polygons(np.ones(grid.shape, np.uint8), grid, SCHEMA, out)
+    found = pyogrio.raw.read(out, columns=["area_m2"])[3][0]
+    assert found.tolist() == pytest.approx([area], rel=1e-5 if geodesic else 1e-3)
+
+
 def test_the_whole_earth_in_hectares() -> None:
     """Rows of a global grid add up to the surface of the ellipsoid, 510.0656e6 km2."""
     wkt = CRS.from_epsg(4326).to_wkt()

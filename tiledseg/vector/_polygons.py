@@ -49,7 +49,7 @@ def write_polygons(class_map: NDArray[Any], grid: Grid, schema: ClassSchema, pat
     driver = check_polygon_format(path)
     names = {c.id: c.name for c in schema.unique if c.id != schema.background}
     wanted = np.isin(class_map, list(names))
-    measure, area_field = polygon_area(grid.space)
+    measure, area_field = polygon_area(grid)
     outlines, labels = [], []
     for outline, label in polygonize(class_map, wanted, grid.matrix):
         outlines.append(shapely.geometry.shape(outline))

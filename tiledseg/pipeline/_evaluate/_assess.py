@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 
 from ... import report, vector
 from ...errors import ConfigError
-from ...grid import Grid, SpaceKind
+from ...grid import Grid
 from ...io import open_source, read_schema, write_text, writing
 from ...labels import ClassSchema
 from ...metrics import AreaEstimates, Z, estimate_areas
 from .._names import Output, check_outputs
 from .._report import versions
 from .._sample import class_names, count_classes, labelled_rows, require_scene
+from ._amount import sizes_of
 from ._result import plain, shown
-from ._spec import amount_of
 
 OnShare = Callable[[float], None]
+#: Difference of samples up to which they have one size: areas are then off by half of it at most.
+_ALIKE = 0.005
 
 
 @dataclass(frozen=True)
@@ -243,21 +245,28 @@ def _assessment(
     for stratum, truth in zip(strata[filled], truths[filled], strict=True):
         counts[place[int(stratum)], place[int(truth)]] += 1
     told = tuple(names.get(i, f"class {i}") for i in ids)
-    amount = amount_of(grid)
-    size, unit = (1.0, "samples") if amount is None else amount
+    size, unit = _size(grid)
     mapped = np.array([held.get(i, 0) * size for i in ids])
     estimates = estimate_areas(counts, mapped, list(told))
-    return Assessment(told, counts, estimates, unit, _warnings(filled, grid))
+    return Assessment(told, counts, estimates, unit, _warnings(filled, grid, unit))
 
 
-def _warnings(filled: NDArray[np.bool_], grid: Grid) -> tuple[str, ...]:
+def _size(grid: Grid) -> tuple[float, str]:
+    """Return the size of a sample and its unit: points were drawn by samples, as if of one size."""
+    found = sizes_of(grid)
+    if found is None or np.ptp(found[0]) > _ALIKE * found[0].mean():
+        return 1.0, "samples"
+    return float(found[0].mean()), found[1]
+
+
+def _warnings(filled: NDArray[np.bool_], grid: Grid, unit: str) -> tuple[str, ...]:
     found = []
     if not filled.all():
         found.append(f"{int((~filled).sum())} of {len(filled)} points have no truth: left out")
-    if grid.space.kind is SpaceKind.GEOGRAPHIC:
+    if unit == "samples" and sizes_of(grid) is not None:
         found.append(
-            "samples in degrees are not of one size: areas are counted in samples; reproject the "
-            "map to an equal-area CRS for hectares"
+            "samples of this CRS are not of one size on the ground: areas are counted in samples; "
+            "reproject the map to an equal-area CRS for hectares"
         )
     return tuple(found)
 

@@ -23,8 +23,9 @@ from ...metrics import (
     surface_need,
     surface_points,
 )
+from ._amount import Difference, sizes_of
 from ._opened import Block, Opened, block_boxes
-from ._spec import EvaluateSpec, amount_of, spacing_of
+from ._spec import EvaluateSpec, spacing_of
 from ._worst import WorstPlaces
 
 OnShare = Callable[[float], None]
@@ -40,7 +41,7 @@ class Measured:
         panoptic: Areas of instances, where asked for.
         extents: Where every label value is, in either.
         surfaces: Name of the figure -> label value -> figure.
-        amount: Size of a sample and its unit, where samples have one size.
+        amount: Map less truth, where asked for and samples have a size.
         samples: Samples of the image.
         worst: Where most samples are wrong, scenes only.
     """
@@ -50,7 +51,7 @@ class Measured:
     panoptic: Panoptic | None = None
     extents: Extents = field(default_factory=Extents)
     surfaces: dict[str, dict[int, float]] = field(default_factory=dict)
-    amount: tuple[float, str] | None = None
+    amount: Difference | None = None
     samples: int = 0
     worst: WorstPlaces | None = None
 
@@ -91,7 +92,10 @@ def measure(
 
 
 def _begin(pair: Opened, spec: EvaluateSpec, asked: tuple[str, ...]) -> Measured:
-    made = Measured(amount=amount_of(pair.grid) if "amount" in asked else None)
+    made = Measured()
+    sizes = sizes_of(pair.grid) if "amount" in asked else None
+    if sizes is not None:
+        made.amount = Difference(*sizes)
     spacing, unit = spacing_of(pair.grid)
     if "boundary" in asked:
         for tolerance in spec.tolerances(pair.grid):
@@ -116,6 +120,8 @@ def _add(made: Measured, block: Block, by_class: bool, surfaces: bool) -> None:
     for boundary in made.boundaries.values():
         boundary.add(block.truth, block.found, block.valid, block.measured, core)
     start = tuple(a + s.start for a, s in zip(block.box.start, core, strict=True))
+    if made.amount is not None:
+        made.amount.add(truth, found, valid, measured, start[0])
     if surfaces:
         made.extents.add(truth, valid, start)
         made.extents.add(found, valid & measured, start)

@@ -181,9 +181,7 @@ def classes_of(measured: Measured, confusion: Confusion) -> dict[str, Figures]:
     for name, values in measured.surfaces.items():
         figures[name] = np.array([values.get(i, np.nan) for i in ids])
     if measured.amount is not None:
-        size, unit = measured.amount
-        more = confusion.found.astype(np.float64) - confusion.truth.astype(np.float64)
-        figures[f"difference_{unit}"] = more * size
+        figures[f"difference_{measured.amount.unit}"] = measured.amount.of(confusion)
     return figures
 
 

@@ -89,19 +89,6 @@ def spacing_of(grid: Grid) -> tuple[tuple[float, ...], str]:
     return (1.0,) * grid.ndim, "samples"
 
 
-def amount_of(grid: Grid) -> tuple[float, str] | None:
-    """Return the size of a sample and its unit: ml or ha; None where samples differ, or have none.
-
-    In a geographic CRS samples are smaller towards the poles.
-    """
-    unit = grid.space.unit
-    if grid.space.kind is SpaceKind.PATIENT:
-        return grid.sample_measure / 1000, "ml"
-    if grid.space.kind is SpaceKind.PROJECTED and unit is not None and grid.ndim == 2:
-        return grid.sample_measure * unit**2 / 1e4, "ha"
-    return None
-
-
 def _read_classes(path: Path) -> ClassSchema:
     if path.suffix.lower() not in (".yaml", ".yml"):
         return find_card(path).schema
