@@ -92,6 +92,11 @@ def test_plan_info_vectorize_and_run(
     assert vectors.stat().st_size > 0
 
 
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert re.fullmatch(r"tiledseg \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
 def test_config_schema_and_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["config", "--schema"]) == 0
     assert "tiling" in json.loads(capsys.readouterr().out)["properties"]

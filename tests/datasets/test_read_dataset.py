@@ -285,3 +285,20 @@ def test_half_numbers_are_no_class(tmp_path: Path) -> None:
     dataset = read_dataset(write(tmp_path, HEAD + ONE))
     with dataset.open(dataset.cases[0]) as opened:
         assert opened.labels.look(opened.grid.box)[1] == {"0.5": (LABELS == 1).sum()}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("cases: {images: 'x/{name}.tif', labls: 'y/{name}.tif'}", "cases.keys.labls: there is no"),
+        ("cases: [{image: a.tif, labls: b.tif}]", "cases.list.0.labls: there is no such setting"),
+        ("cases: 7", "cases.text: input should be a valid string, found 7"),
+    ],
+)
+def test_a_wrong_key_is_told_once(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "dataset.yaml"
+    path.write_text(f"classes: [a, b]\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        read_dataset(path)
+    assert told in str(caught.value)
+    assert ";" not in str(caught.value)

@@ -15,6 +15,7 @@ from tiledseg.demo import (
     MODELS,
     ORGANS,
     TRAINING_SEEDS,
+    _run,
     make_phantom,
     make_scene,
 )
@@ -59,6 +60,25 @@ def test_organs_of_an_unseen_phantom() -> None:
         a, b = labels == organ, phantom.truth == organ
         dice = 2 * (a & b).sum() / (a.sum() + b.sum())
         assert dice > 0.75, ORGANS[organ]
+
+
+def test_the_demo_measures_and_leaves_the_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_run, "make_scene", lambda seed: make_scene(seed, 256))
+    monkeypatch.setattr(_run, "make_phantom", lambda seed: make_phantom(seed, (24, 64, 64)))
+    said: list[str] = []
+    _run.run(tmp_path, said.append)
+    told = "\n".join(said)
+    assert "grassland" in told
+    assert "spleen" in told
+    scene = make_scene(DEMO_SEED, 256)
+    with tiledseg.open_source(tmp_path / "landcover.truth.tif") as truth:
+        box = truth.grid.box
+        np.testing.assert_array_equal(truth.valid(box), scene.valid)
+        np.testing.assert_array_equal(truth.read(box)[0][scene.valid], scene.truth[scene.valid])
+    found = tiledseg.evaluate(tmp_path / "landcover.tif", tmp_path / "landcover.truth.tif")
+    assert found.overall["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize(("card", "size"), [("SCENE", 32), ("ORGAN", 32)])

@@ -91,7 +91,7 @@ def test_a_class_with_fewer_samples_than_asked_for_gives_all_it_has(tmp_path: Pa
     made = tiledseg.sample(write(tmp_path / "m.tif", labels), tmp_path / "p.gpkg", per_class=20)
     assert made.drawn == {"class 0": 20, "class 7": 5}
     many = tiledseg.sample(
-        tmp_path / "m.tif", tmp_path / "p.gpkg", standard_error=0.02, minimum=2, expected=0.9
+        tmp_path / "m.tif", tmp_path / "q.gpkg", standard_error=0.02, minimum=2, expected=0.9
     )
     assert sum(many.drawn.values()) == 225  # (0.3 / 0.02)^2
 
@@ -227,6 +227,15 @@ def test_more_points_than_people_look_at_are_refused(
     monkeypatch.setattr(_sample, "_MOST", 100)
     with pytest.raises(ConfigError, match="120 points were asked for, at most 100 are drawn"):
         tiledseg.sample(class_map, tmp_path / "p.gpkg", per_class=40)
+
+
+def test_points_that_are_there_are_kept(class_map: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.gpkg"
+    tiledseg.sample(class_map, out, per_class=3)
+    before = out.read_bytes()
+    with pytest.raises(ConfigError, match="are there already, and somebody may have filled in"):
+        tiledseg.sample(class_map, out, per_class=3)
+    assert out.read_bytes() == before
 
 
 def test_options_of_labels_are_refused_with_points(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,6 @@ from ._tell import show_values, tell
 
 app = typer.Typer(
     name="tiledseg",
-    help="Segment images too large for one model call or for memory.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -25,6 +25,21 @@ app = typer.Typer(
 )
 for command in (segment, run, plan):
     app.command()(command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tiledseg {version('tiledseg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    shown: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version)
+    ] = False,
+) -> None:
+    """Segment images too large for one model call or for memory."""
 
 
 @app.command()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from ..document import brief, read_document, read_values, wrong_keys
 from ..errors import ConfigError
@@ -49,6 +49,23 @@ class _PatternEntry(BaseModel):
     labels: str | None = None
 
 
+def _form(value: Any) -> str:
+    """Return which form of a key was written, so that a fault is told of that form alone."""
+    forms = {dict: "keys", list: "list"}
+    return next((form for kind, form in forms.items() if isinstance(value, kind)), "text")
+
+
+_Class = Annotated[
+    Annotated[str, Tag("text")] | Annotated[_ClassEntry, Tag("keys")], Discriminator(_form)
+]
+_Cases = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[_PatternEntry, Tag("keys")]
+    | Annotated[list[_CaseEntry], Tag("list")],
+    Discriminator(_form),
+]
+
+
 class _BlocksEntry(BaseModel):
     model_config = _STRICT
 
@@ -63,7 +80,7 @@ class DatasetDocument(BaseModel):
 
     name: str | None = None
     licence: str = ""
-    classes: list[str | _ClassEntry] = Field(
+    classes: list[_Class] = Field(
         default_factory=list, description="As in a model card: names, or name, id and color."
     )
     background: int | str | None = Field(None, description='Class that is "nothing".')
@@ -73,7 +90,7 @@ class DatasetDocument(BaseModel):
     ignore: list[int | str] = Field(
         default_factory=list, description="Values, colours or texts without truth."
     )
-    cases: str | _PatternEntry | list[_CaseEntry] | None = Field(
+    cases: _Cases | None = Field(
         None, description="A table's name, patterns of file names, or the cases one by one."
     )
     layout: LayoutName | None = Field(None, description="How `root` is laid out.")

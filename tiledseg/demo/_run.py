@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..grid import Grid
-from ..io import SinkSpec, create_sink, open_source, writing
-from ..pipeline import segment
-from ._phantom import CLASSES as ORGANS
+from ..io import SinkSpec, create_sink, read_schema, writing
+from ..pipeline import evaluate, segment
 from ._phantom import make_phantom
 from ._scene import CHANNELS, make_scene
-from ._scene import CLASSES as COVERS
 
 #: The demo's own images are never trained on.
 DEMO_SEED = 2024
 TRAINING_SEEDS = range(100, 400)
 MODELS = Path(__file__).parent / "models"
 _MEMORY = "2.5GB"
+#: Label of samples that were not measured.
+_NONE = 255
 
 Say = Callable[[str], None]
 
@@ -60,7 +60,8 @@ def _scene(out: Path, say: Say) -> None:
         fresh=True,
     )
     say(result.summary())
-    _tell(out / "landcover.tif", np.where(made.valid, made.truth, 255), COVERS, say)
+    truth = np.where(made.valid, made.truth, _NONE)
+    _measure(out / "landcover.tif", truth, made.grid, say)
 
 
 def _volume(out: Path, say: Say) -> None:
@@ -78,7 +79,7 @@ def _volume(out: Path, say: Say) -> None:
         fresh=True,
     )
     say(result.summary())
-    _tell(out / "organs.nii.gz", made.truth, ORGANS, say)
+    _measure(out / "organs.nii.gz", made.truth, made.grid, say)
 
 
 def _store(
@@ -95,14 +96,12 @@ def _store(
     sink.commit()
 
 
-def _tell(path: Path, truth: NDArray[Any], names: tuple[str, ...], say: Say) -> None:
-    """Compare the file on disk with the truth: accuracy, and Dice per class."""
-    with open_source(path) as source:
-        found = source.read(source.grid.box)[0]
-    known = truth != 255
-    say(f"accuracy against the truth: {np.mean(found[known] == truth[known]):.2%}")
-    for label, name in enumerate(names):
-        a, b = (found == label) & known, (truth == label) & known
-        total = int(a.sum()) + int(b.sum())
-        both = 2 * int((a & b).sum()) / max(1, total)
-        say(f"  Dice {name:12} {both:.3f}")
+def _measure(found: Path, truth: NDArray[Any], grid: Grid, say: Say) -> None:
+    """Write the truth beside a map, and say how near the map comes to it."""
+    schema = read_schema(found)
+    known = found.with_name(found.name.replace(".", ".truth.", 1))
+    sink = create_sink(known, SinkSpec(grid, np.dtype(np.uint8), ("truth",), _NONE, schema))
+    sink.prepare()
+    sink.write(grid.box, truth[np.newaxis].astype(np.uint8))
+    sink.commit()
+    say(evaluate(found, known, metrics="classes").summary())

@@ -142,7 +142,8 @@ def sample(
         What was drawn.
 
     Raises:
-        ConfigError: The image is no class map of a scene, or a setting is wrong.
+        ConfigError: The image is no class map of a scene, a setting is wrong, or ``out`` is there
+            already: it may be filled in.
         UnknownFormat: The suffix of ``out`` is none of these.
     """
     unknown = set(settings) - set(SampleSpec.__dataclass_fields__)
@@ -155,6 +156,11 @@ def sample(
         outputs = [Output("out", target)]
         check_outputs(outputs)
         spare_inputs(outputs, source.files())
+        if target.exists():
+            raise ConfigError(
+                f"points {target} are there already, and somebody may have filled in their "
+                "truth: give another --out, or remove the file"
+            )
         require_scene(class_map, source)
         schema = read_schema(class_map)
         held = count_classes(source, schema, lambda share: tell(share / 2))
