@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rasterio
 import torch
-from safetensors.torch import load_file
+import yaml
+from safetensors.torch import load_file, save_file
 
 from tiledseg.errors import ConfigError, OutputFailed, PlanChanged, TrainingFailed
 from tiledseg.models import load_model
@@ -167,11 +172,153 @@ def test_a_changed_recipe_or_dataset_is_refused(values: Values, tmp_path: Path) 
     job = prepare_job(Recipe.parse(values()))
     other = prepare_job(Recipe.parse(values(data={"fold": 1})))
     object.__setattr__(other, "recipe", job.recipe)
-    with pytest.raises(
-        PlanChanged, match="the dataset is not the one that the training began with"
-    ):
+    with pytest.raises(PlanChanged, match=r"cases learned from were sha256 \w{12} and are"):
         run_training(other, out, Options(threads=1))
     assert train(values(optimizer={"rate": 0.5}), out, fresh=True).resumed == 0
+
+
+def changed(kind: str, folder: Path) -> None:
+    """Change a dataset in one respect."""
+    path = folder / "dataset.yaml"
+    told = yaml.safe_load(path.read_text())
+    if kind == "classes":
+        told["classes"].reverse()
+    elif kind == "legend":
+        told["legend"] = {0: "ground", 1: "water", 2: "road"}
+    else:
+        held = prepare_job(recipe_of(path)).split.held[0].removeprefix("scene_")
+        case = held if kind == "held out" else next(n for n in "0123" if n != held)
+        with rasterio.open(folder / f"scene_{case}.tif", "r+") as image:
+            if kind == "grid":
+                image.transform = rasterio.Affine(3, 0, 500000, 0, -3, 4000000)
+                with rasterio.open(folder / f"labels_{case}.tif", "r+") as labels:
+                    labels.transform = image.transform
+            else:
+                image.write(image.read() + 1)
+    path.write_text(yaml.safe_dump(told))
+
+
+def recipe_of(dataset: Path) -> Recipe:
+    return Recipe.parse(
+        {
+            "data": {"dataset": str(dataset), "folds": 4},
+            "network": {"architecture": {"name": "unet", "channels": [4, 8], "strides": [2]}},
+            "patches": {"window": [32, 32], "batch": 2},
+            "run": {"steps": 2, "precision": "fp32"},
+        }
+    )
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("classes", r"classes were 0 ground, 1 road, 2 water .* and are 0 water, 1 road, 2 ground"),
+        ("legend", "samples and labels of the cases learned from were sha256"),
+        ("grid", "grids and channels of the cases learned from were sha256"),
+        ("image", "samples and labels of the cases learned from were sha256"),
+        ("held out", "samples and labels of the cases held out were sha256"),
+    ],
+)
+def test_a_dataset_that_changed_is_refused_by_what_changed(
+    kind: str, sentence: str, finished: bool, scenes: Path, tmp_path: Path
+) -> None:
+    """Whether the training is under way or done."""
+    folder, out = tmp_path / "data", tmp_path / "m"
+    shutil.copytree(scenes.parent, folder)
+    recipe = recipe_of(folder / scenes.name)
+
+    def stop(event: Any) -> None:
+        if not finished:
+            raise KeyError
+
+    with nullcontext() if finished else pytest.raises(KeyError):
+        run_training(prepare_job(recipe), out, Options(threads=1), None, stop)
+    split = prepare_job(recipe).split
+    changed(kind, folder)
+    job = prepare_job(recipe)
+    if job.split != split:  # folds are alike in classes: keep the sides, so that only this changed
+        pytest.fail("the change moved cases between folds")
+    with pytest.raises(PlanChanged, match=sentence):
+        run_training(job, out, Options(threads=1))
+
+
+def test_threads_are_kept_and_others_refused(values: Values, tmp_path: Path) -> None:
+    out, before = tmp_path / "m", torch.get_num_threads()
+
+    def stop(event: Any) -> None:
+        if event.step >= 6:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        train(values(), out, told=stop)
+    job = prepare_job(Recipe.parse(values()))
+    with pytest.raises(PlanChanged, match="threads were 1 and are 2"):
+        run_training(job, out, Options(threads=2))
+    seen = []
+    torch.set_num_threads(2)
+    try:
+        run_training(job, out, Options(), None, lambda event: seen.append(torch.get_num_threads()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
+
+
+def test_other_pretrained_weights_are_refused_and_told(values: Values, tmp_path: Path) -> None:
+    """By what is in the file, wherever it lies."""
+    from tiledseg.models import create_model
+
+    files = [tmp_path / f"{seed}.safetensors" for seed in (0, 1)]
+    for seed, file in enumerate(files):
+        torch.manual_seed(seed)
+        made = create_model("unet", "resnet18", channels=3, classes=3, dims=2)
+        encoder = {
+            name.removeprefix("encoder."): tensor.contiguous()
+            for name, tensor in made.state_dict().items()
+            if name.startswith("encoder.")
+        }
+        save_file(encoder, file)
+
+    def of(file: Path) -> dict[str, Any]:
+        network = {"architecture": {"name": "unet", "encoder": "resnet18"}}
+        return values(network={**network, "encoder_weights": str(file)}, run={"steps": 1})
+
+    made = train(of(files[0]), tmp_path / "m")
+    digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
+    assert f"encoder weights: sha256 {digest}" in made.card.provenance
+    moved = files[0].rename(tmp_path / "moved.safetensors")
+    assert train(of(moved), tmp_path / "m").resumed == 1
+    with pytest.raises(PlanChanged, match=f"encoder weights were sha256 {digest[:12]} and are"):
+        train(of(files[1]), tmp_path / "m")
+
+
+def test_a_second_training_in_one_folder_is_refused(values: Values, tmp_path: Path) -> None:
+    out, told = tmp_path / "m", []
+
+    def again(event: Any) -> None:
+        with pytest.raises(PlanChanged, match="another run is writing") as caught:
+            train(values(), out)
+        told.append(str(caught.value))
+
+    train(values(), out, told=again)
+    assert told
+    assert "\n" not in told[0]
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_the_recipe_that_is_kept_leads_to_the_dataset_from_anywhere(
+    values: Values, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scenes.parent)
+    Path("recipe.yaml").write_text(Recipe.parse(values(data={"dataset": scenes.name})).to_yaml())
+    for number, recipe in enumerate(
+        (Recipe.read("recipe.yaml"), Recipe.parse(values(data={"dataset": scenes.name})))
+    ):
+        out = tmp_path / str(number)
+        run_training(prepare_job(recipe), out, Options(threads=1))
+        kept = Recipe.read(out / "training" / "recipe.yaml")
+        assert Path(kept.data.dataset) == scenes
 
 
 def test_a_folder_of_something_else_is_left_alone(values: Values, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -36,7 +36,7 @@ _READ = 2**21
 #: Samples kept of a case, from which percentiles are taken.
 SAMPLE = 20_000
 #: Changes when a census counts otherwise, so that what was kept is not taken for it.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class CaseCensus:
         foreground: Of those that are labelled and not background, per channel.
         sample: Some of the measured samples that are labelled and not background, evenly spread:
             float32, (channels, at most 20,000).
-        facts: ``shape``, ``spacing`` (array order, world units), ``space``, ``unit``,
+        facts: ``shape``, ``spacing`` (array order, world units), ``affine``, ``space``, ``unit``,
             ``orientation``, ``channels``, ``dtype``.
         image_digest: sha256 of shape and samples of the image, whatever file they are in.
         labels_digest: The same of the labels.
@@ -144,6 +144,10 @@ class Census:
         """
         values = np.concatenate([c.sample for c in self.cases.values()], axis=1)
         return np.asarray(np.percentile(values.astype(np.float64), ranks, axis=1))
+
+    def of(self, names: Iterable[str]) -> Census:
+        """Return the census of some of the cases, in that order."""
+        return Census(self.schema, {name: self.cases[name] for name in names})
 
     @property
     def digest(self) -> str:
@@ -250,6 +254,7 @@ def _facts(pair: Pair) -> dict[str, Any]:
     return {
         "shape": list(grid.shape),
         "spacing": list(image.lengths or grid.spacing),
+        "affine": [list(row) for row in grid.affine],
         "space": str(grid.space.kind),
         "unit": grid.space.unit,
         "orientation": grid.orientation,

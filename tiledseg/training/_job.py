@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ..datasets import (
@@ -37,6 +39,7 @@ class Job:
         dataset: Everything there is.
         split: What of it is learned from, and what is held out.
         census: Of the cases that are learned from.
+        held: Of those that are held out.
         card: Of the model, without its provenance.
     """
 
@@ -44,6 +47,7 @@ class Job:
     dataset: Dataset
     split: Fold
     census: Census
+    held: Census
     card: ModelCard
 
     @cached_property
@@ -56,6 +60,24 @@ class Job:
     def held_out(self) -> tuple[Case, ...]:
         """The cases to validate on."""
         return self._cases(self.split.held)
+
+    @cached_property
+    def encoder(self) -> str | None:
+        """The sha256 of the file of pretrained weights, or None where there is none.
+
+        Raises:
+            ConfigError: It cannot be read.
+        """
+        path = self.recipe.network.encoder_weights
+        if path is None:
+            return None
+        try:
+            with Path(path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ConfigError(
+                f"network.encoder_weights {path} cannot be read: {error.strerror}"
+            ) from None
 
     def batches(self, part: tuple[int, int]) -> Batches:
         """Return what is learned from, of a process among some."""
@@ -98,6 +120,7 @@ class Job:
             "data": f"{data.name}, sha256 {self.census.digest}",
             "licence of the data": data.licence,
             "split": self.split.told(),
+            "encoder weights": None if self.encoder is None else f"sha256 {self.encoder}",
             "seed": self.recipe.run.seed,
         }
 
@@ -106,7 +129,7 @@ def prepare_job(recipe: Recipe, told: Callable[[str], None] | None = None) -> Jo
     """Read the dataset and its census, and check that the recipe fits them.
 
     Args:
-        recipe: The settings; paths are as they are to be opened.
+        recipe: The settings; relative paths start at the working folder.
         told: Is told the name of every case that was counted.
 
     Raises:
@@ -114,21 +137,26 @@ def prepare_job(recipe: Recipe, told: Callable[[str], None] | None = None) -> Jo
         DamagedInput: A file is not what it claims to be.
         GridMismatch: An image and its labels do not lie on one grid.
     """
+    recipe = recipe.beside(Path.cwd())
     dataset, data = read_dataset(recipe.data.dataset), recipe.data
     if data.blocks is not None:
         dataset = cut_blocks(dataset, data.blocks, data.gap)
-    split = _split(dataset, recipe)
-    census = take_census(dataset.of(split.train), told=told)
+    names = [case.name for case in dataset.learnable]
+    if not names:
+        raise ConfigError(f"dataset {dataset.name} has no labelled case to learn from; label some")
+    known = take_census(dataset.of(names), told=told)
+    split = _split(dataset, recipe, known)
+    census = known.of(split.train)
     channels = _same_channels(census)
     _require_axes(recipe, census)
     card = card_of(recipe, dataset.schema, channels)
     create_network(card)  # says what it does not take, before anything is written
-    job = Job(recipe, dataset, split, census, card)
-    _ = job.sampler, job.loss()
+    job = Job(recipe, dataset, split, census, known.of(split.held), card)
+    _ = job.sampler, job.loss(), job.encoder
     return job
 
 
-def _split(dataset: Dataset, recipe: Recipe) -> Fold:
+def _split(dataset: Dataset, recipe: Recipe, census: Census) -> Fold:
     """Return what is learned from, and what is held out.
 
     Raises:
@@ -136,13 +164,10 @@ def _split(dataset: Dataset, recipe: Recipe) -> Fold:
     """
     data = recipe.data
     if data.folds is not None:
-        return split_folds(dataset, data.folds, recipe.run.seed)[data.fold]
+        return split_folds(dataset, data.folds, recipe.run.seed, census)[data.fold]
     if dataset.splits:
         return given_split(dataset)
-    names = tuple(case.name for case in dataset.learnable)
-    if not names:
-        raise ConfigError(f"dataset {dataset.name} has no labelled case to learn from; label some")
-    return Fold(names, (), "nothing to validate on")
+    return Fold(tuple(census.cases), (), "nothing to validate on")
 
 
 def _same_channels(census: Census) -> tuple[str, ...]:

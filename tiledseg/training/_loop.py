@@ -234,7 +234,7 @@ class Loop:
         self._saved = time.monotonic()
         if self.world.first:
             path = self.folder / CHECKPOINT
-            values = {**self.identity, "state": self.state.plain()}
+            values = {"identity": self.identity, "state": self.state.plain()}
             save_tensors(path, self.state.tensors(), values)
             self.told(Kept(self.state.numbers.step, path))
 

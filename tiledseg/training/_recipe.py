@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ._sections import (
 )
 
 #: Settings that do not change what a training that has begun comes to; the dataset is known by its
-#: digest, wherever it lies.
+#: digest, wherever it lies, and so are pretrained weights.
 _FREE = {
     *("data.dataset", "network.encoder_weights", "patches.cache", "patches.readers", "licence"),
     *("run.checkpoint", "run.checkpoint_minutes", "run.tensorboard"),
@@ -96,12 +97,12 @@ class Recipe(BaseModel):
         return cls.parse(values).beside(place.parent)
 
     def beside(self, folder: Path) -> Recipe:
-        """Return the recipe with paths that are relative to a folder made so that they are not."""
+        """Return the recipe with paths that are relative to a folder made absolute."""
         values = self.to_dict()
         for section, key in (("data", "dataset"), ("network", "encoder_weights")):
             named = values[section].get(key)
             if named is not None:
-                values[section][key] = str(folder / named)
+                values[section][key] = os.path.abspath(folder / named)
         return self.parse(values)
 
     def to_dict(self) -> dict[str, Any]:

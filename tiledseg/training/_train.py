@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from ..errors import ConfigError, DamagedInput, PlanChanged
-from ..io import write_text, writing
+from ..io import open_folder, write_text, writing
 from ..models import ModelCard, create_network, fast_layout, read_card, save_model
 from ._card import provenance
 from ._checkpoint import load_tensors
+from ._identity import content, require_same
 from ._job import Job
 from ._listeners import BOARD, LOG, Listeners
 from ._loop import BEST, CHECKPOINT, Event, Loop, Validate
@@ -59,7 +60,7 @@ class Options:
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: Threads of torch; None leaves them as they are.
+        threads: Threads of torch; None: as an earlier run had, else as they are.
         fresh: Discard what an earlier run left.
         command: How it was called, for the card.
     """
@@ -91,13 +92,19 @@ def run_training(
 
     Raises:
         ConfigError: ``out`` holds something else, or there is no such device.
-        PlanChanged: An earlier run was of another recipe or dataset.
+        PlanChanged: An earlier run was of another recipe, dataset or number of processes or
+            threads; or another one is under way there.
         TrainingFailed: The loss is no number any more.
         OutputFailed: Something cannot be written.
         DamagedInput: The checkpoint is damaged.
         KeyboardInterrupt, SystemExit: It was asked to stop, and has kept where it stands.
     """
-    with joined(options.device) as world, _threads(options.threads), _own_random(world):
+    with (
+        joined(options.device) as world,
+        _threads(options.threads),
+        _own_random(world),
+        _alone(out, world),
+    ):
         if job.recipe.patches.batch % world.size:  # gradients are averaged as of equal shares
             raise ConfigError(
                 f"patches.batch {job.recipe.patches.batch} cannot be shared evenly by {world.size} "
@@ -105,10 +112,10 @@ def run_training(
             )
         if world.first:
             _claim(out, job, options.fresh)
-        done = world.share(_done(out) if world.first else None)
+        done = world.share(_done(out, job) if world.first else None)
         if done is not None:
             return Trained(out, read_card(out), done, done.step, world.first)
-        state, resumed = _state(job, out, world)
+        state, resumed = _state(job, out, world, options.threads)
         board = job.recipe.run.tensorboard
         hears = Listeners(out, board, told, state.numbers.step) if world.first else None
         batches = job.batches((world.rank, world.size))
@@ -171,26 +178,30 @@ def _claim(out: Path, job: Job, fresh: bool) -> None:
         write_text(before, job.recipe.to_yaml())
 
 
-def _done(out: Path) -> Numbers | None:
+def _done(out: Path, job: Job) -> Numbers | None:
     """Return how a training ended, or None where it has not.
 
     Raises:
         DamagedInput: Its file is damaged.
+        PlanChanged: It was of another dataset.
     """
     path = out / DONE
     if not path.is_file():
         return None
     try:
-        return Numbers(**json.loads(path.read_text(encoding="utf-8"))["numbers"])
+        values = json.loads(path.read_text(encoding="utf-8"))
+        numbers, kept = Numbers(**values["numbers"]), dict(values["content"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedInput(f"{path} is damaged ({error}): start again with --fresh") from None
+    require_same(kept, content(job))
+    return numbers
 
 
-def _state(job: Job, out: Path, world: World) -> tuple[State, int]:
+def _state(job: Job, out: Path, world: World, threads: int | None) -> tuple[State, int]:
     """Return where a training stands, and how many steps an earlier run had done.
 
     Raises:
-        PlanChanged: The dataset changed, or the number of processes.
+        PlanChanged: The dataset changed, or the number of processes or threads.
     """
     recipe, checkpoint = job.recipe, out / WORK / CHECKPOINT
 
@@ -201,7 +212,10 @@ def _state(job: Job, out: Path, world: World) -> tuple[State, int]:
 
     tensors, kept = load_tensors(checkpoint) if checkpoint.is_file() else ({}, None)
     if kept is not None:
-        _require_same(job, kept, world)
+        before = kept.get("identity", {})
+        if threads is None and "threads" in before:  # sums in other parts end in other bits
+            torch.set_num_threads(before["threads"])
+        require_same(before, _identity(job, world))
         precision = kept["state"]["precision"]
     else:
         each = recipe.patches.batch // world.size
@@ -215,22 +229,15 @@ def _state(job: Job, out: Path, world: World) -> tuple[State, int]:
 
 
 def _identity(job: Job, world: World) -> dict[str, Any]:
-    """Return what must be the same for the same batches to follow."""
-    return {"data": job.census.digest, "processes": world.size}
+    """Return what must be the same for the same weights to follow, on one kind of device."""
+    return {**content(job), "processes": world.size, "threads": torch.get_num_threads()}
 
 
-def _require_same(job: Job, kept: Any, world: World) -> None:
-    digest, processes = kept["data"], kept["processes"]
-    if digest != job.census.digest:
-        raise PlanChanged(
-            f"the dataset is not the one that the training began with (sha256 {digest[:12]}, now "
-            f"{job.census.digest[:12]}): bring it back, or start again with --fresh"
-        )
-    if processes != world.size:
-        raise PlanChanged(
-            f"the training began with {processes} processes, and there are {world.size} now: start "
-            "as many, or start again with --fresh"
-        )
+def _alone(out: Path, world: World) -> AbstractContextManager[None]:
+    """Keep other trainings out of the folder."""
+    if not world.first:
+        return nullcontext()
+    return open_folder(out.resolve()).lock(shared=False)
 
 
 @contextmanager
@@ -275,7 +282,8 @@ def _finish(job: Job, out: Path, state: State, options: Options) -> ModelCard:
     network.load_state_dict(weights)
     with writing(out):
         save_model(network, card, out)
-        done = {"numbers": state.plain(), **job.facts(), "command": options.command}
+        done = {"numbers": state.plain(), "content": content(job), **job.facts()}
+        done["command"] = options.command
         write_text(out / DONE, json.dumps(done, indent=2))
         for name in (CHECKPOINT, BEST):
             (out / WORK / name).unlink(missing_ok=True)
