@@ -114,11 +114,11 @@ def test_nothing_is_counted_without_a_truth() -> None:
 def test_folding_keeps_classes_and_counts_other_values_of_the_map_as_no_class() -> None:
     c = Confusion()
     c.add(np.array([1, 1, 2, 2]), np.array([1, 9, 2, 8]), np.ones(4, bool))
-    folded = c.fold((1, 2, 5))
-    assert folded.counts.tolist() == [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 0]]
+    chosen = c.only((1, 2, 5))
+    assert chosen.counts.tolist() == [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 0]]
     assert c.strange_map((1, 2, 5)) == {8: 1, 9: 1}
     with pytest.raises(ConfigError, match=r"no classes: 1 \(2 samples\)"):
-        c.fold((2,))
+        c.only((2,))
 
 
 @pytest.mark.parametrize(

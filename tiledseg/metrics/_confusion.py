@@ -87,7 +87,7 @@ class Confusion:
         at = self._places[list(other.ids)]
         self.counts[np.ix_(at, np.append(at, len(self.ids)))] += other.counts
 
-    def fold(self, ids: Iterable[int]) -> Confusion:
+    def only(self, ids: Iterable[int]) -> Confusion:
         """Return the counts of these classes alone; other values of the map are no class.
 
         Raises:

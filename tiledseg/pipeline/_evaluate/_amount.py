@@ -12,6 +12,9 @@ from ...grid import Grid, SpaceKind
 from ...metrics import Confusion, labels_of
 from ...vector import row_measures
 
+#: Difference of samples up to which they have one size: areas are then off by half of it at most.
+_ALIKE = 0.005
+
 
 def sizes_of(grid: Grid) -> tuple[NDArray[np.float64], str] | None:
     """Return the size of a sample per row and its unit, ml or ha, by `tiledseg.vector`'s rule.
@@ -22,6 +25,17 @@ def sizes_of(grid: Grid) -> tuple[NDArray[np.float64], str] | None:
         return None
     sizes, unit = row_measures(grid)
     return None if unit == "samples" else (sizes, unit)
+
+
+def one_size(grid: Grid) -> tuple[float, str]:
+    """Return the size of a sample and its unit, where all have one: points are drawn by samples.
+
+    Else, and where they have none, a sample counts as one: ``samples``.
+    """
+    found = sizes_of(grid)
+    if found is None or np.ptp(found[0]) > _ALIKE * found[0].mean():
+        return 1.0, "samples"
+    return float(found[0].mean()), found[1]
 
 
 class Difference:

@@ -22,12 +22,10 @@ from ...metrics import AreaEstimates, Z, estimate_areas
 from .._names import Output, check_outputs
 from .._report import versions
 from .._sample import class_names, count_classes, labelled_rows, require_scene
-from ._amount import sizes_of
+from ._amount import one_size, sizes_of
 from ._result import plain, shown
 
 OnShare = Callable[[float], None]
-#: Difference of samples up to which they have one size: areas are then off by half of it at most.
-_ALIKE = 0.005
 
 
 @dataclass(frozen=True)
@@ -245,18 +243,10 @@ def _assessment(
     for stratum, truth in zip(strata[filled], truths[filled], strict=True):
         counts[place[int(stratum)], place[int(truth)]] += 1
     told = tuple(names.get(i, f"class {i}") for i in ids)
-    size, unit = _size(grid)
+    size, unit = one_size(grid)
     mapped = np.array([held.get(i, 0) * size for i in ids])
     estimates = estimate_areas(counts, mapped, list(told))
     return Assessment(told, counts, estimates, unit, _warnings(filled, grid, unit))
-
-
-def _size(grid: Grid) -> tuple[float, str]:
-    """Return the size of a sample and its unit: points were drawn by samples, as if of one size."""
-    found = sizes_of(grid)
-    if found is None or np.ptp(found[0]) > _ALIKE * found[0].mean():
-        return 1.0, "samples"
-    return float(found[0].mean()), found[1]
 
 
 def _warnings(filled: NDArray[np.bool_], grid: Grid, unit: str) -> tuple[str, ...]:

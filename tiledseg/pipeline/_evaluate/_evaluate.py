@@ -166,8 +166,8 @@ def _together(gathered: _Gathered, spec: EvaluateSpec) -> Evaluation:
     cases: list[CaseResult] = []
     pooled, instances = Confusion(ids), dict[int, PanopticQuality]()
     for pair, measured in gathered.done:
-        folded = measured.confusion.fold(ids)
-        pooled.merge(folded)
+        chosen = measured.confusion.only(ids)
+        pooled.merge(chosen)
         panoptic = {} if measured.panoptic is None else measured.panoptic.qualities()
         for number, quality in panoptic.items():
             instances[number] = instances.get(number, _NOTHING) + quality
@@ -176,9 +176,9 @@ def _together(gathered: _Gathered, spec: EvaluateSpec) -> Evaluation:
                 pair.name,
                 _named(pair.found),
                 pair.truth_name or _named(pair.truth),
-                folded,
-                overall_of(folded, schema),
-                classes_of(measured, folded),
+                chosen,
+                overall_of(chosen, schema),
+                classes_of(measured, chosen),
                 panoptic,
             )
         )

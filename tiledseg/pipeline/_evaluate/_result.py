@@ -166,7 +166,7 @@ def overall_of(confusion: Confusion, schema: ClassSchema) -> dict[str, float]:
 
 
 def classes_of(measured: Measured, confusion: Confusion) -> dict[str, Figures]:
-    """Return the figures per class of a case whose counts were folded to the classes."""
+    """Return the figures per class of a case whose counts are of the classes only."""
     if not confusion.total:
         return {}
     ids = confusion.ids
