@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import tiledseg
+from tiledseg import pipeline
 
 HEAVY = ("torch", "rasterio", "SimpleITK", "zarr", "dask", "monai", "pydantic", "numpy")
 
@@ -16,6 +17,11 @@ def test_all_is_sorted_and_importable() -> None:
     assert tiledseg.__all__ == sorted(tiledseg.__all__)
     assert set(tiledseg.__all__) == set(tiledseg._HOME_OF)
     assert all(getattr(tiledseg, name) is not None for name in tiledseg.__all__)
+
+
+def test_what_is_loaded_late_is_offered_too() -> None:
+    assert set(pipeline._LAZY) < set(pipeline.__all__)
+    assert all(getattr(pipeline, name) is not None for name in pipeline.__all__)
 
 
 def test_unknown_names_are_attribute_errors() -> None:

@@ -6,10 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .box import Box
     from .components import FillHoles, KeepLargest, RemoveSmall, component_table
-    from .config import BudgetSpec, CombineSpec, InputSpec, OutputSpec, RunConfig, RuntimeSpec
-    from .datasets import Dataset, read_dataset
+    from .config import RunConfig
+    from .datasets import read_dataset
     from .errors import (
         BudgetExceeded,
         ConfigError,
@@ -23,41 +22,32 @@ if TYPE_CHECKING:
         TrainingFailed,
         UnknownFormat,
     )
-    from .grid import Grid, Space
     from .io import as_dask, open_source
     from .labels import ClassSchema
-    from .models import ModelCard, Probe, create_model, import_model
+    from .models import create_model, import_model
     from .pipeline import (
-        BatchResult,
-        Result,
+        assess,
+        check,
+        evaluate,
         load_model,
         plan,
+        plan_training,
+        postprocess,
         probe,
+        sample,
         segment,
         segment_many,
         train,
         vectorize,
     )
-    from .pipeline._check import check, plan_training
-    from .pipeline._evaluate import Assessment, Evaluation, assess, evaluate
-    from .pipeline._postprocess import Postprocessed, postprocess
-    from .pipeline._sample import Sample, sample
-    from .tiling import TilePlan, TilingSpec
     from .training import Recipe
 
+# What people call, construct or catch; what these give back is in the packages themselves.
 # Names are loaded when first used, so that `import tiledseg` costs nothing.
 _HOMES = {
-    "box": ("Box",),
     "components": ("FillHoles", "KeepLargest", "RemoveSmall", "component_table"),
-    "config": (
-        "BudgetSpec",
-        "CombineSpec",
-        "InputSpec",
-        "OutputSpec",
-        "RunConfig",
-        "RuntimeSpec",
-    ),
-    "datasets": ("Dataset", "read_dataset"),
+    "config": ("RunConfig",),
+    "datasets": ("read_dataset",),
     "errors": (
         "BudgetExceeded",
         "ConfigError",
@@ -71,17 +61,10 @@ _HOMES = {
         "TrainingFailed",
         "UnknownFormat",
     ),
-    "grid": ("Grid", "Space"),
     "io": ("as_dask", "open_source"),
     "labels": ("ClassSchema",),
-    "models": ("ModelCard", "Probe", "create_model", "import_model"),
+    "models": ("create_model", "import_model"),
     "pipeline": (
-        "Assessment",
-        "BatchResult",
-        "Evaluation",
-        "Postprocessed",
-        "Result",
-        "Sample",
         "assess",
         "check",
         "evaluate",
@@ -96,46 +79,26 @@ _HOMES = {
         "train",
         "vectorize",
     ),
-    "tiling": ("TilePlan", "TilingSpec"),
     "training": ("Recipe",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Assessment",
-    "BatchResult",
-    "Box",
     "BudgetExceeded",
-    "BudgetSpec",
     "ClassSchema",
-    "CombineSpec",
     "ConfigError",
     "DamagedInput",
-    "Dataset",
-    "Evaluation",
     "FillHoles",
-    "Grid",
     "GridMismatch",
-    "InputSpec",
     "KeepLargest",
     "MissingBackend",
-    "ModelCard",
     "OutputFailed",
-    "OutputSpec",
     "PlanChanged",
-    "Postprocessed",
-    "Probe",
     "Recipe",
     "RemoveSmall",
-    "Result",
     "RunConfig",
-    "RuntimeSpec",
-    "Sample",
-    "Space",
     "TileFailed",
-    "TilePlan",
     "TiledsegError",
-    "TilingSpec",
     "TrainingFailed",
     "UnknownFormat",
     "as_dask",

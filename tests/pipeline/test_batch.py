@@ -20,7 +20,7 @@ import tiledseg
 from tiledseg.engine import TileDone, TileKept, TileStarted
 from tiledseg.grid import Grid
 from tiledseg.io import SinkSpec, create_sink
-from tiledseg.pipeline import InputEnded, InputPlanned, _batch, _network
+from tiledseg.pipeline import BatchResult, InputEnded, InputPlanned, _batch, _network
 
 MakeModel = Callable[..., Path]
 #: One runtime and several tiles an image.
@@ -59,7 +59,7 @@ def scenes(tmp_path: Path) -> list[Path]:
     ]
 
 
-def states(result: tiledseg.BatchResult) -> dict[str, str]:
+def states(result: BatchResult) -> dict[str, str]:
     """Return how every input ended, by name."""
     return {row.name: row.state for row in result.rows}
 

@@ -39,26 +39,38 @@ if TYPE_CHECKING:
     from ..training import Event as TrainingEvent
     from ..training import Recipe, Trained
     from ._check import check, check_facts, plan_training
+    from ._evaluate import METRICS, Assessment, Evaluation, assess, evaluate
+    from ._postprocess import Postprocessed, postprocess
+    from ._sample import Sample, sample
 
 __all__ = [
+    "METRICS",
     "NAME",
+    "Assessment",
     "BatchResult",
+    "Evaluation",
     "InputEnded",
     "InputPlanned",
     "Job",
     "OnBatchEvent",
+    "Postprocessed",
     "Predictor",
     "Result",
+    "Sample",
     "Shard",
+    "assess",
     "check",
     "check_facts",
     "describe",
+    "evaluate",
     "execute",
     "execute_shard",
     "load_model",
     "plan",
     "plan_training",
+    "postprocess",
     "probe",
+    "sample",
     "segment",
     "segment_many",
     "staged",
