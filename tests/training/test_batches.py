@@ -257,6 +257,32 @@ def test_a_scene_is_divided_by_blocks(values: Values, scenes: Path) -> None:
     assert not seen[grown].any()
 
 
+def test_a_block_has_the_model_units_of_its_scene(values: Values, scenes: Path) -> None:
+    """Normalised by all of the image, as `segment` does, in training and where it is held out."""
+    from tiledseg.pipeline._validate import Validator
+
+    blocks = {"folds": 4, "blocks": 40, "normalization": [{"kind": "scene_score", "exact": True}]}
+    prepared = job(values(data=blocks, patches={"window": [16, 16]}))
+    train = prepared._cases(prepared.split.train)
+    cases = Cases(prepared.dataset, train, prepared.recipe.data, "1GB")
+    for index, case in enumerate(train[:6]):
+        image = rasterio.open(case.images[0]).read().astype(np.float64)
+        mean, std = (getattr(image, of)(axis=(1, 2), keepdims=True) for of in ("mean", "std"))
+        wanted = ((image - mean) / std)[(slice(None), *case.box.slices)]
+        with cases.use(index) as opened:
+            found = opened.read(Box((0, 0), wanted.shape[1:]))[0]
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    cases.close()
+    held = prepared.held_out[0]
+    image = rasterio.open(held.images[0]).read().astype(np.float64)
+    checks = Validator(prepared, prepared.card, "cpu", Path(), lambda *_: None)
+    lane = checks._card_for(held).normalization
+    ones = np.ones((2, 1, 1))
+    mean, std = (getattr(image, of)(axis=(1, 2), keepdims=True) for of in ("mean", "std"))
+    found = lane(ones, np.ones((1, 1), bool))
+    np.testing.assert_allclose(found, (ones - mean) / std, atol=1e-4)
+
+
 def test_a_class_without_labels(values: Values, scenes: Path, tmp_path: Path) -> None:
     told = yaml.safe_load(scenes.read_text())
     told["classes"] = [*told["classes"], "lava"]

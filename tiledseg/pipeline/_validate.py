@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import isfinite, prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..box import Box
-from ..datasets import Pair
+from ..datasets import Case, Pair
 from ..io import open_source
 from ..labels import ClassSchema
 from ..metrics import Confusion, mean_of
@@ -52,13 +53,20 @@ class Validator:
         """Return the mean Dice of the classes but the background, and the figures of each."""
         network = create_network(self._card)
         network.load_state_dict(weights)
-        model = torch_model(self._card, network, self._device, Runtime("torch"))
         schema = self._job.dataset.schema
         confusion = Confusion(c.id for c in schema.unique)
         for case in self._job.held_out:
+            card = self._card_for(case)
+            model = torch_model(card, network, self._device, Runtime("torch"))
             with self._job.dataset.open(case) as pair, self._class_map(pair, model) as read:
                 count(confusion, pair, read)
         return figures(confusion, schema)
+
+    def _card_for(self, case: Case) -> ModelCard:
+        """Return the card; for a block, with the statistics of the scene it was cut from."""
+        if case.box is None or self._card.normalization.fitted:
+            return self._card
+        return replace(self._card, normalization=self._job.lane(case))
 
     @contextmanager
     def _class_map(self, pair: Pair, model: Model) -> Iterator[Callable[[Box], NDArray[Any]]]:

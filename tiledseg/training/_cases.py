@@ -19,7 +19,7 @@ from ..budget import parse_bytes
 from ..datasets import Case, Dataset
 from ..io import Source
 from ..normalize import Normalization
-from ._prepared import Prepared, prepare
+from ._prepared import Prepared, fitted_whole, prepare
 from ._sections import DataSpec
 
 #: Large cases that are open at a time: a process may open about a thousand files.
@@ -78,7 +78,7 @@ class Cases:
     def __init__(self, dataset: Dataset, cases: Sequence[Case], spec: DataSpec, cache: str) -> None:
         self._dataset, self._cases, self._spec = dataset, tuple(cases), spec
         self._limit = parse_bytes(cache)
-        self._lanes: dict[int, Normalization] = {}
+        self._lanes: dict[tuple[str, ...], Normalization] = {}
         self._kept: OrderedDict[int, tuple[Future[Prepared], int]] = OrderedDict()
         self._open: OrderedDict[int, _Shared] = OrderedDict()
         self._lock = threading.Lock()
@@ -167,13 +167,21 @@ class Cases:
         try:
             with shared.lock:
                 if shared.prepared is None:
-                    pair = self._dataset.open(self._cases[index])
+                    case = self._cases[index]
+                    lane = self._lane(case)
+                    pair = self._dataset.open(case)
                     shared.close = pair.close
-                    shared.prepared = prepare(pair, self._spec, self._lanes.get(index))
-                    self._lanes[index] = shared.prepared.lane
+                    shared.prepared = prepare(pair, self._spec, lane)
             yield shared.prepared
         finally:
             shared.leave()
+
+    def _lane(self, case: Case) -> Normalization:
+        """Return the normalisation of a case's image, which its blocks share."""
+        lane = self._lanes.get(case.images)
+        if lane is None:  # two blocks at once find the same
+            lane = self._lanes[case.images] = fitted_whole(self._dataset, case, self._spec)
+        return lane
 
 
 class _Shared:

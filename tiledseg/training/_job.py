@@ -22,10 +22,12 @@ from ..datasets import (
 )
 from ..errors import ConfigError
 from ..models import ModelCard, create_network
+from ..normalize import Normalization
 from ._batches import Batches
 from ._card import card_of
 from ._cases import Cases
 from ._losses import Loss
+from ._prepared import fitted_whole
 from ._recipe import Recipe
 from ._sampler import Sampler
 
@@ -78,6 +80,10 @@ class Job:
             raise ConfigError(
                 f"network.encoder_weights {path} cannot be read: {error.strerror}"
             ) from None
+
+    def lane(self, case: Case) -> Normalization:
+        """Return the normalisation of a case, fitted to its whole image."""
+        return fitted_whole(self.dataset, case, self.recipe.data)
 
     def batches(self, part: tuple[int, int]) -> Batches:
         """Return what is learned from, of a process among some."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..box import Box
-from ..datasets import Pair
+from ..datasets import Case, Dataset, Pair
 from ..errors import ConfigError
 from ..grid import AxisMap, SpaceKind
 from ..io import (
@@ -44,7 +44,7 @@ class Prepared:
         own: Class ids on the case's own grid, as stored.
         axes: From the axes stored to the model's, or None where they agree.
         way: From the turned image's grid to the model's, or None where they agree.
-        lane: Normalisation, fitted to the image.
+        lane: Normalisation, fitted to the whole image.
         lookup: Output channel of every class id; `UNLABELLED` for what stands for "no truth".
     """
 
@@ -86,13 +86,13 @@ class Prepared:
         return self.lane(values, valid), truth
 
 
-def prepare(pair: Pair, spec: DataSpec, lane: Normalization | None = None) -> Prepared:
+def prepare(pair: Pair, spec: DataSpec, lane: Normalization) -> Prepared:
     """Return an open case as the recipe wants it.
 
     Args:
         pair: Image and labels.
         spec: The recipe's.
-        lane: Normalisation fitted to it before, or None: it is fitted now.
+        lane: Normalisation, fitted to all of its image.
 
     Raises:
         ConfigError: It has no spacing in metres or millimetres, but the recipe asks for one.
@@ -102,13 +102,11 @@ def prepare(pair: Pair, spec: DataSpec, lane: Normalization | None = None) -> Pr
     axes = _axes(image, spec)
     if axes is not None:
         image, labels = OrientedSource(image, axes), OrientedSource(labels, axes)
-    turned, way = image, _way(image, spec)
+    way = _way(image, spec)
     if way is not None:
         picks = everywhere("nearest", image.grid.ndim)
         image = ResampledSource(image, way.shape, way.scaling, way.image)
         labels = ResampledSource(labels, way.shape, way.scaling, picks)
-    if lane is None:
-        lane = fitted(turned, image, spec.steps)
     lookup = channel_of(pair.labels.schema)
     return Prepared(pair.case.name, image, labels, pair.labels, axes, way, lane, lookup)
 
@@ -122,6 +120,27 @@ def channel_of(schema: ClassSchema) -> NDArray[np.int64]:
     for channel, one in reversed(list(enumerate(schema.classes))):
         lookup[one.id] = channel
     return lookup
+
+
+def fitted_whole(dataset: Dataset, case: Case, spec: DataSpec) -> Normalization:
+    """Return the recipe's normalisation fitted to a case's image: of a block, to all of the scene.
+
+    So a block has the model units that it will have when the scene is segmented.
+
+    Raises:
+        ConfigError: The image cannot be opened, or has no spacing, but the recipe asks for one.
+        DamagedInput: It is not what it claims to be.
+    """
+    with dataset.open_image(replace(case, box=None)) as whole:
+        image: Source = whole
+        axes = _axes(image, spec)
+        if axes is not None:
+            image = OrientedSource(image, axes)
+        way = _way(image, spec)
+        seen = image
+        if way is not None:
+            seen = ResampledSource(image, way.shape, way.scaling, way.image)
+        return fitted(image, seen, spec.steps)
 
 
 def fitted(image: Source, seen: Source, steps: Normalization) -> Normalization:
