@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 import torch
+import yaml
 
-from tiledseg.training import AugmentSpec
+from tiledseg.training import AugmentSpec, Recipe, prepare_job
 from tiledseg.training._augment import Augment
 from tiledseg.training._batches import Batch
 from tiledseg.training._losses import UNLABELLED
@@ -118,3 +122,56 @@ def test_channels_are_dropped_never_all() -> None:
     gone = (image == 0).flatten(2).all(2)
     assert 0.2 < gone.float().mean() < 0.5
     assert not gone.all(1).any()
+
+
+def moved(shape: tuple[int, ...], spacing: tuple[float, ...]) -> np.ndarray:
+    """Return the matrices of 20 turns, between real lengths: (20, d, d), x first."""
+    vary = Augment(AugmentSpec(rotation=40.0, spatial_chance=1.0), 0, spacing)
+    given = Batch(0, tuple(range(20)), torch.zeros(20, 1, *shape), torch.zeros(20, *shape))
+    sides = np.array(shape[::-1]) * spacing[::-1] / 2
+    found = [vary._matrix(vary._chance(given, patch), torch.Size(shape)) for patch in range(20)]
+    return np.stack([m.numpy()[:, :-1] * sides[:, None] / sides[None, :] for m in found])
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((20, 30), (2.0, 0.5)), ((12, 20, 24), (2.5, 1.0, 1.5))]
+)
+def test_turns_keep_real_lengths_and_angles(
+    shape: tuple[int, ...], spacing: tuple[float, ...]
+) -> None:
+    """Whatever the spacing, the matrix is a rotation of the world."""
+    turns = moved(shape, spacing)
+    one = np.eye(len(shape))
+    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), one + 0 * turns, atol=1e-6)
+    assert (np.abs(turns - one).max((1, 2)) > 0).all()
+
+
+@pytest.mark.parametrize("coarse", [0, 1, 2])
+def test_anisotropic_volumes_turn_in_their_plane(coarse: int) -> None:
+    """Slices 4 times as far apart as their samples stay slices."""
+    spacing = tuple(4.0 if axis == coarse else 1.0 for axis in range(3))
+    turns, across = moved((12, 20, 24), spacing), 2 - coarse
+    np.testing.assert_allclose(turns[:, across], np.eye(3)[across] + 0 * turns[:, across])
+    assert (np.abs(turns - np.eye(3)).max((1, 2)) > 0).all()
+
+
+def test_a_training_turns_by_the_spacing_of_its_cases(tmp_path: Path) -> None:
+    """Along the axes of the model: volumes stored as L, P, S with slices of 5 mm, turned to SPL."""
+    cases = []
+    for name in "ab":
+        image = np.random.default_rng(0).random((20, 20, 8)).astype(np.float32)
+        for file, values in ((f"{name}.nii.gz", image), (f"{name}_l.nii.gz", image > 0.5)):
+            affine = np.diag([0.8, 0.8, 5.0, 1.0])
+            nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), affine), tmp_path / file)
+        cases.append({"image": f"{name}.nii.gz", "labels": f"{name}_l.nii.gz"})
+    (tmp_path / "set.yaml").write_text(yaml.safe_dump({"classes": ["x", "y"], "cases": cases}))
+    values = {
+        "data": {"dataset": str(tmp_path / "set.yaml"), "orientation": "LSP"},
+        "network": {"architecture": {"name": "unet", "channels": [4, 8], "strides": [2]}},
+        "patches": {"window": [16, 8, 16]},
+    }
+    job = prepare_job(Recipe.parse(values))
+    assert job.augment()._spacing == pytest.approx((0.8, 5.0, 0.8))
+    values["data"]["spacing"] = [None, 2.0, 1.0]
+    job = prepare_job(Recipe.parse(values))
+    assert job.augment()._spacing == pytest.approx((0.8, 2.0, 1.0))

@@ -153,13 +153,18 @@ def _find(file: Path, patch: np.ndarray) -> tuple[Path, int, int] | None:
 def test_images_smaller_than_a_window_lie_in_it(values: Values) -> None:
     """What is around is the mirrored image, and unlabelled."""
     prepared = job(values(patches={"window": [96, 64]}, data={"normalization": []}))
-    batch = prepared.batches((0, 1)).read(3)
-    for image, truth in zip(batch.image, batch.truth, strict=True):
+    reader = prepared.batches((0, 1))
+    batches = [reader.read(number) for number in range(6)]
+    images, truths = torch.cat([b.image for b in batches]), torch.cat([b.truth for b in batches])
+    firsts = []
+    for image, truth in zip(images, truths, strict=True):
         rows = np.flatnonzero((truth != UNLABELLED).any(1))
         assert rows[-1] - rows[0] + 1 == 70
-        first = rows[0]
-        if first > 1:
-            assert torch.equal(image[:, first - 1], image[:, first + 1])
+        firsts.append(int(rows[0]))
+        for above in range(1, firsts[-1] + 1):
+            assert torch.equal(image[:, rows[0] - above], image[:, rows[0] + above])
+    assert max(firsts) > 5
+    assert len(set(firsts)) > 2
 
 
 def test_resampled_and_turned_cases_agree_with_their_own_grid(values: Values) -> None:

@@ -1,4 +1,4 @@
-"""Patches varied on the device, whole batches at a time; labels go along.
+"""Patches varied on the device, one after the other; labels go along.
 
 Every patch has generators of its own, seeded by its place in the training, so a batch is varied
 alike whatever else is computed, and on however many processes.
@@ -19,6 +19,9 @@ from ._losses import UNLABELLED
 from ._monai import GaussianFilter
 from ._sections import AugmentSpec
 
+#: Ratio of spacings from which volumes are not turned out of the fine plane (nnU-Net's threshold of
+#: anisotropy, Isensee et al. 2021): there is too little to interpolate between.
+_ANISOTROPY = 3.0
 #: Samples between the nodes of an elastic deformation.
 _NODES = 16
 #: Standard deviation below which a blur changes nothing.
@@ -48,10 +51,14 @@ class Augment:
     Args:
         spec: How.
         seed: Of the training.
+        spacing: Typical spacing of the samples, array order, so that turns keep real angles and
+            lengths; None: alike along all axes.
     """
 
-    def __init__(self, spec: AugmentSpec, seed: int) -> None:
-        self._spec, self._seed = spec, seed
+    def __init__(
+        self, spec: AugmentSpec, seed: int, spacing: tuple[float, ...] | None = None
+    ) -> None:
+        self._spec, self._seed, self._spacing = spec, seed, spacing
         low, high = spec.zoom
         self._moves = spec.rotation > 0 or spec.elastic > 0 or (low, high) != (1, 1)
 
@@ -113,14 +120,16 @@ class Augment:
         dims = len(shape)
         low, high = self._spec.zoom
         zoom = float(np.exp(chance.rng.uniform(np.log(low), np.log(high))))
-        turn = np.eye(dims)
+        turn, step = np.eye(dims), np.array(self._spacing or (1.0,) * dims)[::-1]
         for a, b in [(0, 1)] if dims == 2 else [(0, 1), (0, 2), (1, 2)]:
+            if dims == 3 and max(step[a] / step[b], step[b] / step[a]) > _ANISOTROPY:
+                continue
             angle = chance.rng.uniform(-1, 1) * self._spec.rotation * pi / 180
             plane = np.eye(dims)
             plane[[a, b], [a, b]] = cos(angle)
             plane[a, b], plane[b, a] = -sin(angle), sin(angle)
             turn = turn @ plane
-        half = np.array(shape[::-1]) / 2  # samples are as long along every axis; sides are not
+        half = step * np.array(shape[::-1]) / 2  # turned in real lengths, then as shares of sides
         matrix = np.column_stack([turn / zoom * half[None, :] / half[:, None], np.zeros(dims)])
         return torch.from_numpy(matrix)
 

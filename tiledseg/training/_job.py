@@ -9,8 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..datasets import (
     Case,
+    CaseCensus,
     Census,
     Dataset,
     Fold,
@@ -23,6 +26,7 @@ from ..datasets import (
 from ..errors import ConfigError
 from ..models import ModelCard, create_network
 from ..normalize import Normalization
+from ._augment import Augment
 from ._batches import Batches
 from ._card import card_of
 from ._cases import Cases
@@ -95,6 +99,11 @@ class Job:
     def _cases(self, names: tuple[str, ...]) -> tuple[Case, ...]:
         by_name = {case.name: case for case in self.dataset.cases}
         return tuple(by_name[name] for name in names)
+
+    def augment(self) -> Augment:
+        """Return what varies patches, for the typical spacing of the cases."""
+        found = np.median([_spacing(c, self.recipe) for c in self.census.cases.values()], axis=0)
+        return Augment(self.recipe.augment, self.recipe.run.seed, tuple(found.tolist()))
 
     def loss(self) -> Loss:
         """Return what is made small.
@@ -174,6 +183,18 @@ def _split(dataset: Dataset, recipe: Recipe, census: Census) -> Fold:
     if dataset.splits:
         return given_split(dataset)
     return Fold(tuple(census.cases), (), "nothing to validate on")
+
+
+def _spacing(case: CaseCensus, recipe: Recipe) -> tuple[float, ...]:
+    """Return the spacing of a case as it is learned from, along the model's axes."""
+    own, stored = list(case.facts["spacing"]), case.facts["orientation"]
+    wanted = recipe.data.orientation
+    if wanted is not None and stored is not None:
+        pair = {letter: pair for pair in ("RL", "AP", "IS") for letter in pair}
+        place = {pair[letter]: axis for axis, letter in enumerate(stored)}
+        own = [own[place[pair[letter]]] for letter in wanted.upper()]
+    given = recipe.data.spacing or (None,) * len(own)
+    return tuple(a if b is None else b for a, b in zip(own, given, strict=True))
 
 
 def _same_channels(census: Census) -> tuple[str, ...]:

@@ -94,6 +94,7 @@ class Loop:
         recipe: All settings.
         state: Where it stands.
         batches: What is learned from.
+        augment: Varies them.
         loss: What is made small.
         world: This process among those of the training.
         folder: For checkpoints.
@@ -105,6 +106,7 @@ class Loop:
     recipe: Recipe
     state: State
     batches: Batches
+    augment: Augment
     loss: Loss
     world: World
     folder: Path
@@ -113,7 +115,6 @@ class Loop:
     identity: dict[str, Any]
 
     def __post_init__(self) -> None:
-        self._augment = Augment(self.recipe.augment, self.recipe.run.seed)
         self._wrapped = self.world.wrap(self.state.learner)
         self._losses: list[float] = []
         self._began = self._reported = self._saved = time.monotonic()
@@ -177,7 +178,7 @@ class Loop:
     def _forth_and_back(self, batch: Batch) -> float:
         device = self.world.device
         moved = Batch(batch.number, batch.patches, batch.image.to(device), batch.truth.to(device))
-        image, truth = self._augment(moved)
+        image, truth = self.augment(moved)
         with casting(self.state.numbers.precision, device):
             outputs = self._wrapped(image)
         loss = self.loss(outputs, truth) / self.recipe.optimizer.accumulate

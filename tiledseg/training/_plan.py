@@ -276,7 +276,13 @@ def _augment(dataset: Dataset, decision: Decision) -> tuple[dict[str, Any], dict
     )
     why = {
         "augment.flips": flips,
-        "augment.rotation": "degrees",
+        "augment.rotation": "degrees, in real lengths"
+        + (
+            ""
+            if dims == 2
+            else "; about every axis, but in the plane only where samples are more than 3 times as "
+            "long across it (nnU-Net)"
+        ),
         "augment.zoom": "this and what follows: the ranges of nnU-Net",
     }
     return values, why

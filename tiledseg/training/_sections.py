@@ -159,7 +159,8 @@ class AugmentSpec:
         flips: Axes to mirror, each in half of the patches; array order from 0. ``all``: every axis.
         quarter_turns: Whether to turn by 90 degrees in the plane of the last two axes; patches must
             be square there.
-        rotation: Largest angle of a turn, degrees; of volumes about every axis.
+        rotation: Largest angle of a turn, degrees, in real lengths; of volumes about every axis,
+            but not out of a plane whose samples are more than 3 times as fine as across it.
         zoom: Least and largest factor by which structures become larger.
         elastic: Typical displacement of an elastic deformation, samples; 0: none.
         spatial_chance: Share of the patches that are turned, zoomed or deformed.

@@ -125,6 +125,7 @@ def run_training(
                 job.recipe,
                 state,
                 batches,
+                job.augment(),
                 job.loss(),
                 world,
                 out / WORK,
