@@ -17,6 +17,7 @@ from sklearn import metrics as sk
 
 import tiledseg
 from tiledseg.cli import run
+from tiledseg.datasets._labels import ImageLabels
 from tiledseg.errors import BudgetExceeded, ConfigError, DamagedInput, GridMismatch
 from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
 from tiledseg.io import MemorySource, SinkSpec, create_sink
@@ -213,6 +214,23 @@ def test_ids_of_a_dataset_are_compared_with_those_of_the_map(tmp_path: Path) -> 
     )
     with pytest.raises(ConfigError, match="1 is 'field' and 'water'"):
         tiledseg.evaluate(str(tmp_path / "map_{name}.tif"), tmp_path / "set.yaml")
+
+
+def test_labels_of_a_dataset_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Burning polygons is dear; labels say where they are none."""
+    truth, _ = fields(4, (40, 50))
+    truth[:3] = 255
+    write(tmp_path / "map_a.tif", np.where(truth == 255, 0, truth), schema=SCHEMA)
+    write(tmp_path / "a.tif", truth)
+    (tmp_path / "set.yaml").write_text(
+        "classes: [nothing, field, water]\nbackground: nothing\n"
+        "cases: [{name: a, image: map_a.tif, labels: a.tif}]\n"
+    )
+    looked, look = [], ImageLabels.look
+    monkeypatch.setattr(ImageLabels, "look", lambda s, b: (looked.append(b), look(s, b))[1])
+    made = tiledseg.evaluate(str(tmp_path / "map_{name}.tif"), tmp_path / "set.yaml")
+    assert (made.overall["accuracy"], made.confusion.total) == (1, 37 * 50)
+    assert len(looked) == 1
 
 
 def test_values_without_a_truth_are_named_by_ignore() -> None:
