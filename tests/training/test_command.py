@@ -57,8 +57,8 @@ def test_train_then_segment(
     found = accuracy(out, Path(str(image).replace("scene_", "labels_")))
     assert found > (0.8 if spacing is None else 0.7)
     done = json.loads((model / "train.json").read_text())["numbers"]
-    if done["best_step"] == done["step"]:
-        assert done["figures"]["accuracy"] == pytest.approx(found, abs=1e-3)
+    assert done["best_step"] in (40, 80)  # the weights that were kept are those of the figures
+    assert done["figures"]["accuracy"] == pytest.approx(found, abs=1e-3)
     assert "held-out figures: mean dice" in tiledseg.load_model(model).card.provenance
 
 

@@ -49,6 +49,14 @@ def test_the_prostate_plan_of_nnunet() -> None:
     assert found.features(32) == (32, 64, 128, 256, 320, 320, 320)
 
 
+def test_a_single_axis_is_pooled_from_12_samples_on() -> None:
+    """By the rule of nnU-Net's `get_pool_and_conv_props`."""
+    assert topology((7, 12), (1, 1)).strides == ((1, 1), (1, 2))
+    assert topology((7, 11), (1, 1)).strides == ((1, 1),)
+    assert topology((16, 44), (1, 1)).strides == ((1, 1), (2, 2), (2, 2))
+    assert topology((16, 45), (1, 1)).strides == ((1, 1), (2, 2), (2, 2), (1, 2))
+
+
 def test_target_spacing() -> None:
     shapes = np.array([[40, 512, 512]] * 11, float)
     spacings = np.array([[1 + 0.5 * i, 0.8, 0.8] for i in range(11)])

@@ -21,7 +21,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from tiledseg.errors import ConfigError, OutputFailed, PlanChanged, TrainingFailed
+from tiledseg.errors import ConfigError, MissingBackend, OutputFailed, PlanChanged, TrainingFailed
 from tiledseg.models import load_model
 from tiledseg.training import Options, Recipe, Trained, prepare_job, read_log, run_training
 
@@ -121,10 +121,13 @@ def test_killed_at_any_moment_and_resumed_the_weights_are_the_same(
             assert left.splitlines()[-1].startswith("Kept")
     subprocess.run(command(recipe, pieces), check=True, capture_output=True)
     assert same(whole, pieces)
-    losses = [
-        [line.get("loss") for line in read_log(f / "train.log.jsonl")] for f in (whole, pieces)
-    ]
-    assert len(losses[0]) == len(losses[1])
+    whole_log, log = (read_log(folder / "train.log.jsonl") for folder in (whole, pieces))
+    scores = {line["step"]: line["score"] for line in log if "score" in line}
+    assert scores == {line["step"]: line["score"] for line in whole_log if "score" in line}
+    assert list(scores) == [15, 30, 45, 60]
+    steps = [line["step"] for line in log if "loss" in line]
+    assert steps == sorted(set(steps))  # none twice; the last reports are there
+    assert steps[-1] == 60
     assert sorted(p.name for p in (pieces / "training").iterdir()) == ["recipe.yaml"]
 
 
@@ -429,7 +432,24 @@ def test_a_batch_that_processes_cannot_share_evenly_is_refused(
     assert not (tmp_path / "m").exists()
 
 
-def test_the_package_for_tensorboard_is_named(values: Values, tmp_path: Path) -> None:
+def test_tensorboard_shows_what_the_log_says(values: Values, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     train(values(run={"tensorboard": True}), tmp_path / "m")
-    assert list((tmp_path / "m" / "tensorboard").iterdir())
+    events = EventAccumulator(str(tmp_path / "m" / "tensorboard"))
+    events.Reload()
+    log = [line for line in read_log(tmp_path / "m" / "train.log.jsonl") if "loss" in line]
+    assert [line["step"] for line in log] == [10, 12]
+    for name in ("loss", "rate"):
+        shown = [(event.step, event.value) for event in events.Scalars(name)]
+        assert shown == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in log]
+
+
+def test_the_package_for_tensorboard_is_named(
+    values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(MissingBackend, match=r"tiledseg\[train\]"):
+        train(values(run={"tensorboard": True}), tmp_path / "m")

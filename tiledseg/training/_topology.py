@@ -2,7 +2,8 @@
 
 The rules are those of nnU-Net (Isensee et al. 2021, Nature Methods 18, supplementary note 2;
 ``get_pool_and_conv_props`` of its experiment planning): an axis is pooled while it has at least 8
-samples and its spacing is less than twice the least of those that can be pooled; a convolution
+samples and its spacing is less than twice the least of those that can be pooled; pooling ends where
+a single axis would be pooled that has fewer than 12; a convolution
 reaches along an axis once its spacing is less than twice the least.
 """
 
@@ -15,6 +16,8 @@ from typing import Any
 
 #: Samples an axis must have to be pooled: what is left are 4.
 _POOLED = 8
+#: Samples an axis must have to be pooled alone.
+_POOLED_ALONE = 12
 #: Ratio of spacings from which an axis is spared.
 _COARSE = 2.0
 #: Most channels of a stage, by axes (nnU-Net).
@@ -108,6 +111,8 @@ def topology(window: Sequence[int], spacing: Sequence[float]) -> Topology:
             break
         finest = min(steps[axis] for axis in able)
         pooled = [axis for axis in able if steps[axis] < _COARSE * finest]
+        if len(pooled) == 1 and left[pooled[0]] < _POOLED_ALONE:
+            break
         strides.append(tuple(2 if axis in pooled else 1 for axis in range(dims)))
         for axis in pooled:
             left[axis], steps[axis] = ceil(left[axis] / 2), 2 * steps[axis]
