@@ -24,12 +24,13 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 _SQUARE = 512
-#: Reports what the kernel says of the process: its largest resident set, in kB.
+#: Reports the process' own largest resident set (ru_maxrss would be at least that of its parent).
 _CODE = """
-import json, resource, sys
+import json, sys
 from tiledseg.cli import run
 status = run(sys.argv[1:])
-print(json.dumps({"status": status, "kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+from tiledseg.engine import machine
+print(json.dumps({"status": status, "peak": machine.peak()}))
 """
 
 
@@ -62,7 +63,7 @@ def measure_pair(work: Path, size: int, *more: str) -> dict[str, Any]:
         "accuracy": told["overall"]["accuracy"],
         "expected_accuracy": float((truth == found).mean()),
         "seconds": round(seconds, 1),
-        "peak": process["kb"] * 1024,
+        "peak": process["peak"],
     }
 
 

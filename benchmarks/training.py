@@ -20,13 +20,12 @@ from rasterio.windows import Window
 
 _BLOCK = 512
 _TRAIN = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 import tiledseg
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from tiledseg.engine import machine
 made = tiledseg.train(json.loads(sys.argv[1]), Path(sys.argv[2]), fresh=True, threads=2)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"peak": after * 1024, "seconds": made.numbers.seconds}))
+print(json.dumps({"peak": machine.peak(), "seconds": made.numbers.seconds}))
 """
 
 
