@@ -608,12 +608,12 @@ def test_real_labels_against_themselves_one_voxel_off(data: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_pair_of_a_gigapixel_stays_under_1_gb(tmp_path: Path) -> None:
-    """32768^2 samples of truth and map, in a process of its own, boundaries included."""
+def test_a_large_pair_stays_under_1_gb(tmp_path: Path) -> None:
+    """In a process of its own, boundaries included; `benchmarks.evaluation` has the gigapixel."""
     from benchmarks.evaluation import measure_pair
 
-    told = measure_pair(tmp_path, 32768)
-    assert told["samples"] == 32768**2
+    told = measure_pair(tmp_path, 16384)
+    assert told["samples"] == 16384**2
     assert told["accuracy"] == pytest.approx(told["expected_accuracy"], abs=1e-12)
     assert told["peak"] < 1e9
 

@@ -403,9 +403,8 @@ def test_two_processes_end_with_the_same_weights(values: Values, tmp_path: Path)
     script.write_text(_RANKS + _RUN)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     asked = [sys.executable, *launcher, str(script), str(recipe), str(tmp_path / "m")]
-    run = subprocess.run(
-        asked, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(asked, capture_output=True, text=True, env=alone, timeout=240)
     assert run.returncode == 0, run.stderr
     log = [line for line in read_log(tmp_path / "m" / "train.log.jsonl") if "loss" in line]
     assert [line["step"] for line in log] == [10, 20, 30]

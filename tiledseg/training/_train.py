@@ -137,7 +137,7 @@ def run_training(
         card = job.card
         if world.first:
             card = _finish(job, out, state, options)
-        world.share(None)
+        world.largest(0)  # all wait for all; after a broadcast the first would go at once
     return Trained(out, card, state.numbers, resumed, world.first)
 
 
