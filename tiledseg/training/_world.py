@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from ..models import find_device
 
 #: How long processes wait for one that validates.
 _PATIENCE = timedelta(days=2)
+#: Seconds in which the group's threads have let go of what they worked on.
+_SETTLED = 0.5
 
 
 @dataclass(frozen=True)
@@ -86,4 +89,7 @@ def joined(device: str) -> Iterator[World]:
     try:
         yield World(rank, size, place)
     finally:
+        # Without the pause a process hung at its end, now and then (gloo, torch 2.13): its threads
+        # seem to need the interpreter to let go of the last tensors, and destroying waits for them.
+        time.sleep(_SETTLED)
         dist.destroy_process_group()
