@@ -12,6 +12,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -24,7 +25,41 @@ from ._tell import plain
 _LINE_EVERY = 10.0
 
 
-class Bar:
+class _Shown:
+    """A bar of rich on a terminal; elsewhere ``_plain`` asks for lines.
+
+    Args:
+        quiet: Show nothing.
+        columns: What stands before the times.
+    """
+
+    def __init__(self, quiet: bool, *columns: ProgressColumn) -> None:
+        terminal = sys.stderr.isatty() and not quiet
+        self._plain = not terminal and not quiet
+        self._began = self._said = time.monotonic()
+        self._progress = Progress(
+            *columns,
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+class Bar(_Shown):
     """Windows done of windows planned, on stderr.
 
     Args:
@@ -33,22 +68,15 @@ class Bar:
     """
 
     def __init__(self, total: int, quiet: bool) -> None:
-        self._total, self._quiet = total, quiet
-        self._done = self._kept = 0
-        self._began = self._said = time.monotonic()
-        terminal = sys.stderr.isatty() and not quiet
-        self._progress = Progress(
+        super().__init__(
+            quiet,
             TextColumn("segmenting"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("windows  {task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not terminal,
         )
-        self._plain = not terminal and not quiet
+        self._total, self._quiet = total, quiet
+        self._done = self._kept = 0
         self._task = self._progress.add_task("windows", total=total, rate="")
 
     def __call__(self, event: Event) -> None:
@@ -87,20 +115,8 @@ class Bar:
                 flush=True,
             )
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-
-class Share:
+class Share(_Shown):
     """The share of a piece of work that is done, on stderr.
 
     Args:
@@ -109,20 +125,9 @@ class Share:
     """
 
     def __init__(self, verb: str, quiet: bool) -> None:
-        self._verb, self._began = verb, time.monotonic()
-        self._said = self._began
-        terminal = sys.stderr.isatty() and not quiet
-        self._plain = not terminal and not quiet
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not terminal,
-        )
+        columns = (TextColumn("{task.description}"), BarColumn())
+        super().__init__(quiet, *columns, TextColumn("{task.percentage:.0f} %"))
+        self._verb = verb
         self._task = self._progress.add_task(verb, total=1.0)
 
     def __call__(self, share: float, name: str = "") -> None:
@@ -134,15 +139,3 @@ class Share:
             self._said = now
             left = (now - self._began) * (1 - share) / share
             print(f"{share:.0%} done, about {left:.0f} s left", file=sys.stderr, flush=True)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()

@@ -10,6 +10,8 @@ from ..errors import ConfigError
 from ..models import ModelCard, library_versions
 from ..report import TrainingFacts, write_training_page
 from ..training import (
+    LOG,
+    WORK,
     Event,
     Options,
     Recipe,
@@ -48,14 +50,14 @@ def train(
     job = prepare_job(settings, counted)
 
     def validator(card: ModelCard) -> Validate:
-        return Validator(job, card, options.device, folder / "training", segment)
+        return Validator(job, card, options.device, folder / WORK, segment)
 
     trained = run_training(job, folder, options, validator, told)
     if not trained.first:
         return trained
     facts = TrainingFacts(
         title=settings.name,
-        log=read_log(folder / "train.log.jsonl"),
+        log=read_log(folder / LOG),
         told=trained.card.provenance,
         recipe=settings.to_yaml(),
         versions=library_versions(),

@@ -19,15 +19,18 @@ from ._sections import (
 
 if TYPE_CHECKING:
     from ._job import Job, prepare_job
+    from ._listeners import LOG
     from ._log import read_log
     from ._loop import Event, Kept, StepsDone, Validate, Validated
     from ._plan import PlannedRecipe, plan_training
-    from ._train import Options, Trained, run_training
+    from ._train import WORK, Options, Trained, run_training
 
 #: Names behind torch and MONAI: a recipe is written and read without them.
 _LAZY = {
     "Event": "._loop",
     "Job": "._job",
+    "LOG": "._listeners",
+    "WORK": "._train",
     "Kept": "._loop",
     "Options": "._train",
     "PlannedRecipe": "._plan",
@@ -42,7 +45,9 @@ _LAZY = {
 }
 
 __all__ = [
+    "LOG",
     "LOSSES",
+    "WORK",
     "AugmentSpec",
     "DataSpec",
     "Event",
