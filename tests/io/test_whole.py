@@ -19,9 +19,9 @@ from tiledseg.io import (
     MemorySource,
     NormalizedSource,
     OrientedSource,
-    fit_whole,
     nonzero_box,
 )
+from tiledseg.io._whole import fit_whole
 from tiledseg.normalize import Clip, Normalization, Standard, WholeImage
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import tiledseg.io._moments
 from tiledseg.errors import ConfigError
 from tiledseg.io import MemorySource
+from tiledseg.io._moments import fit_exactly
 from tiledseg.moments import Moments
 from tiledseg.normalize import (
     Clip,
@@ -258,7 +259,7 @@ def test_exact_statistics_are_of_every_sample_whatever_is_read_at_a_time(
         (SceneScore(True, True, True), SceneRange(together=True, exact=True), SceneRange(2, 98))
     )
     monkeypatch.setattr(tiledseg.io._moments, "_READ", 500)
-    found = tiledseg.io.fit_exactly(MemorySource(values), chain)
+    found = fit_exactly(MemorySource(values), chain)
     assert not found.fitted
     assert not found.exact
     wanted = Normalization(chain.steps[:2]).fit(values.reshape(2, -1))

@@ -298,17 +298,17 @@ def test_normalized_first(tmp_path: Path, make_model: MakeModel) -> None:
 def test_exact_statistics_are_taken_once_of_what_the_model_sees(
     tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tiledseg.io import _fitting
     from tiledseg.normalize import Normalization, SceneScore
-    from tiledseg.pipeline import _image
 
     looked_at: list[tuple[int, ...]] = []
-    real = _image.fit_exactly
+    real = _fitting.fit_exactly
 
     def counted(source: Source, normalization: Normalization) -> Normalization:
         looked_at.append(source.grid.shape)
         return real(source, normalization)
 
-    monkeypatch.setattr(_image, "fit_exactly", counted)
+    monkeypatch.setattr(_fitting, "fit_exactly", counted)
     scene = write(tmp_path / "scene.tif", utm((90, 80), 30))
     card = model(make_model, normalization=Normalization((SceneScore(exact=True),)))
     with tiledseg.plan(scene, card) as job:

@@ -15,9 +15,9 @@ from ..labels import ClassSchema
 from ._base import Sink, SinkSpec, Source, centred_picks, read_padded
 from ._crop import CroppedSink, CroppedSource
 from ._files import require_place, settle, silenced, temporary_beside, write_text, writing
+from ._fitting import Overview, decimated, fit_to
 from ._folder import Folder, open_folder
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
-from ._moments import fit_exactly
 from ._nonzero import FilledMask, extremes, nonzero_box
 from ._normalized import NormalizedSource
 from ._orient import OrientedSink, OrientedSource
@@ -27,7 +27,7 @@ from ._qml import qml_path
 from ._resampled import ResampledSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
 from ._stack import StackedSource
-from ._whole import Cropped, fit_whole
+from ._whole import Cropped
 
 __all__ = [
     "VERTEX_BYTES",
@@ -45,6 +45,7 @@ __all__ = [
     "OneHotSource",
     "OrientedSink",
     "OrientedSource",
+    "Overview",
     "PlacedPolygons",
     "PolygonRoi",
     "PreviousSource",
@@ -59,10 +60,10 @@ __all__ = [
     "centred_picks",
     "create_array",
     "create_sink",
+    "decimated",
     "extremes",
     "find_series",
-    "fit_exactly",
-    "fit_whole",
+    "fit_to",
     "is_zarr",
     "moved_to",
     "nonzero_box",

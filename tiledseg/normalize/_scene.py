@@ -90,7 +90,7 @@ class WholeImage:
     ``score``: the mean becomes 0 and the standard deviation 1. ``score_nonzero``: those of samples
     that are not 0 in all channels, or lie in a hole among such; the others become 0. ``range``: the
     minimum becomes 0 and the maximum 1. ``keep``: the channel is left as it is. The numbers are
-    nnU-Net's to the last bit: see `tiledseg.io.fit_whole`.
+    nnU-Net's to the last bit: see `tiledseg.io.fit_to`.
     """
 
     kind: ClassVar[str] = "whole_image"

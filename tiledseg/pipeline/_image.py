@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isqrt, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,17 @@ from numpy.typing import NDArray
 from ..box import Box
 from ..config import RunConfig
 from ..errors import ConfigError
-from ..io import Cropped, Source, fit_exactly, fit_whole, open_source, read_padded
+from ..io import Cropped, Overview, Source, decimated, fit_to, open_source, read_padded
 from ..models import ModelCard
 from ..normalize import Normalization, measured
 from ..tiling import TilePlan
 from ._frame import find_frame
 from ._grids import Grids, orient, place
 
-#: Most samples per axis, and in all, of the decimated image that the picture and scene statistics
-#: are taken from. 256 along every axis keeps a common head scan whole.
-_OVERVIEW = {2: 1024, 3: 256}
-_OVERVIEW_SAMPLES = 32_000_000
 #: Windows on which models are compared, and places looked at to find them.
 _SAMPLE, _PLACES = 4, 25
 #: Share of the valid samples of the best place that a place needs to be looked at closely.
 _GOOD = 0.9
-
-#: A decimated image, (c, *s), and where it was measured.
-Overview = tuple[NDArray[Any], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -96,17 +89,14 @@ def open_view(config: RunConfig, image: Any, card: ModelCard) -> View:
         frame = find_frame(image, card)
         array = Cropped(image.grid.shape, card.axes)
         image = image if frame is None else frame.source(image)
-        limit = _limit(image, card)
-        overview = decimated = _overview(image, limit)
+        overview = own = decimated(image)
 
         def fit(seen: Source) -> Normalization:
-            if card.normalization.whole is not None:
-                return fit_whole(image, card.normalization, array)
-            return _fitted(seen, card.normalization, decimated)
+            return fit_to(image, seen, card.normalization, array, own)
 
         grids = place(config, card, opened, fit, frame)
         if grids.shown.grid != image.grid:
-            overview = _overview(grids.shown, limit)
+            overview = decimated(grids.shown)
     except BaseException:
         opened.close()
         raise
@@ -146,28 +136,6 @@ def _elsewhere(wanted: tuple[str, ...], there: tuple[str, ...]) -> bool:
     """Return whether all channels wanted are there by name, at other places."""
     asked, found = ([name.lower() for name in names] for names in (wanted, there))
     return asked != found and set(asked) <= set(found)
-
-
-def _limit(source: Source, card: ModelCard) -> int:
-    """Return the most samples per axis of a decimated image."""
-    limit = _OVERVIEW[card.dims]
-    if card.dims == 2:
-        limit = max(64, min(limit, isqrt(_OVERVIEW_SAMPLES // len(source.channels))))
-    return limit
-
-
-def _overview(source: Source, limit: int) -> Overview:
-    """Return a decimated image."""
-    values, valid = source.overview(limit)
-    return values, measured(values, valid)
-
-
-def _fitted(source: Source, normalization: Normalization, overview: Overview) -> Normalization:
-    """Return a chain fitted to an image, or to a decimated one where that will do."""
-    if normalization.exact:
-        normalization = fit_exactly(source, normalization)
-    values, valid = overview
-    return normalization if normalization.fitted else normalization.fit(values[:, valid])
 
 
 def _names(channels: tuple[str, ...]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,7 @@ from ..io import (
     OrientedSource,
     ResampledSource,
     Source,
-    fit_exactly,
-    fit_whole,
+    fit_to,
     read_padded,
 )
 from ..labels import ClassSchema
@@ -27,10 +25,6 @@ from ..normalize import Normalization, measured
 from ..resampling import Resampling, Respacing, everywhere, spacing_of
 from ._losses import UNLABELLED
 from ._sections import DataSpec
-
-#: Most samples per axis, and in all, of the decimated image that statistics are taken from, as in
-#: inference.
-_OVERVIEW, _OVERVIEW_SAMPLES = {2: 1024, 3: 256}, 32_000_000
 
 
 @dataclass(frozen=True)
@@ -140,27 +134,7 @@ def fitted_whole(dataset: Dataset, case: Case, spec: DataSpec) -> Normalization:
         seen = image
         if way is not None:
             seen = ResampledSource(image, way.shape, way.scaling, way.image)
-        return fitted(image, seen, spec.steps)
-
-
-def fitted(image: Source, seen: Source, steps: Normalization) -> Normalization:
-    """Return a normalisation fitted to an image, by the same samples as in inference.
-
-    Args:
-        image: On its own grid, along the model's axes.
-        seen: On the model's grid: what exact statistics are of.
-        steps: The chain.
-    """
-    if steps.whole is not None:
-        return fit_whole(image, steps, Cropped(image.grid.shape))
-    exact = fit_exactly(seen, steps) if steps.exact else steps
-    if exact.fitted:
-        return exact
-    limit = _OVERVIEW[image.grid.ndim]
-    if image.grid.ndim == 2:
-        limit = max(64, min(limit, isqrt(_OVERVIEW_SAMPLES // len(image.channels))))
-    values, valid = image.overview(limit)
-    return exact.fit(values[:, measured(values, valid)])
+        return fit_to(image, seen, spec.steps, Cropped(image.grid.shape))
 
 
 def _axes(image: Source, spec: DataSpec) -> AxisMap | None:
