@@ -65,6 +65,7 @@ def test_organs_of_an_unseen_phantom() -> None:
 def test_the_demo_measures_and_leaves_the_truth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_run, "_MEMORY", "8GB")  # what other tests left in this process counts
     monkeypatch.setattr(_run, "make_scene", lambda seed: make_scene(seed, 256))
     monkeypatch.setattr(_run, "make_phantom", lambda seed: make_phantom(seed, (24, 64, 64)))
     said: list[str] = []
