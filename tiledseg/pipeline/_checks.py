@@ -12,7 +12,7 @@ from ..engine import machine
 from ..errors import ConfigError
 from ..grid import SpaceKind
 from ..models import ModelCard
-from ..resampling import spacing_of
+from ..resampling import filled, spacing_of
 from ..tiling import TilePlan
 from ._grids import Grids
 
@@ -107,9 +107,7 @@ def _spacing_warnings(grids: Grids, card: ModelCard) -> list[str]:
     if card.spacing is None or spacing is None or grids.told is not None:
         return []
     found, unit = spacing
-    pairs = zip(found, card.spacing, strict=True)
-    wanted = [own if asked is None else asked for own, asked in pairs]
-    if not card.resampling.differs(found, wanted):
+    if not card.resampling.differs(found, filled(card.spacing, found)):
         return []
     remedy = "let it be resampled (input.resample)"
     if grid.space.kind is SpaceKind.GEOGRAPHIC:

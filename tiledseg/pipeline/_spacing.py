@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..config import RunConfig
 from ..errors import ConfigError
-from ..grid import Grid, SpaceKind
+from ..grid import Grid
 from ..io import Source
 from ..models import ModelCard
-from ..resampling import Method, Respacing, spacing_of
+from ..resampling import Method, Respacing, filled, metric_spacing, spacing_of
 
 #: Factor between two spacings from which on one of them is more likely a slip.
 _UNLIKELY = 16
@@ -21,20 +21,17 @@ def respacing_of(config: RunConfig, card: ModelCard, image: Source) -> Respacing
     Raises:
         ConfigError: It is to be and cannot be, or its spacing or the model's is a slip.
     """
-    mode, spacing = config.input.resample, spacing_of(image.grid)
-    metric = spacing is not None and image.grid.space.kind is not SpaceKind.GEOGRAPHIC
-    if mode == "always" and (card.spacing is None or not metric):
+    stated = None if card.resampling.align == "monai" else image.lengths
+    mode, spacing = config.input.resample, metric_spacing(image.grid, stated)
+    if mode == "always" and (card.spacing is None or spacing is None):
         missing = f"model {card.name!r} names no spacing"
         if card.spacing is not None:
             missing = f"{image.uri} has no spacing in metres or millimetres"
         raise ConfigError(f"input.resample always: {missing}; leave it out, or give it one")
-    if mode == "never" or card.spacing is None or spacing is None or not metric:
+    if mode == "never" or card.spacing is None or spacing is None:
         return None
     found, unit = spacing
-    if image.lengths is not None and unit == "mm" and card.resampling.align != "monai":
-        found = image.lengths  # to the last bit, which decides ties where extents are rounded
-    pairs = zip(found, card.spacing, strict=True)
-    target = tuple(own if asked is None else asked for own, asked in pairs)
+    target = filled(card.spacing, found)
     if mode == "auto" and not card.resampling.differs(found, target):
         if card.resampling.extent is None:
             return None
@@ -54,10 +51,7 @@ def respacing_of(config: RunConfig, card: ModelCard, image: Source) -> Respacing
             f"{unit} of model {card.name!r}, the limit is {_LARGEST}: correct one of them, or say "
             "input.resample never"
         )
-    way = card.resampling.respacing(image.grid, found, target)
-    if way is None or way.shape != image.grid.shape:
-        return way
-    return None if all(map(way.scaling.keeps, range(image.grid.ndim))) else way
+    return card.resampling.respacing(image.grid, found, target)
 
 
 def words_of(way: Respacing, image: Grid, seen: Grid) -> str:

@@ -5,7 +5,7 @@ its rules are followed here, in numbers alone: nothing of the tools is imported 
 """
 
 from ._scaling import Method, Scaling, Taps, everywhere
-from ._spacing import spacing_of
+from ._spacing import filled, metric_spacing, spacing_of
 from ._target import Target
 from ._wishes import Resampling, Respacing
 
@@ -17,5 +17,7 @@ __all__ = [
     "Taps",
     "Target",
     "everywhere",
+    "filled",
+    "metric_spacing",
     "spacing_of",
 ]

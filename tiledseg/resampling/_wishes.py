@@ -100,7 +100,7 @@ class Resampling:
             wanted: The model's, in the same unit.
 
         Returns:
-            None where MONAI's rule leaves the image as it is.
+            None where the image is left as it is.
 
         Raises:
             ConfigError: The image is larger than the model's grid.
@@ -118,6 +118,8 @@ class Resampling:
             scaling, back = Scaling.centred(shape, seen), Scaling.centred(seen, shape)
             if self.extent is not None:
                 seen, scaling, back = _framed(self.extent, seen, scaling, back)
+        if seen == shape and all(map(scaling.keeps, range(len(shape)))):
+            return None
         alone = self._alone(found, wanted)
         image, scores = _each(self.image, len(shape)), _each(self.scores, len(shape))
         if alone is not None:

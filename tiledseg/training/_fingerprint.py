@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..datasets import Census, Dataset
 from ..errors import ConfigError
-from ..grid import SpaceKind
+from ..grid import Space, SpaceKind
 
 #: nnU-Net's threshold of anisotropy, for spacing and for extent.
 _ANISOTROPY = 3.0
@@ -68,8 +68,9 @@ def fingerprint(dataset: Dataset, census: Census) -> Fingerprint:
     dims, channels = kinds.pop()
     shapes = np.array([c.shape for c in cases], float)
     own = np.array([c.facts["spacing"] for c in cases], float)
-    units = [_unit(c.facts["space"], c.facts["unit"]) for c in cases]
-    if any(unit is None for unit in units):
+    spaces = [Space(SpaceKind(c.facts["space"]), unit=c.facts["unit"]) for c in cases]
+    units = [length[0] for space in spaces if (length := space.length)]  # m, or mm
+    if len(units) < len(cases):
         spacing, relative, spaced = None, tuple(np.median(own, axis=0).tolist()), _UNPLACED
         extent = np.median(shapes, axis=0)
         samples = float(shapes.prod(axis=1).sum())
@@ -123,10 +124,3 @@ def target_spacing(
         f"the median of the images; along the coarse axis {worst} the {_FINE}th percentile, as "
         "there it is more than 3 times as coarse (nnU-Net)"
     )
-
-
-def _unit(space: str, unit: float | None) -> float | None:
-    """Return what a world unit is in a recipe's: mm in patient space, else m; None: nothing."""
-    if space == SpaceKind.PATIENT:
-        return 1.0
-    return unit if space == SpaceKind.PROJECTED else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from ..box import Box
 from ..datasets import Case, Dataset, Pair
 from ..errors import ConfigError
-from ..grid import AxisMap, SpaceKind
+from ..grid import AxisMap
 from ..io import (
     Cropped,
     OrientedSource,
@@ -22,7 +21,7 @@ from ..io import (
 )
 from ..labels import ClassSchema
 from ..normalize import Normalization, measured
-from ..resampling import Resampling, Respacing, everywhere, spacing_of
+from ..resampling import Resampling, Respacing, everywhere, filled, metric_spacing
 from ._losses import UNLABELLED
 from ._sections import DataSpec
 
@@ -152,17 +151,12 @@ def _way(image: Source, spec: DataSpec) -> Respacing | None:
     """
     if spec.spacing is None:
         return None
-    found = spacing_of(image.grid)
-    if found is None or image.grid.space.kind is SpaceKind.GEOGRAPHIC:
+    found = metric_spacing(image.grid, image.lengths)
+    if found is None:
         raise ConfigError(
             f"data.spacing {list(spec.spacing)}: {image.uri} has no spacing in metres or "
             "millimetres; leave it out, or give the image one"
         )
-    own: Any = found[0] if image.lengths is None or found[1] != "mm" else image.lengths
-    wanted = tuple(a if b is None else b for a, b in zip(own, spec.spacing, strict=True))
-    how = Resampling()
-    if not how.differs(own, wanted):
-        return None
-    way = how.respacing(image.grid, own, wanted)
-    same = way is not None and way.shape == image.grid.shape
-    return None if same else way
+    own, how = found[0], Resampling()
+    wanted = filled(spec.spacing, own)
+    return how.respacing(image.grid, own, wanted) if how.differs(own, wanted) else None

@@ -25,7 +25,7 @@ from ...metrics import (
 )
 from ._amount import Difference, sizes_of
 from ._opened import Block, Opened, block_boxes
-from ._spec import EvaluateSpec, spacing_of
+from ._spec import EvaluateSpec, measuring_spacing
 from ._worst import WorstPlaces
 
 OnShare = Callable[[float], None]
@@ -96,7 +96,7 @@ def _begin(pair: Opened, spec: EvaluateSpec, asked: tuple[str, ...]) -> Measured
     sizes = sizes_of(pair.grid) if "amount" in asked else None
     if sizes is not None:
         made.amount = Difference(*sizes)
-    spacing, unit = spacing_of(pair.grid)
+    spacing, unit = measuring_spacing(pair.grid)
     if "boundary" in asked:
         for tolerance in spec.tolerances(pair.grid):
             name = f"boundary_f1_{tolerance:g}_{unit}"
@@ -131,7 +131,7 @@ def _add(made: Measured, block: Block, by_class: bool, surfaces: bool) -> None:
 
 def _measure_surface(pair: Opened, spec: EvaluateSpec, made: Measured, label: int) -> None:
     """Measure a class between its surfaces, on its own bounding box."""
-    spacing, unit = spacing_of(pair.grid)
+    spacing, unit = measuring_spacing(pair.grid)
     extent = made.extents.box(label)
     nothing = np.zeros((0, pair.grid.ndim))
     points = (nothing, nothing)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ...document import read_document, read_values
 from ...errors import ConfigError, TiledsegError
-from ...grid import Grid, SpaceKind
+from ...grid import Grid
 from ...labels import ClassSchema
 from ...models import find_card
+from ...resampling import metric_spacing
 
 #: What can be measured: per sample, along boundaries (streamed), between surfaces (a class at a
 #: time in memory), by amount, by instance.
@@ -62,10 +63,10 @@ class EvaluateSpec:
         return _USUAL[dims] if self.metrics is None else self.metrics
 
     def tolerances(self, grid: Grid) -> tuple[float, ...]:
-        """Return the tolerances for an image, in the unit of `spacing_of`."""
+        """Return the tolerances for an image, in the unit of `measuring_spacing`."""
         if self.tolerance is not None:
             return self.tolerance
-        spacing, unit = spacing_of(grid)
+        spacing, unit = measuring_spacing(grid)
         return (1.0, 2.0) if unit == "mm" else (2 * max(spacing),)
 
     def schema(self) -> ClassSchema | None:
@@ -79,14 +80,9 @@ class EvaluateSpec:
         return _read_classes(Path(self.classes))
 
 
-def spacing_of(grid: Grid) -> tuple[tuple[float, ...], str]:
+def measuring_spacing(grid: Grid) -> tuple[tuple[float, ...], str]:
     """Return the distance between samples per axis and its unit: mm, m or samples."""
-    unit = grid.space.unit
-    if grid.space.kind is SpaceKind.PATIENT:
-        return grid.spacing, "mm"
-    if grid.space.kind is SpaceKind.PROJECTED and unit is not None:
-        return tuple(s * unit for s in grid.spacing), "m"
-    return (1.0,) * grid.ndim, "samples"
+    return metric_spacing(grid) or ((1.0,) * grid.ndim, "samples")
 
 
 def _read_classes(path: Path) -> ClassSchema:

@@ -1,55 +1,20 @@
-"""Grid and Space: where the samples of an image lie in the world.
-
-One affine, registered at the *edges* of samples: continuous index 0 is the outer corner of the
-first sample and ``n`` the outer corner of the last. GDAL registers there; ITK, NIfTI and OME-Zarr
-register at sample centres. The half sample between the two is added in `Grid.from_centers`,
-removed in `Grid.centers`, and appears nowhere else.
-
-Array order is (y, x) or (z, y, x). Affines, and only affines, use (x, y[, z]).
-"""
+"""Where the samples of an image lie in the world."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .box import Box
-from .errors import ConfigError, GridMismatch
+from ..box import Box
+from ..errors import ConfigError, GridMismatch
+from ._axes import AxisMap
+from ._space import LOCAL, Space, SpaceKind
 
 Affine = tuple[tuple[float, ...], ...]
-
-
-class SpaceKind(StrEnum):
-    """What the world coordinates of a grid mean."""
-
-    PROJECTED = "projected"
-    GEOGRAPHIC = "geographic"
-    PATIENT = "patient"
-    LOCAL = "local"
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """The meaning of world coordinates.
-
-    Args:
-        kind: Projected or geographic CRS, patient (LPS, mm), or local (bare sample units).
-        crs: WKT of the CRS for projected and geographic spaces, else None.
-        unit: Metres per world unit (1.0 metre, 0.001 mm); None for geographic and local spaces.
-    """
-
-    kind: SpaceKind
-    crs: str | None = None
-    unit: float | None = None
-
-
-LOCAL = Space(SpaceKind.LOCAL)
-PATIENT = Space(SpaceKind.PATIENT, unit=1e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,41 +26,6 @@ class ControlPoint:
     x: float
     y: float
     z: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class AxisMap:
-    """A permutation and flips of array axes; exact, nothing is interpolated.
-
-    Args:
-        order: Old axis of every new axis.
-        flips: Whether every new axis runs against the old one.
-    """
-
-    order: tuple[int, ...]
-    flips: tuple[bool, ...]
-
-    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return a view of ``array`` (leading axes are kept) in the new order."""
-        lead = array.ndim - len(self.order)
-        moved = array.transpose(*range(lead), *(lead + a for a in self.order))
-        turns = tuple(slice(None, None, -1) if f else slice(None) for f in self.flips)
-        return moved[(..., *turns)]
-
-    def box(self, box: Box, shape: tuple[int, ...]) -> Box:
-        """Return where ``box`` of an old image of ``shape`` lies in the new one."""
-        start, stop = [], []
-        for axis, flip in zip(self.order, self.flips, strict=True):
-            a, b, n = box.start[axis], box.stop[axis], shape[axis]
-            start.append(n - b if flip else a)
-            stop.append(n - a if flip else b)
-        return Box(tuple(start), tuple(stop))
-
-    @property
-    def inverse(self) -> AxisMap:
-        """The map that leads back."""
-        back = tuple(self.order.index(axis) for axis in range(len(self.order)))
-        return AxisMap(back, tuple(self.flips[new] for new in back))
 
 
 @dataclass(frozen=True)
