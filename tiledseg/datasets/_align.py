@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import GridMismatch
 from ..grid import Grid, SpaceKind
-from ..io import CroppedSource, OrientedSource, Source
+from ..io import CroppedSource, Source, oriented
 
 
 class PlacedSource(CroppedSource):
@@ -24,10 +24,7 @@ def aligned(labels: Source, grid: Grid) -> Source:
     Raises:
         GridMismatch: They lie elsewhere, or have another size or spacing.
     """
-    placed = labels
-    codes = grid.orientation
-    if codes is not None and labels.grid.orientation not in (None, codes):
-        placed = OrientedSource(labels, codes)
+    placed, _ = oriented(labels, grid.orientation)
     if grid.like(placed.grid):
         return placed
     kinds = (grid.space.kind, placed.grid.space.kind)

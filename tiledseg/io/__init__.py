@@ -20,7 +20,7 @@ from ._folder import Folder, open_folder
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._nonzero import FilledMask, extremes, nonzero_box
 from ._normalized import NormalizedSource
-from ._orient import OrientedSink, OrientedSource
+from ._orient import OrientedSink, OrientedSource, axes_to, oriented
 from ._polygons import VERTEX_BYTES, PlacedPolygons, moved_to
 from ._previous import MarkedSource, OneHotSource, PreviousSource
 from ._qml import qml_path
@@ -56,6 +56,7 @@ __all__ = [
     "Source",
     "StackedSource",
     "as_dask",
+    "axes_to",
     "burn_values",
     "centred_picks",
     "create_array",
@@ -70,6 +71,7 @@ __all__ = [
     "open_array",
     "open_folder",
     "open_source",
+    "oriented",
     "polygonize",
     "read_padded",
     "read_schema",

@@ -8,9 +8,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..box import Box
-from ..grid import AxisMap
+from ..grid import AxisMap, Grid
 from ._base import Sink, Source
 from ._derived import DerivedSink, DerivedSource
+
+
+def axes_to(grid: Grid, codes: str | None, order: tuple[int, ...] | None = None) -> AxisMap | None:
+    """Return how a grid's axes lead to those that a model wants, or None where they agree.
+
+    Args:
+        grid: Of an image.
+        codes: Three letters in array order, see `Grid.reorient`; an image that is not in patient
+            space stays as it is. None: any.
+        order: Which of the axes along the letters to take one after the other; None: as they are.
+    """
+    plain = axes = AxisMap(tuple(range(grid.ndim)), (False,) * grid.ndim)
+    if codes is not None and grid.orientation not in (None, codes):
+        axes = grid.reorient(codes)[1]
+    if order is not None:
+        taken, flips = zip(*((axes.order[i], axes.flips[i]) for i in order), strict=True)
+        axes = AxisMap(taken, flips)
+    return None if axes == plain else axes
+
+
+def oriented(
+    source: Source, codes: str | None, order: tuple[int, ...] | None = None
+) -> tuple[Source, AxisMap | None]:
+    """Return an image along the axes that a model wants, and how it was turned; see `axes_to`."""
+    axes = axes_to(source.grid, codes, order)
+    return (source, None) if axes is None else (OrientedSource(source, axes), axes)
 
 
 class OrientedSource(DerivedSource):

@@ -15,13 +15,14 @@ from ..io import (
     MarkedSource,
     NormalizedSource,
     OneHotSource,
-    OrientedSource,
     PreviousSource,
     ResampledSource,
     Source,
     StackedSource,
+    axes_to,
     extremes,
     open_source,
+    oriented,
 )
 from ..models import ModelCard
 from ..normalize import Normalization
@@ -77,19 +78,7 @@ class Grids:
 
 def orient(source: Source, card: ModelCard) -> tuple[Source, AxisMap | None]:
     """Return an image along the axes that a model wants, and how it was turned, if it was."""
-    axes = _axes(source.grid, card)
-    return (source, None) if axes is None else (OrientedSource(source, axes), axes)
-
-
-def _axes(grid: Grid, card: ModelCard) -> AxisMap | None:
-    """Return how a grid's axes lead to those that a model wants, or None where they agree."""
-    plain = axes = AxisMap(tuple(range(grid.ndim)), (False,) * grid.ndim)
-    if card.orientation is not None and grid.orientation not in (None, card.orientation):
-        axes = grid.reorient(card.orientation)[1]
-    if card.axes is not None:
-        order = tuple(axes.order[i] for i in card.axes)
-        axes = AxisMap(order, tuple(axes.flips[i] for i in card.axes))
-    return None if axes == plain else axes
+    return oriented(source, card.orientation, card.axes)
 
 
 def place(
@@ -205,7 +194,7 @@ def _on_anothers(grids: Grids, path: str, card: ModelCard, way: Respacing | None
         GridMismatch: It is turned against the image, or lies elsewhere.
     """
     grid, name = _grid_of(path, card), f"output.grid {path}"
-    axes = _axes(grid, card)
+    axes = axes_to(grid, card.orientation, card.axes)
     seen = grid if axes is None else grid.turn(axes)
     image, source = grids.image, grids.source
     back = Scaling.between(source.grid, seen, name)

@@ -11,12 +11,12 @@ from ..errors import ConfigError
 from ..io import (
     BoxRoi,
     MaskRoi,
-    OrientedSource,
     PolygonRoi,
     ResampledSource,
     Roi,
     Source,
     open_source,
+    oriented,
     reproject,
 )
 from ..resampling import Scaling, everywhere
@@ -99,11 +99,9 @@ def _polygons(path: Path, source: Source) -> Roi:
 
 def _mask(path: str, grids: Grids) -> Roi:
     grid, image = grids.shown.grid, grids.image.grid
-    opened = mask = open_source(path, dims=2 if grid.ndim == 2 else 3)
+    opened = open_source(path, dims=2 if grid.ndim == 2 else 3)
     try:
-        codes = grid.orientation
-        if codes is not None and mask.grid.orientation not in (None, codes):
-            mask = OrientedSource(opened, codes)
+        mask, _ = oriented(opened, grid.orientation)
         if grids.crop is not None and mask.grid.shape == grids.crop.shape:
             mask = grids.crop.source(mask)
         if image.like(mask.grid) and not grid.like(mask.grid):

@@ -11,14 +11,7 @@ from ..box import Box
 from ..datasets import Case, Dataset, Pair
 from ..errors import ConfigError
 from ..grid import AxisMap
-from ..io import (
-    Cropped,
-    OrientedSource,
-    ResampledSource,
-    Source,
-    fit_to,
-    read_padded,
-)
+from ..io import Cropped, ResampledSource, Source, fit_to, oriented, read_padded
 from ..labels import ClassSchema
 from ..normalize import Normalization, measured
 from ..resampling import Resampling, Respacing, everywhere, filled, metric_spacing
@@ -90,11 +83,8 @@ def prepare(pair: Pair, spec: DataSpec, lane: Normalization) -> Prepared:
     Raises:
         ConfigError: It has no spacing in metres or millimetres, but the recipe asks for one.
     """
-    image: Source = pair.image
-    labels: Source = pair.labels
-    axes = _axes(image, spec)
-    if axes is not None:
-        image, labels = OrientedSource(image, axes), OrientedSource(labels, axes)
+    image, axes = oriented(pair.image, spec.orientation)
+    labels, _ = oriented(pair.labels, spec.orientation)
     way = _way(image, spec)
     if way is not None:
         picks = everywhere("nearest", image.grid.ndim)
@@ -125,22 +115,11 @@ def fitted_whole(dataset: Dataset, case: Case, spec: DataSpec) -> Normalization:
         DamagedInput: It is not what it claims to be.
     """
     with dataset.open_image(replace(case, box=None)) as whole:
-        image: Source = whole
-        axes = _axes(image, spec)
-        if axes is not None:
-            image = OrientedSource(image, axes)
-        way = _way(image, spec)
-        seen = image
+        image, _ = oriented(whole, spec.orientation)
+        seen, way = image, _way(image, spec)
         if way is not None:
             seen = ResampledSource(image, way.shape, way.scaling, way.image)
         return fit_to(image, seen, spec.steps, Cropped(image.grid.shape))
-
-
-def _axes(image: Source, spec: DataSpec) -> AxisMap | None:
-    """Return how stored axes lead to those that the recipe asks for, or None where they agree."""
-    if spec.orientation is None or image.grid.orientation in (None, spec.orientation):
-        return None
-    return image.grid.reorient(spec.orientation)[1]
 
 
 def _way(image: Source, spec: DataSpec) -> Respacing | None:
