@@ -1,0 +1,12 @@
+"""Borders of components as arcs that neighbours share; outlines made of them; out of core.
+
+`trace_arcs` reads a map band by band and keeps corners on disk; `Faces` makes outlines. Neither
+depends on the bands.
+"""
+
+from __future__ import annotations
+
+from ._arcs import Arcs, trace_arcs
+from ._faces import Faces, Outlines
+
+__all__ = ["Arcs", "Faces", "Outlines", "trace_arcs"]
