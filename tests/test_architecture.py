@@ -48,7 +48,7 @@ DOORS = {
 }
 CORE = (
     *("errors", "box", "grid", "lattice", "taper", "resampling", "tiling", "planning", "budget"),
-    *("labels", "normalize", "moments"),
+    *("labels", "steps", "normalize", "moments"),
 )
 
 

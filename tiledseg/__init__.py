@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .components import FillHoles, KeepLargest, RemoveSmall, component_table
+    from .components import component_table
     from .config import RunConfig
     from .datasets import read_dataset
     from .errors import (
@@ -40,12 +40,13 @@ if TYPE_CHECKING:
         train,
         vectorize,
     )
+    from .steps import FillHoles, KeepLargest, RemoveSmall, Smooth
     from .training import Recipe
 
 # What people call, construct or catch; what these give back is in the packages themselves.
 # Names are loaded when first used, so that `import tiledseg` costs nothing.
 _HOMES = {
-    "components": ("FillHoles", "KeepLargest", "RemoveSmall", "component_table"),
+    "components": ("component_table",),
     "config": ("RunConfig",),
     "datasets": ("read_dataset",),
     "errors": (
@@ -79,6 +80,7 @@ _HOMES = {
         "train",
         "vectorize",
     ),
+    "steps": ("FillHoles", "KeepLargest", "RemoveSmall", "Smooth"),
     "training": ("Recipe",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -97,6 +99,7 @@ __all__ = [
     "Recipe",
     "RemoveSmall",
     "RunConfig",
+    "Smooth",
     "TileFailed",
     "TiledsegError",
     "TrainingFailed",

@@ -10,32 +10,38 @@ from scipy import ndimage
 
 from tiledseg.components import (
     NODATA,
-    FillHoles,
+    ComponentStep,
     Graph,
-    KeepLargest,
     Legend,
-    RemoveSmall,
-    Step,
+    applied,
+    check_classes,
+    check_steps,
     find_components,
 )
 from tiledseg.errors import ConfigError
 from tiledseg.io import MemorySource
 from tiledseg.labels import ClassSchema
+from tiledseg.steps import FillHoles, KeepLargest, RemoveSmall
 
 RANKS = {4: 1, 8: 2, 6: 1, 18: 2, 26: 3}
 LEGEND = Legend(ClassSchema.of_names(["rest", "a", "b", "c"], background=0), "samples", "map")
 Case = tuple[np.ndarray, int, tuple[int, ...]]
 
 
-def applied(
-    labels: np.ndarray, connectivity: int, block: tuple[int, ...] | None, *steps: Step
+def made(
+    labels: np.ndarray,
+    connectivity: int,
+    block: tuple[int, ...] | None,
+    *steps: ComponentStep,
 ) -> np.ndarray:
     """Return the map after some steps; -1 is nodata."""
     source = MemorySource(labels[None].astype(np.int16), nodata=-1)
+    check_steps(steps, source.grid, "samples", "map")
+    check_classes(steps, LEGEND)
     found = find_components(source, connectivity, block=block, borders=True)
     graph = Graph.of(found)
     for step in steps:
-        graph = step.apply(graph, LEGEND)
+        graph = applied(step, graph, LEGEND)
     after = np.empty(labels.shape, np.int64)
     for box, values in found.rewritten(graph.labels().astype(np.int64), NODATA):
         after[box.slices] = values
@@ -109,7 +115,7 @@ def sieved(labels: np.ndarray, connectivity: int, least: int) -> np.ndarray:
 def test_small_ones_are_merged_as_the_rule_says(case: Case, least: int) -> None:
     labels, connectivity, block = case
     step = RemoveSmall(least, becomes="neighbour")
-    after = applied(labels, connectivity, block, step)
+    after = made(labels, connectivity, block, step)
     np.testing.assert_array_equal(after, sieved(labels, connectivity, least))
 
 
@@ -117,7 +123,7 @@ def test_small_ones_are_merged_as_the_rule_says(case: Case, least: int) -> None:
 def test_small_ones_grow_many_times(connectivity: int) -> None:
     """Groups of many members that are small still."""
     labels = np.random.default_rng(connectivity).integers(0, 4, (13, 13))
-    after = applied(labels, connectivity, (5, 4), RemoveSmall(40, becomes="neighbour"))
+    after = made(labels, connectivity, (5, 4), RemoveSmall(40, becomes="neighbour"))
     np.testing.assert_array_equal(after, sieved(labels, connectivity, 40))
 
 
@@ -130,7 +136,7 @@ def test_small_ones_are_removed(case: Case, least: int, becomes: str) -> None:
         if label and mask.sum() < least:
             expected[mask] = 0 if becomes == "background" else -1
     step = RemoveSmall(least, "samples", becomes)
-    np.testing.assert_array_equal(applied(labels, connectivity, block, step), expected)
+    np.testing.assert_array_equal(made(labels, connectivity, block, step), expected)
 
 
 @settings(max_examples=100, deadline=None)
@@ -147,7 +153,24 @@ def test_the_largest_is_kept(case: Case, classes: tuple[str | int, ...]) -> None
         if own:
             expected[max(own, key=lambda mask: mask.sum())] = i  # the first of equal ones
     step = KeepLargest(classes)
-    np.testing.assert_array_equal(applied(labels, connectivity, block, step), expected)
+    np.testing.assert_array_equal(made(labels, connectivity, block, step), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(maps(), st.sampled_from(((), ("a", "c"), ("b",))))
+def test_the_largest_of_several_together_is_kept(
+    case: Case, classes: tuple[str | int, ...]
+) -> None:
+    labels, connectivity, block = case
+    ids = [1 + "abc".index(str(c)) for c in classes] or [1, 2, 3]
+    expected, mask = labels.copy(), np.isin(labels, ids)
+    near = ndimage.generate_binary_structure(labels.ndim, RANKS[connectivity])
+    groups, count = ndimage.label(mask, near)  # numbered by their first samples
+    if count:
+        largest = 1 + np.bincount(groups.ravel())[1:].argmax()
+        expected[mask & (groups != largest)] = 0
+    step = KeepLargest(classes, together=True)
+    np.testing.assert_array_equal(made(labels, connectivity, block, step), expected)
 
 
 @settings(max_examples=100, deadline=None)
@@ -162,7 +185,7 @@ def test_holes_are_filled(case: Case) -> None:
         around = set(outside[rim].tolist())
         if label == 0 and len(around) == 1 and -1 not in around:
             expected[mask] = around.pop()
-    np.testing.assert_array_equal(applied(labels, connectivity, block, FillHoles()), expected)
+    np.testing.assert_array_equal(made(labels, connectivity, block, FillHoles()), expected)
 
 
 def test_what_becomes_nodata_opens_its_neighbours() -> None:
@@ -172,13 +195,13 @@ def test_what_becomes_nodata_opens_its_neighbours() -> None:
     steps = (RemoveSmall(2, becomes="nodata", classes=("b",)), FillHoles())
     expected = labels.copy()
     expected[3, 3], expected[1, 1] = NODATA, 1
-    np.testing.assert_array_equal(applied(labels, 4, None, *steps), expected)
+    np.testing.assert_array_equal(made(labels, 4, None, *steps), expected)
 
 
 def test_holes_of_one_class_are_those_of_scipy() -> None:
     rng = np.random.default_rng(3)
     labels = ndimage.gaussian_filter(rng.standard_normal((200, 200)), 1.5) > 0
-    filled = applied(labels.astype(int), 4, (64, 50), FillHoles())
+    filled = made(labels.astype(int), 4, (64, 50), FillHoles())
     np.testing.assert_array_equal(filled, ndimage.binary_fill_holes(labels))
     assert filled.sum() > labels.sum()
 
@@ -191,8 +214,8 @@ def test_steps_follow_one_another(case: Case) -> None:
     steps = (KeepLargest(("a",)), RemoveSmall(3), FillHoles(), RemoveSmall(4, becomes="neighbour"))
     one_by_one = labels
     for step in steps:
-        one_by_one = applied(one_by_one, connectivity, None, step)
-    np.testing.assert_array_equal(applied(labels, connectivity, block, *steps), one_by_one)
+        one_by_one = made(one_by_one, connectivity, None, step)
+    np.testing.assert_array_equal(made(labels, connectivity, block, *steps), one_by_one)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +223,7 @@ def test_steps_follow_one_another(case: Case) -> None:
     [
         (lambda: KeepLargest(("liver",)), "map has no class 'liver'; it has rest, a, b, c"),
         (lambda: RemoveSmall(4, "m2"), "map has no sizes in m2, its sizes are in samples"),
-        (lambda: RemoveSmall(0), "least size 0 is not above 0"),
+        (lambda: RemoveSmall(0), "least size 0 is no number above 0"),
         (lambda: RemoveSmall(4, "acres"), "unit 'acres' is none of samples, m2, mm3"),
         (lambda: RemoveSmall(4, becomes="blue"), "'blue' is none of background, nodata, neighbour"),
         (lambda: RemoveSmall(4, becomes="neighbour", classes=("a",)), "name no classes"),
@@ -209,12 +232,10 @@ def test_steps_follow_one_another(case: Case) -> None:
 )
 def test_wrong_steps_are_refused(make: object, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        applied(np.ones((3, 3), int), 4, None, make())  # type: ignore[operator]
+        made(np.ones((3, 3), int), 4, None, make())  # type: ignore[operator]
 
 
 def test_without_background_nothing_becomes_background() -> None:
-    source = MemorySource(np.ones((1, 3, 3), np.uint8))
-    graph = Graph.of(find_components(source, borders=True))
     legend = Legend(ClassSchema.of_names(["x", "a"]), "samples", "m.tif")
     with pytest.raises(ConfigError, match=r"m\.tif has no background that removed objects could"):
-        RemoveSmall(20).apply(graph, legend)
+        check_classes([RemoveSmall(20)], legend)

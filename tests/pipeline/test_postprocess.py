@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 from scipy import ndimage
 
 import tiledseg
@@ -15,6 +19,8 @@ from tiledseg.errors import ConfigError, OutputFailed, UnknownFormat
 from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
 from tiledseg.io import SinkSpec, create_sink, open_source, read_schema
 from tiledseg.labels import ClassSchema
+from tiledseg.pipeline._stages import Stages
+from tiledseg.steps import read_steps
 
 SCHEMA = ClassSchema.of_names(["nothing", "field", "water"], background=0)
 
@@ -72,7 +78,10 @@ def test_a_scene_keeps_what_it_is(scene: Path, tmp_path: Path) -> None:
         assert after.nodata == before.nodata == 255
         assert after.dtype == before.dtype
     assert read_schema(out) == SCHEMA
-    assert made.outputs == [out, tmp_path / "out.qml"]
+    assert made.outputs[:2] == [out, tmp_path / "out.qml"]
+    assert {p.name for p in made.outputs[2:]} == {
+        *("report.html", "report.json", "picture.png", "run.yaml")
+    }
     assert made.objects == (6, 4)
     assert made.samples["field"] == (228, 229)
     assert made.changed == 7
@@ -80,18 +89,18 @@ def test_a_scene_keeps_what_it_is(scene: Path, tmp_path: Path) -> None:
     assert shares[-1] == 1
 
 
-def test_the_command_does_the_same(scene: Path, tmp_path: Path, capsys: object) -> None:
+def test_the_command_does_the_same(scene: Path, tmp_path: Path, capsys: Any) -> None:
     python, shell = tmp_path / "python.tif", tmp_path / "shell.tif"
     steps = [
-        tiledseg.KeepLargest(("field",)),
-        tiledseg.RemoveSmall(16, "samples", "neighbour"),
-        tiledseg.FillHoles(),
+        tiledseg.KeepLargest(("field",), connectivity=8),
+        tiledseg.RemoveSmall(16, "samples", "neighbour", connectivity=8),
+        tiledseg.FillHoles(8),
     ]
-    tiledseg.postprocess(scene, python, steps, connectivity=8)
+    tiledseg.postprocess(scene, python, steps)
     words = f"postprocess {scene} --out {shell} --keep-largest field --min-samples 16 --json"
     more = "--small neighbour --fill-holes --connectivity 8 --quiet"
     assert run([*words.split(), *more.split()]) == 0
-    told = json.loads(capsys.readouterr().out)  # type: ignore[attr-defined]
+    told = json.loads(capsys.readouterr().out)
     assert told["samples"]["water"] == [15, 0]
     assert python.read_bytes() == shell.read_bytes()
     assert set(np.unique(read(shell))) == {0, 1, 255}
@@ -133,6 +142,75 @@ def test_a_volume_by_its_millimetres(tmp_path: Path) -> None:
         tiledseg.postprocess(volume, out, [tiledseg.RemoveSmall(5, "m2")])
 
 
+def test_passes_follow_one_another(scene: Path, tmp_path: Path) -> None:
+    """Steps of several passes are what each alone makes of what the one before wrote."""
+    steps: list[Any] = [
+        {"remove_small": {"samples": 4, "connectivity": 8}},
+        "fill_holes",
+        {"smooth": {"radius_m": 20}},
+        {"smooth": 1},
+        {"keep_largest": {"together": True, "connectivity": 8}},
+    ]
+    out = tmp_path / "out.tif"
+    made = tiledseg.postprocess(scene, out, steps, with_report=False)
+    before, changed = scene, 0
+    for number, step in enumerate(steps):
+        after = tmp_path / f"{number}.tif"
+        changed += tiledseg.postprocess(before, after, [step], with_report=False).changed
+        assert not np.array_equal(read(after), read(before))
+        before = after
+    np.testing.assert_array_equal(read(out), read(before))
+    assert made.changed == changed
+    assert made.objects is not None
+    assert made.objects[1] < made.objects[0]
+    assert not [p for p in tmp_path.iterdir() if "passes" in p.name]
+
+
+def test_the_command_takes_any_step(scene: Path, tmp_path: Path, capsys: Any) -> None:
+    python, shell = tmp_path / "python.tif", tmp_path / "shell.tif"
+    steps: list[Any] = [tiledseg.Smooth(20, "m"), tiledseg.FillHoles(8), {"smooth": 3}]
+    tiledseg.postprocess(scene, python, steps)
+    given = ["--smooth", "20m", "--fill-holes", "--connectivity", "8", "--step", "smooth: 3"]
+    assert run(["postprocess", str(scene), "-o", str(shell), *given]) == 0
+    told = capsys.readouterr()
+    assert "samples changed" in told.out
+    assert f"wrote {tmp_path / 'shell.report' / 'report.html'}" in told.out
+    assert python.read_bytes() == shell.read_bytes()
+
+
+def test_a_report_shows_what_changed(scene: Path, tmp_path: Path) -> None:
+    made = tiledseg.postprocess(scene, tmp_path / "out.tif", [tiledseg.RemoveSmall(4)])
+    folder = tmp_path / "out.report"
+    told = json.loads((folder / "report.json").read_text())
+    assert told["ran"]["objects"] == "6 before, 5 after"
+    assert told["ran"]["samples_changed"] == str(made.changed) == "3"
+    shares = {c["name"]: c["amount"] for c in told["classes"]}
+    assert shares["field"] == pytest.approx(2.25)  # hectares: 225 samples of 100 m2
+    steps = yaml.safe_load((folder / "run.yaml").read_text())["postprocess"]
+    assert read_steps(steps) == (tiledseg.RemoveSmall(4),)
+    red = np.asarray(Image.open(folder / "picture.png"))
+    assert (red == (200, 30, 40)).all(-1).any()
+
+
+def test_a_budget_is_kept_or_refused(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    out = tmp_path / "out.tif"
+    words = ["postprocess", str(scene), "-o", str(out), "--fill-holes", "-q", "--memory"]
+    assert run([*words, "1MB"]) == 4
+    told = capsys.readouterr().err
+    assert re.search(r"post-processing .* of \(40, 60\) samples needs .* budget is 1", told), told
+    assert not out.exists()
+    wide = 8e6  # of samples, in a row
+    stages = Stages.of([tiledseg.FillHoles()], Grid.local((9, int(wide))), "map")
+    assert wide * 20 < stages.need() < wide * 60
+    monkeypatch.setattr("tiledseg.components._find.PIECE_BYTES", 1 << 40)
+    assert run([*words, "6GB"]) == 4
+    told = capsys.readouterr().err
+    assert "components in the first 100% of the map need" in told
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.qml", "map.tif"]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -140,15 +218,19 @@ def test_a_volume_by_its_millimetres(tmp_path: Path) -> None:
         ("--connectivity 6 --fill-holes", "connectivity 6 does not exist in 2-D; take 4, 8"),
         ("--min-volume 4", "has no sizes in mm3, its sizes are in m2"),
         ("", "nothing to do: give at least one step"),
-        ("--min-area 0", "least size 0.0 is not above 0"),
+        ("--smooth 5m", "smooth: a radius of 5 m reaches no other sample of"),
+        ("--smooth wide", "--smooth 'wide' is no radius; write it like 2 (samples), 20m or 3mm"),
+        ("--step erode", "step 1: there is no step 'erode'; there are smooth, keep_largest"),
+        ("--min-samples -3", "remove small: least size -3 is no number above 0"),
+        ("--min-area 0", "least size 0.0 is no number above 0"),
     ],
 )
 def test_bad_input_is_one_sentence(
-    scene: Path, tmp_path: Path, capsys: object, options: str, sentence: str
+    scene: Path, tmp_path: Path, capsys: Any, options: str, sentence: str
 ) -> None:
     out = tmp_path / "out.tif"
     assert run(["postprocess", str(scene), "-o", str(out), *options.split(), "-q"]) == 2
-    told = capsys.readouterr().err  # type: ignore[attr-defined]
+    told = capsys.readouterr().err
     assert sentence in told
     assert told.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["map.qml", "map.tif"]
@@ -213,7 +295,7 @@ def test_a_palette_map_keeps_its_colours(data: Path, tmp_path: Path) -> None:
 @pytest.mark.data
 def test_organs_keep_their_largest_part(data: Path, tmp_path: Path) -> None:
     organs, out = next(data.rglob("example_seg_fast_force_split.nii.gz")), tmp_path / "out.nii.gz"
-    tiledseg.postprocess(organs, out, [tiledseg.KeepLargest()], connectivity=26)
+    tiledseg.postprocess(organs, out, [tiledseg.KeepLargest(connectivity=26)])
     before, after = read(organs), read(out)
     near = np.ones((3, 3, 3))
     several = 0

@@ -1,29 +1,45 @@
 """Connected components of class maps of any size, and what is told from them.
 
-`find_components` reads a map block by block; `component_table` lists its objects; the steps
-(`KeepLargest`, `RemoveSmall`, `FillHoles`) change labels component by component, and
-`Components.rewritten` yields the map that comes of it.
+`find_components` reads a map block by block; `component_table` lists its objects; `applied` does a
+step of `tiledseg.steps` component by component, and `Components.rewritten` yields the map that
+comes of it. `smoothed` is the step that looks at samples.
 """
 
 from __future__ import annotations
 
-from ._find import Components, find_components, require_class_map
+from ._apply import ComponentStep, Legend, applied, check_classes, check_steps
+from ._find import (
+    BLOCK,
+    FINDING_BYTES,
+    Components,
+    find_components,
+    read_labels,
+    require_class_map,
+    rows_of,
+)
 from ._graph import Graph
 from ._objects import Objects, component_table
 from ._pieces import NODATA
-from ._steps import FillHoles, KeepLargest, Legend, RemoveSmall, Step
+from ._smooth import SMOOTHING_BYTES, Ball, smoothed
 
 __all__ = [
+    "BLOCK",
+    "FINDING_BYTES",
     "NODATA",
+    "SMOOTHING_BYTES",
+    "Ball",
+    "ComponentStep",
     "Components",
-    "FillHoles",
     "Graph",
-    "KeepLargest",
     "Legend",
     "Objects",
-    "RemoveSmall",
-    "Step",
+    "applied",
+    "check_classes",
+    "check_steps",
     "component_table",
     "find_components",
+    "read_labels",
     "require_class_map",
+    "rows_of",
+    "smoothed",
 ]

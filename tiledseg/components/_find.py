@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..box import Box
+from ..budget import format_bytes
 from ..errors import BudgetExceeded, ConfigError
 from ..io import Source
 from ._connectivity import rank_of
@@ -26,9 +28,11 @@ from ._table import SCORE_PARTS, Amounts, Table, table_of
 from ._union import Ints, groups_of, summed_pairs
 
 #: Samples of a block where nothing is said.
-_BLOCK = 1 << 22
+BLOCK = 1 << 22
+#: Bytes held per sample of a block, per piece of a component in a block, and per pair of these.
+FINDING_BYTES, PIECE_BYTES, PAIR_BYTES = 20, 300, 100
 #: Labels are 0 to this; larger numbers are ids of instances, not classes.
-_LARGEST = 65535
+LARGEST = 65535
 #: Pieces that can be told apart, as pairs and in the groups' 32 bits.
 _MOST_PIECES = (1 << 31) - 1
 OnShare = Callable[[float], None]
@@ -86,6 +90,7 @@ def find_components(
     measures: NDArray[np.float64] | None = None,
     scores: Source | None = None,
     on_share: OnShare | None = None,
+    room: int | None = None,
 ) -> Components:
     """Find the connected components of a class map.
 
@@ -97,11 +102,12 @@ def find_components(
         measures: Area or volume of a sample in every row of axis 0; None takes the grid's own.
         scores: A score of 0 to 1 per sample, on the map's grid; its first channel counts.
         on_share: Told the share that is done, 0 to 1.
+        room: Bytes that components and their borders may take; None: as many as there are.
 
     Raises:
         ConfigError: The source is no class map, or the connectivity does not exist.
         GridMismatch: The scores lie elsewhere.
-        BudgetExceeded: There are more than 2^31 pieces.
+        BudgetExceeded: There are more than 2^31 pieces, or than there is room for.
         DamagedInput: The map cannot be read.
     """
     require_class_map(source)
@@ -113,7 +119,7 @@ def find_components(
         measures = np.full(shape[0], source.grid.sample_measure)
     amounts = Amounts.of(measures, source.grid.box.size // shape[0])
     boxes = block_boxes(shape, block or rows_of(source))
-    gathered = _Gathered(shape, rank, borders)
+    gathered = _Gathered(shape, rank, borders, room)
     for box in boxes:
         pieces = Pieces.of(read_labels(source, box), rank)
         own = None if scores is None else _parts(scores, box)
@@ -129,8 +135,9 @@ def find_components(
 class _Gathered:
     """What blocks add up to."""
 
-    def __init__(self, shape: tuple[int, ...], rank: int, borders: bool) -> None:
-        self._faces, self._wanted = Faces(shape, rank), borders
+    def __init__(self, shape: tuple[int, ...], rank: int, borders: bool, room: int | None) -> None:
+        self._faces, self._wanted, self._room = Faces(shape, rank), borders, room
+        self._all = prod(shape)
         none = np.zeros(0, np.int64)
         self._tables: list[Table] = []
         self._pairs: list[Touching] = [Touching(none, none, none)]
@@ -153,6 +160,16 @@ class _Gathered:
         ids = pieces.ids.reshape(box.shape)
         for across in self._faces.pass_by(box, ids, first):
             self._keep(across)
+        self._require_room()
+
+    def _require_room(self) -> None:
+        need = self.ends[-1] * PIECE_BYTES + sum(len(p.one) for p in self._pairs) * PAIR_BYTES
+        if self._room is not None and need > self._room:
+            raise BudgetExceeded(
+                f"the {self.ends[-1]:,} components in the first {self.samples / self._all:.0%} of "
+                f"the map need {format_bytes(need)}, {format_bytes(self._room)} of the budget are "
+                "left for them: raise the budget, or smooth the map first"
+            )
 
     def _keep(self, pairs: Touching) -> None:
         """Keep pairs of pieces, and which of them lie beside nodata."""
@@ -206,9 +223,9 @@ def read_labels(source: Source, box: Box) -> Labels:
     values, valid = source.read(box)[0], source.valid(box)
     labels = np.where(valid, values, 0)
     low, high = labels.min(initial=0), labels.max(initial=0)
-    if low < 0 or high > _LARGEST:
+    if low < 0 or high > LARGEST:
         raise ConfigError(
-            f"{source.uri} holds {min(low, 0)} to {high}: labels are 0 to {_LARGEST}; give a class "
+            f"{source.uri} holds {min(low, 0)} to {high}: labels are 0 to {LARGEST}; give a class "
             "map, or declare other values as its nodata"
         )
     found: Labels = labels.astype(np.int32)
@@ -216,10 +233,15 @@ def read_labels(source: Source, box: Box) -> Labels:
     return found
 
 
-def rows_of(source: Source) -> tuple[int, ...]:
-    """Return blocks of whole rows along axis 0, in multiples of the file's own where they fit."""
+def rows_of(source: Source, samples: int = BLOCK) -> tuple[int, ...]:
+    """Return blocks of whole rows along axis 0, in multiples of the file's own where they fit.
+
+    Args:
+        source: The map.
+        samples: Most samples of a block, unless a row has more.
+    """
     rows, *rest = source.grid.shape
-    step = max(1, min(_BLOCK // int(np.prod(rest)), rows))
+    step = max(1, min(samples // prod(rest), rows))
     deep = max(1, source.blocks[0])
     return (max(step // deep * deep, min(step, deep)), *rest)
 

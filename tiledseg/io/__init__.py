@@ -13,10 +13,11 @@ from ..document import require_plain
 from ..errors import ConfigError, UnknownFormat
 from ..labels import ClassSchema
 from ._base import Sink, SinkSpec, Source, centred_picks, read_padded
-from ._crop import CroppedSink, CroppedSource
+from ._crop import CroppedSink, CroppedSource, FramedSource
 from ._files import require_place, settle, silenced, temporary_beside, write_text, writing
 from ._fitting import Overview, decimated, fit_to
 from ._folder import Folder, open_folder
+from ._held import HeldMap
 from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._nonzero import FilledMask, extremes, nonzero_box
 from ._normalized import NormalizedSource
@@ -37,6 +38,8 @@ __all__ = [
     "CroppedSource",
     "FilledMask",
     "Folder",
+    "FramedSource",
+    "HeldMap",
     "MarkedSource",
     "MaskRoi",
     "MemorySink",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..box import Box
+from ..grid import Grid
 from ._base import Sink, Source
 from ._derived import DerivedSink, DerivedSource
 
@@ -33,6 +34,38 @@ class CroppedSource(DerivedSource):
     def valid(self, box: Box) -> NDArray[np.bool_]:
         """Return where samples of ``box`` were measured."""
         return self.inner.valid(box.shift(self._box.start))
+
+
+class FramedSource(DerivedSource):
+    """A whole of which one part is an image, and the rest has one value, measured everywhere.
+
+    Args:
+        inner: The part.
+        grid: Of the whole, along the same axes.
+        box: Where the part lies in it.
+        rest: Value of every channel outside.
+    """
+
+    def __init__(self, inner: Source, grid: Grid, box: Box, rest: float) -> None:
+        super().__init__(inner)
+        self.grid, self._box, self._rest = grid, box, rest
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the samples of ``box``."""
+        whole = np.full((len(self.channels), *box.shape), self._rest, self.dtype)
+        shared = box.intersect(self._box)
+        if shared.size:
+            part = self.inner.read(shared.relative_to(self._box))
+            whole[(slice(None), *shared.relative_to(box).slices)] = part
+        return whole
+
+    def valid(self, box: Box) -> NDArray[np.bool_]:
+        """Return where samples of ``box`` were measured."""
+        whole = np.ones(box.shape, np.bool_)
+        shared = box.intersect(self._box)
+        if shared.size:
+            whole[shared.relative_to(box).slices] = self.inner.valid(shared.relative_to(self._box))
+        return whole
 
 
 class CroppedSink(DerivedSink):

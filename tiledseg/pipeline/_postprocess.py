@@ -1,37 +1,31 @@
-"""A finished class map -> one without small objects, holes and stray parts."""
+"""A finished class map -> a smoother one, without small objects, holes and stray parts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
-from .. import vector
-from ..components import (
-    NODATA,
-    Components,
-    Graph,
-    Legend,
-    Step,
-    find_components,
-    require_class_map,
-)
+from .. import report
+from ..budget import format_bytes, parse_bytes
+from ..components import NODATA, read_labels, require_class_map, rows_of
+from ..engine import locked, machine
 from ..errors import ConfigError
+from ..grid import Grid
 from ..io import SinkSpec, Source, create_sink, open_source, read_schema
 from ..labels import ClassInfo, ClassSchema, default_colors
-from ._names import Output, check_outputs, output_path, spare_inputs
-
-OnShare = Callable[[float], None]
-#: What `tiledseg.vector.row_measures` tells amounts in -> how steps speak of them.
-_UNITS: dict[str, tuple[Any, float]] = {
-    "ha": ("m2", 1e4),
-    "ml": ("mm3", 1e3),
-    "samples": ("samples", 1.0),
-}
+from ..steps import Step, plain_steps, read_steps
+from ..vector import row_measures
+from ._names import Output, check_outputs, output_path, report_folder, spare_inputs
+from ._report import versions
+from ._seen import Counted, Picked
+from ._stages import Cleaning, OnShare, Stages
 
 
 @dataclass(frozen=True)
@@ -40,23 +34,29 @@ class Postprocessed:
 
     Args:
         outputs: The files made, the map first.
-        objects: Components before, and after.
+        objects: Components before and after; None where no step looks at them.
         samples: Name of every class -> samples before, and after.
-        changed: Samples whose class changed.
+        changed: Samples whose class changed; those of every pass over the map added up.
+        seconds: Wall time.
+        peak_memory: Most bytes the process held.
     """
 
     outputs: list[Path]
-    objects: tuple[int, int]
+    objects: tuple[int, int] | None
     samples: dict[str, tuple[int, int]]
     changed: int
+    seconds: float
+    peak_memory: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "outputs": [str(path) for path in self.outputs],
-            "objects": list(self.objects),
+            "objects": None if self.objects is None else list(self.objects),
             "samples": {name: list(both) for name, both in self.samples.items()},
             "changed": self.changed,
+            "seconds": self.seconds,
+            "peak_memory": self.peak_memory,
         }
 
     def summary(self) -> str:
@@ -66,12 +66,13 @@ class Postprocessed:
             f"  {name:{width}}  {before:,} -> {after:,} samples"
             for name, (before, after) in self.samples.items()
         ]
-        before, after = self.objects
+        told = "" if self.objects is None else "{:,} objects -> {:,}; ".format(*self.objects)
         return "\n".join(
             [
                 *lines,
-                f"{before:,} objects -> {after:,}; {self.changed:,} samples changed",
-                f"wrote {self.outputs[0]}",
+                f"{told}{self.changed:,} samples changed, in {self.seconds:.1f} s; peak memory "
+                f"{format_bytes(self.peak_memory)}",
+                *(f"wrote {path}" for path in self.outputs),
             ]
         )
 
@@ -79,62 +80,212 @@ class Postprocessed:
 def postprocess(
     class_map: str | Path,
     out: str | Path,
-    steps: Sequence[Step],
+    steps: Sequence[Step | str | dict[str, Any]],
     *,
-    connectivity: int | None = None,
+    budget: str | None = None,
+    with_report: bool = True,
     on_share: OnShare | None = None,
 ) -> Postprocessed:
-    """Change a class map component by component, whatever its size.
+    """Change a class map, whatever its size.
 
-    The map is read twice, in whole rows: once to find the components, once to write. Grid, names,
-    colours and nodata stay. What each step does is exact and does not depend on how a map is read.
+    The map is read in whole rows: once to see which classes it has, once by every smoothing, and
+    twice by steps in a row that look at objects of one connectivity. Grid, names, colours and
+    nodata stay. What each step does is exact and does not depend on how a map is read.
 
     Args:
         class_map: Class map of any tool: one channel of labels, a scene or a volume. Names and
             colours are taken from it where tiledseg wrote it, colours from a palette; else classes
             are named by their label, and 0 is background unless it is nodata.
-        out: Class map to write; the suffix is the format.
-        steps: `KeepLargest`, `RemoveSmall` and `FillHoles`, in this order.
-        connectivity: What makes an object one: 4 or 8 neighbours in 2-D; 6, 18 or 26 in 3-D; None
-            takes 4 or 6.
+        out: Class map to write; the suffix is the format. Between passes, what one leaves lies
+            beside it.
+        steps: What to do, in this order: `Smooth`, `KeepLargest`, `RemoveSmall` and `FillHoles`, or
+            what `tiledseg.steps.read_steps` reads.
+        budget: Host memory of the process, like ``6GB``; None takes half of what is free.
+        with_report: Whether to write the report folder beside ``out``.
         on_share: Told the share that is done, 0 to 1.
 
     Raises:
         ConfigError: The image is no class map, a step does not fit it, or ``out`` is the map.
         UnknownFormat: The suffix of ``out`` is none that is written.
+        PlanChanged: Another process is writing ``out``.
+        BudgetExceeded: It cannot be done within the budget.
         DamagedInput: The map cannot be read.
         OutputFailed: The result cannot be written.
     """
-    if not steps:
+    listed = read_steps(steps, "steps")
+    if not listed:
         raise ConfigError("nothing to do: give at least one step, like the least area of an object")
-    target, tell = output_path("out", str(out)), on_share or _ignore
+    limit = parse_bytes(budget) if budget else machine.resident() + machine.available() // 2
+    target = output_path("out", str(out))
     with open_source(class_map) as source:
-        outputs = [Output("out", target)]
-        check_outputs(outputs)
-        spare_inputs(outputs, source.files())
-        require_class_map(source)
-        measures, told = vector.row_measures(source.grid)
-        unit, factor = _UNITS[told]
-        found = find_components(
-            source,
-            connectivity,
-            borders=True,
-            measures=measures * factor,
-            on_share=lambda share: tell(share / 2),
+        work = _Work(source, str(class_map), target, listed, limit, with_report)
+        return work.done(on_share or _ignore)
+
+
+@dataclass
+class _Work:
+    """A map that is being changed.
+
+    Args:
+        source: The map.
+        name: What the user calls it.
+        target: The map to write.
+        steps: What is done.
+        limit: Bytes that the process may hold.
+        with_report: Whether to leave a report.
+    """
+
+    source: Source
+    name: str
+    target: Path
+    steps: tuple[Step, ...]
+    limit: int
+    with_report: bool
+    _began: float = field(default_factory=time.perf_counter)
+
+    def done(self, tell: OnShare) -> Postprocessed:
+        """Do it, and return what was made."""
+        source, grid = self.source, self.source.grid
+        outputs = self._checked()
+        stages = Stages.of(self.steps, grid, self.name)
+        room = self.limit - machine.resident() - source.working_bytes
+        stages.require_room(room, self.limit)
+        named = read_schema(self.name)
+        if named is not None:
+            stages.legend(named)
+        share, before = 1 / (1 + stages.readings), Picked.of(grid.shape)
+        counts = _counted(source, before, stages.samples(room), lambda part: tell(part * share))
+        schema = _schema(source, named, np.flatnonzero(counts).tolist())
+        spec, shown = _spec(source, schema), Picked.of(grid.shape)
+        sizes, unit = row_measures(grid)
+        after = Counted(np.array([c.id for c in schema.unique]), sizes)
+        with locked(outputs[1].path) as folder:
+            cleaning = Cleaning(
+                stages,
+                stages.legend(schema),
+                folder,
+                room,
+                lambda part: tell(share + part * (1 - share)),
+            )
+            made = self._written(cleaning, spec, (after, shown))
+        pairs = zip(schema.unique, after.samples, strict=True)
+        result = Postprocessed(
+            made,
+            cleaning.objects,
+            {c.name: (int(counts[c.id]), int(samples)) for c, samples in pairs},
+            cleaning.changed,
+            time.perf_counter() - self._began,
+            machine.peak(),
         )
-        schema = _schema(class_map, source, found)
-        legend = Legend(schema, unit, str(class_map))
-        graph = Graph.of(found)
-        for step in steps:
-            graph = step.apply(graph, legend)
-        made = _write(found, graph.labels(), target, schema, lambda share: tell(0.5 + share / 2))
-    return _told(found, graph, schema, made)
+        if self.with_report:
+            measures = report.measure_classes(after.samples, after.amounts, unit, schema)
+            result.outputs.extend(self._reported(result, schema, measures, (before, shown)))
+        return result
+
+    def _checked(self) -> list[Output]:
+        """Return what will be written, the map and the place for passes first.
+
+        Raises:
+            ConfigError: It would destroy something, or the source is no class map.
+        """
+        outputs = [Output("out", self.target), Output("work", _work(self.target), "passing")]
+        if self.with_report:
+            outputs.append(Output("the report", report_folder(self.target), "folder"))
+        check_outputs(outputs)
+        spare_inputs(outputs, self.source.files())
+        require_class_map(self.source)
+        return outputs
+
+    def _written(
+        self, cleaning: Cleaning, spec: SinkSpec, seen: tuple[Counted, Picked]
+    ) -> list[Path]:
+        """Write the map, whole or not at all."""
+        sink, nodata = create_sink(self.target, spec), int(spec.nodata or 0)
+        try:
+            sink.prepare()
+            for box, labels in cleaning.blocks(self.source):
+                values = np.where(labels == NODATA, nodata, labels).astype(spec.dtype)
+                sink.write(box, values[np.newaxis])
+                for one in seen:
+                    one.add(box, labels)
+            return sink.commit()
+        except BaseException:
+            sink.abort()
+            raise
+
+    def _reported(
+        self,
+        result: Postprocessed,
+        schema: ClassSchema,
+        measures: tuple[report.ClassMeasure, ...],
+        seen: tuple[Picked, Picked],
+    ) -> list[Path]:
+        """Write the report: before, after and difference."""
+        before, after = (picked.labels for picked in seen)
+        objects = "not looked at"
+        if result.objects is not None:
+            objects = "{:,} before, {:,} after".format(*result.objects)
+        facts = report.ReportFacts(
+            title=f"{self.target.name}: {Path(self.name).name}, post-processed",
+            grid=self.source.grid,
+            schema=schema,
+            image=before[np.newaxis],
+            valid=before != NODATA,
+            class_map=after,
+            channels=("before",),
+            measures=measures,
+            ran={
+                "input": self.name,
+                "samples": " x ".join(map(str, self.source.grid.shape)),
+                "samples_changed": f"{result.changed:,}",
+                "objects": objects,
+                **{f"samples of {k}": f"{a:,} -> {b:,}" for k, (a, b) in result.samples.items()},
+                "seconds": round(result.seconds, 2),
+                "peak_memory": format_bytes(result.peak_memory),
+                "memory_budget": format_bytes(self.limit),
+            },
+            config=yaml.safe_dump({"postprocess": plain_steps(self.steps)}, sort_keys=False),
+            versions=versions(),
+            warnings=(),
+            outputs=tuple(result.outputs),
+        )
+        return report.write_report(
+            report_folder(self.target), facts, _panel(before, after, self.source.grid)
+        )
 
 
-def _schema(class_map: str | Path, source: Source, found: Components) -> ClassSchema:
+def _panel(before: NDArray[np.int32], after: NDArray[np.int32], grid: Grid) -> report.Panel:
+    """Return before, after and difference; of a volume the slice of most changes."""
+    if grid.ndim == 3:
+        worst = int((before != after).sum(axis=(1, 2)).argmax())
+        before, after = before[worst], after[worst]
+    sizes = zip(grid.shape[-2:], grid.spacing[-2:], strict=True)
+    height, width = (samples * spacing for samples, spacing in sizes)
+    known, left = before != NODATA, after != NODATA
+    return report.Panel("changes", before, after, known, left, (height, width))
+
+
+def _work(target: Path) -> Path:
+    """Return where passes leave their maps."""
+    return target.with_name(f"{target.name}.passes")
+
+
+def _counted(source: Source, picked: Picked, samples: int, tell: OnShare) -> NDArray[np.int64]:
+    """Return how often every label occurs in a map, picking some on the way."""
+    counts, done = np.zeros(2**16, np.int64), 0
+    rows = rows_of(source, samples)[0]
+    for row in range(0, source.grid.shape[0], rows):
+        box = source.grid.box.along(0, row, min(row + rows, source.grid.shape[0]))
+        labels = read_labels(source, box)
+        counts += np.bincount(labels[labels != NODATA], minlength=2**16)
+        picked.add(box, labels)
+        done += box.size
+        tell(done / source.grid.box.size)
+    return counts
+
+
+def _schema(source: Source, schema: ClassSchema | None, held: list[int]) -> ClassSchema:
     """Return the classes of a map, those that it does not name called by their label."""
-    schema = read_schema(class_map)
-    held = np.unique(found.table.labels).tolist()
     background = schema.background if schema else (None if source.nodata == 0 else 0)
     known = {} if schema is None else {c.id: c for c in schema.unique}
     ids = sorted({*known, *held, *(() if background is None else (background,))})
@@ -149,45 +300,14 @@ def _schema(class_map: str | Path, source: Source, found: Components) -> ClassSc
     return ClassSchema(tuple(infos), background)
 
 
-def _write(
-    found: Components,
-    labels: NDArray[np.int32],
-    target: Path,
-    schema: ClassSchema,
-    tell: OnShare,
-) -> list[Path]:
-    """Write the map with a label per component, whole or not at all."""
-    source, dtype, nodata = found.source, schema.dtype, schema.nodata
+def _spec(source: Source, schema: ClassSchema) -> SinkSpec:
+    """Return what the new map is like: as the old one."""
+    dtype, nodata = schema.dtype, schema.nodata
     declared = source.nodata
     if declared is not None and declared in range(2**16) and declared not in schema.ids:
         nodata = int(declared)
         dtype = np.result_type(dtype, np.min_scalar_type(nodata))
-    values = np.where(labels == NODATA, nodata, labels).astype(np.int64)
-    sink = create_sink(target, SinkSpec(source.grid, dtype, ("class",), nodata, schema))
-    done = 0
-    try:
-        sink.prepare()
-        for box, block in found.rewritten(values, nodata):
-            sink.write(box, block[np.newaxis].astype(dtype))
-            done += box.size
-            tell(done / source.grid.box.size)
-        return sink.commit()
-    except BaseException:
-        sink.abort()
-        raise
-
-
-def _told(found: Components, graph: Graph, schema: ClassSchema, made: list[Path]) -> Postprocessed:
-    before, after = found.table, graph.table
-    samples = {
-        c.name: (
-            int(before.sizes[before.labels == c.id].sum()),
-            int(after.sizes[after.labels == c.id].sum()),
-        )
-        for c in schema.unique
-    }
-    changed = int(before.sizes[graph.labels() != before.labels].sum())
-    return Postprocessed(made, (len(before), len(after)), samples, changed)
+    return SinkSpec(source.grid, dtype, ("class",), nodata, schema)
 
 
 def _ignore(share: float) -> None:

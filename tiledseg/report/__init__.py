@@ -10,10 +10,10 @@ from ..io import settle, temporary_beside, write_text, writing
 from ._assessment import AssessmentFacts, assessment_page
 from ._batch import BatchFacts, InputRow, State, write_batch_report
 from ._check import CheckFacts, ShownCase, write_check_report
-from ._evaluation import EvaluationFacts, Panel, write_evaluation
+from ._evaluation import EvaluationFacts, Panel, panel_picture, write_evaluation
 from ._facts import ClassMeasure, ReportFacts, measure_classes
 from ._html import page
-from ._pictures import picture
+from ._pictures import picture, with_legend
 from ._training import TrainingFacts, write_training_page
 
 __all__ = [
@@ -38,12 +38,13 @@ __all__ = [
 ]
 
 
-def write_report(folder: Path, facts: ReportFacts) -> list[Path]:
+def write_report(folder: Path, facts: ReportFacts, shown: Panel | None = None) -> list[Path]:
     """Write ``report.html``, ``report.json``, ``picture.png`` and ``run.yaml``.
 
     Args:
         folder: Where; made if it is not there.
         facts: What to tell.
+        shown: Two maps and their difference; None: the image, and the class map over it.
 
     Returns:
         The files, the page first.
@@ -53,7 +54,10 @@ def write_report(folder: Path, facts: ReportFacts) -> list[Path]:
     """
     with writing(folder):
         folder.mkdir(exist_ok=True)
-    image = picture(facts)
+    if shown is None:
+        image = picture(facts)
+    else:
+        image = with_legend(panel_picture(shown, facts.schema), facts.measures)
     png = folder / "picture.png"
     with writing(png):
         partial = temporary_beside(png)

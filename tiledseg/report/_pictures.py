@@ -46,7 +46,7 @@ class Pictured(Protocol):
 
 def picture(facts: ReportFacts) -> Image.Image:
     """Return the picture of a result: a scene side by side, or a montage of slices."""
-    return _with_legend(panels(facts), facts.measures)
+    return with_legend(panels(facts), facts.measures)
 
 
 def panels(shown: Pictured) -> Image.Image:
@@ -128,7 +128,8 @@ def _blend(gray: NDArray[np.uint8], class_map: NDArray[Any], facts: Pictured) ->
     return np.where(shown[class_map][..., None], mix, gray).astype(np.uint8)
 
 
-def _with_legend(panels: Image.Image, measures: tuple[ClassMeasure, ...]) -> Image.Image:
+def with_legend(panels: Image.Image, measures: tuple[ClassMeasure, ...]) -> Image.Image:
+    """Return a picture above the names, colours and shares of the classes."""
     present = sorted((m for m in measures if m.samples), key=lambda m: -m.samples)
     rows = present[:_LEGEND]
     font = ImageFont.load_default(_TEXT)
