@@ -44,10 +44,11 @@ def trace(ids: np.ndarray, rows: int, folder: Path) -> Arcs:
 
 def outlines(arcs: Arcs, count: int) -> list[shapely.Polygon]:
     """Return the outline of every component in coordinates of the map."""
-    made: list[shapely.Polygon] = []
-    for some in Faces(arcs, count).outlines(np.arange(count)):
-        lists = (some.corners.astype(np.float64), (some.rings, some.shells))
-        made += shapely.from_ragged_array(shapely.GeometryType.POLYGON, *lists).tolist()
+    some = Faces(arcs, count).outlines(np.arange(count))
+    lists = (some.corners.astype(np.float64), (some.rings, some.shells))
+    made: list[shapely.Polygon] = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, *lists
+    ).tolist()
     return made
 
 

@@ -14,13 +14,12 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 import pytest
 import rasterio
-import shapely
 from rasterio.enums import ColorInterp
 from rio_cogeo.cogeo import cog_validate
 
 from tiledseg.errors import OutputFailed
 from tiledseg.grid import ControlPoint, Grid, Space, SpaceKind
-from tiledseg.io import SinkSpec, polygonize, read_schema
+from tiledseg.io import SinkSpec, read_schema
 from tiledseg.io._rasterio import RasterSink, open_raster
 from tiledseg.labels import ClassInfo, ClassSchema
 
@@ -242,33 +241,6 @@ def test_a_foreign_or_spoilt_tag_is_no_schema(tmp_path, text):
         file.update_tags(TILEDSEG_CLASSES=text)
     assert read_schema(tmp_path / "a.tif") is None
     assert read_schema(tmp_path / "absent.tif") is None
-
-
-# --------------------------------------------------------------------- outlines
-
-
-def test_outlines_cover_each_class_exactly(tmp_path):
-    matrix = np.array([[2.0, 1.0, 5], [1.0, -2.0, 9], [0, 0, 1]])
-    class_map = np.random.default_rng(4).integers(0, 3, (30, 40)).astype(np.uint16)
-    wanted = class_map != 2
-    wanted[:3] = False
-    areas: dict[int, float] = {}
-    for outline, label in polygonize(class_map, wanted, matrix):
-        shape = shapely.geometry.shape(outline)
-        assert shape.is_valid
-        areas[label] = areas.get(label, 0.0) + shape.area
-    counts = {k: 5.0 * np.count_nonzero(wanted & (class_map == k)) for k in (0, 1)}
-    assert areas == pytest.approx(counts)
-
-
-def test_outlines_lie_in_world_coordinates_and_corners_do_not_join():
-    class_map = np.array([[1, 0], [0, 1]], np.uint8)
-    found = list(polygonize(class_map, class_map > 0, np.array(NORTH_UP, float)))
-    boxes = sorted(shapely.geometry.shape(outline).bounds for outline, _ in found)
-    assert boxes == [
-        (500_000, 4_999_990, 500_010, 5_000_000),
-        (500_010, 4_999_980, 500_020, 4_999_990),
-    ]
 
 
 # --------------------------------------------------------------------- no room

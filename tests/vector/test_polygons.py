@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -15,10 +16,20 @@ from pyproj import CRS, Geod
 
 from tiledseg.errors import OutputFailed, UnknownFormat
 from tiledseg.grid import Grid, Space, SpaceKind
+from tiledseg.io import MemorySource
 from tiledseg.labels import ClassSchema
-from tiledseg.vector import row_measures, write_polygons
+from tiledseg.vector import PolygonSpec, row_measures
+from tiledseg.vector import write_polygons as write_source
 
 SCHEMA = ClassSchema.of_names(["nothing", "a", "b"], background=0)
+
+
+def write_polygons(
+    labels: np.ndarray, grid: Grid, schema: ClassSchema, path: Path, **settings: Any
+) -> int:
+    """Write the polygons of an array."""
+    source = MemorySource(labels[np.newaxis], grid)
+    return write_source(source, path, PolygonSpec(**settings), schema=schema)
 
 
 def read(path: Path) -> tuple[list[shapely.Geometry], dict[str, np.ndarray]]:
@@ -69,8 +80,11 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
     shapes, fields = read(path)
     assert shapes[0].bounds == pytest.approx((10.4, 49.1, 12.0, 49.7))
     assert fields["class_name"][0] == "a"
-    expected = abs(Geod(ellps="WGS84").geometry_area_perimeter(shapes[0])[0])
-    assert fields["area_m2"][0] == pytest.approx(expected, rel=1e-6)
+    area, around = Geod(ellps="WGS84").geometry_area_perimeter(shapes[0])
+    assert fields["area_m2"][0] == pytest.approx(area, rel=1e-4)  # edges that are no parallels
+    assert fields["area_m2"][0] == pytest.approx(16e4 * row_measures(grid)[0][3:9].sum(), rel=1e-12)
+    assert fields["perimeter_m"][0] == pytest.approx(around, rel=1e-4)
+    assert shapely.is_ccw(shapes[0].exterior)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -55,6 +55,17 @@ class Arcs:
         """Return the corners of some arcs, one after the other, (n, 2): x and y."""
         return self.spill.read(self.starts[which], self.rows[which, 0].astype(np.int64))
 
+    def across_corners(self) -> tuple[Places, Places]:
+        """Return the pairs of components that meet at a node of four arcs, across it."""
+        four = self.slots[(self.slots >= 0).all(axis=1)]
+        arcs, side = four >> 1, four & 1
+        left, right = self.rows[arcs, 1 + side], self.rows[arcs, 2 - side]
+        east, west = 0, 2
+        one = np.concatenate([right[:, west], left[:, east]])  # from the upper left, upper right
+        other = np.concatenate([right[:, east], left[:, west]])
+        both = (one >= 0) & (other >= 0)
+        return one[both], other[both]
+
 
 def trace_arcs(bands: Iterable[NDArray[np.integer]], columns: int, folder: Path) -> Arcs:
     """Trace the arcs of a map.

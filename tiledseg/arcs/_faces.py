@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,6 @@ import numpy as np
 from ..compiled import compiled
 from ._arcs import Arcs
 from ._spill import Ints, Places
-
-#: Corners of the outlines that are made at a time.
-_BATCH = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -48,19 +44,17 @@ class Faces:
         self._arcs = arcs
         self._firsts, self._darts = _by_face(arcs.rows, count)
 
-    def outlines(self, wanted: Ints) -> Iterator[Outlines]:
-        """Yield the outlines of components, some at a time, in the order given.
+    def sizes(self, faces: Ints) -> Ints:
+        """Return the corners that arcs around components have: about those of their outlines."""
+        sizes: Ints = _lengths(self._arcs.rows, self._firsts, self._darts, faces)
+        return sizes
+
+    def outlines(self, faces: Ints) -> Outlines:
+        """Return the outlines of components.
 
         Args:
-            wanted: The components, 4-connected each.
+            faces: The components, 4-connected each.
         """
-        lengths = _lengths(self._arcs.rows, self._firsts, self._darts, wanted)
-        batch = np.cumsum(lengths) // _BATCH
-        for some in np.split(wanted, np.flatnonzero(np.diff(batch)) + 1):
-            if len(some):
-                yield self._made(some)
-
-    def _made(self, faces: Ints) -> Outlines:
         arcs = self._arcs
         lists = (self._firsts, self._darts)
         darts, rings, shells = _rings(arcs.rows, arcs.slots, lists, faces)

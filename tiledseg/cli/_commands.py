@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from ..config import RunConfig
 from ..document import apply_change
 from ._learning import train
-from ._options import Device, Json, Memory, Quiet, Series, Threads, Work
+from ._options import Device, Json, Quiet, Series, Threads, Work
 from ._run_commands import plan, run, segment
 from ._tell import show_values, tell
 
@@ -140,20 +140,6 @@ def probe(
 
 
 app.command()(train)
-
-
-@app.command()
-def vectorize(
-    class_map: Annotated[str, typer.Argument(help="Class map, 2-D or 3-D.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="Vector file, or folder of surfaces.")],
-    surface_format: Annotated[Literal["stl", "ply"], typer.Option("--format")] = "stl",
-    memory: Memory = None,
-) -> None:
-    """Turn a class map into polygons (2-D) or surfaces (3-D)."""
-    from .. import pipeline
-
-    for made in pipeline.vectorize(class_map, out, surface_format, memory):
-        tell(made)
 
 
 @app.command()

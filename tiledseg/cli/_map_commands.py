@@ -1,4 +1,4 @@
-"""The command that changes a finished class map: postprocess."""
+"""Commands for a finished class map: postprocess, vectorize."""
 
 from __future__ import annotations
 
@@ -61,3 +61,55 @@ def postprocess(
         typer.echo(json.dumps(made.to_dict()))
     elif not quiet:
         tell(made.summary())
+
+
+@app.command()
+def vectorize(
+    class_map: Annotated[str, typer.Argument(metavar="MAP", help="Class map of any tool.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Vector file (.gpkg, .fgb, .parquet, .geojson); of a volume a folder of surfaces.",
+        ),
+    ],
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Names or ids of the classes wanted, like forest,water; all by default."),
+    ] = None,
+    min_area: Annotated[
+        float | None,
+        typer.Option(help="Leave out smaller objects, in m2 (geodesic for degrees)."),
+    ] = None,
+    connectivity: Annotated[
+        int | None, typer.Option(help="Neighbours: 4, or 8: corners join, too.")
+    ] = None,
+    dissolve: Annotated[
+        bool, typer.Option("--dissolve", help="One multipolygon per class.")
+    ] = False,
+    scores: Annotated[
+        str | None,
+        typer.Option(help="Scores of 0 to 1 on the map's grid: polygons get their mean."),
+    ] = None,
+    surface_format: Annotated[Literal[stl, ply], typer.Option("--format")] = "stl",
+    memory: Memory = None,
+    quiet: Quiet = False,
+) -> None:
+    """Turn a class map into polygons (2-D, of any size) or surfaces (3-D)."""
+    from .. import pipeline
+    from ._progress import Share
+
+    asked = {
+        "classes": None if classes is None else tuple(filter(None, classes.split(","))),
+        "min_area": min_area,
+        "connectivity": connectivity,
+        "dissolve": dissolve or None,
+    }
+    settings = {name: value for name, value in asked.items() if value is not None}
+    with Share("polygons", quiet) as share:
+        files = pipeline.vectorize(
+            class_map, out, surface_format, memory, scores=scores, on_share=share, **settings
+        )
+    for made in files:
+        tell(made)

@@ -21,6 +21,8 @@ from ._graph import Graph
 from ._objects import Objects, component_table
 from ._pieces import NODATA
 from ._smooth import SMOOTHING_BYTES, Ball, smoothed
+from ._table import SCORE_PARTS
+from ._union import groups_of
 
 __all__ = [
     "BLOCK",
@@ -29,6 +31,7 @@ __all__ = [
     "SMOOTHING_BYTES",
     "Ball",
     "ComponentStep",
+    "SCORE_PARTS",
     "Components",
     "Graph",
     "Legend",
@@ -38,6 +41,7 @@ __all__ = [
     "check_steps",
     "component_table",
     "find_components",
+    "groups_of",
     "read_labels",
     "require_class_map",
     "rows_of",

@@ -75,7 +75,6 @@ __all__ = [
     "open_folder",
     "open_source",
     "oriented",
-    "polygonize",
     "read_padded",
     "read_schema",
     "reproject",
@@ -99,7 +98,6 @@ _LAZY = {
     "create_array": "._zarr",
     "find_series": "._simpleitk",
     "open_array": "._zarr",
-    "polygonize": "._rasterio",
     "reproject": "._rasterio",
     "reproject_owned": "._rasterio",
 }

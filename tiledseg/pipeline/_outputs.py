@@ -12,7 +12,15 @@ from .. import vector
 from ..config import RunConfig
 from ..engine import ScoreCoding, Tally, WorkStore
 from ..grid import Grid
-from ..io import MemorySink, OrientedSink, Sink, SinkSpec, create_sink
+from ..io import (
+    MemorySink,
+    MemorySource,
+    OrientedSink,
+    Sink,
+    SinkSpec,
+    create_sink,
+    open_source,
+)
 from ..labels import ClassSchema
 from ..models import ModelCard
 from ..report import ClassMeasure
@@ -110,18 +118,31 @@ def with_cropped_off(
     return samples, amounts
 
 
-def write_vectors(
+def write_polygons(
+    path: Path, labels: Path | NDArray[Any], grid: Grid, schema: ClassSchema
+) -> list[Path]:
+    """Write the polygons of a finished class map; return the files made.
+
+    Args:
+        path: The file to write.
+        labels: The class map as it was written, or in memory.
+        grid: Where it lies; a file may tell less of it.
+        schema: The classes.
+    """
+    opened = open_source(labels) if isinstance(labels, Path) else MemorySource(labels[np.newaxis])
+    with opened as source:
+        vector.write_polygons(source, path, vector.PolygonSpec(), grid=grid, schema=schema)
+    return [path]
+
+
+def write_surfaces(
     config: RunConfig, class_map: NDArray[Any], grid: Grid, schema: ClassSchema
 ) -> list[Path]:
-    """Write the polygons or surfaces the config asks for; return the files made."""
-    made: list[Path] = []
-    if config.output.polygons is not None:
-        path = Path(config.output.polygons)
-        vector.write_polygons(class_map, grid, schema, path)
-        made.append(path)
-    if config.output.surfaces is not None:
-        folder = Path(config.output.surfaces)
-        made += vector.write_surfaces(class_map, grid, schema, folder, config.output.surface_format)
+    """Write the surfaces the config asks for; return the files made."""
+    folder = Path(str(config.output.surfaces))
+    made: list[Path] = vector.write_surfaces(
+        class_map, grid, schema, folder, config.output.surface_format
+    )
     return made
 
 

@@ -14,7 +14,7 @@ from ..io import SinkSpec, centred_picks, create_sink
 from ..labels import ClassInfo, ClassSchema, default_colors
 from ..normalize import measured
 from ._job import Job
-from ._outputs import Written, write_vectors
+from ._outputs import Written, write_polygons, write_surfaces
 from ._own import Own
 
 
@@ -52,8 +52,11 @@ def write_own(
             job, out, SinkSpec(grid, schema.dtype, ("class",), schema.nodata, schema), class_map
         )
     )
-    if job.config.output.polygons or job.config.output.surfaces:
-        outputs += write_vectors(job.config, class_map, grid, schema)
+    wanted = job.config.output
+    if wanted.polygons is not None:
+        outputs += write_polygons(Path(wanted.polygons), class_map, grid, schema)
+    if wanted.surfaces is not None:
+        outputs += write_surfaces(job.config, class_map, grid, schema)
     limit = max(job.overview[1].shape)
     values, valid = own.source.overview(limit)
     return Written(

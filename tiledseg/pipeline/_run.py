@@ -32,7 +32,8 @@ from ._outputs import (
     score_sink,
     whole_map,
     with_cropped_off,
-    write_vectors,
+    write_polygons,
+    write_surfaces,
 )
 from ._own_map import write_own
 from ._remote import RemoteTask
@@ -148,10 +149,15 @@ class Run(AbstractContextManager["Run"]):
             return write_own(job, job.own, self.out, self._scores.array, self.tally.lost)
         counted = with_cropped_off(job, self.tally, self._sizes)
         measures = report.measure_classes(*counted, self._unit, schema)
-        if job.config.output.polygons or job.config.output.surfaces:
-            outputs += write_vectors(job.config, whole_map(job, self._store), job.grid, schema)
+        class_map, wanted = _array(self._labels), job.config.output
+        if wanted.polygons is not None:
+            labels = Path(str(self.out)) if class_map is None else class_map
+            outputs += write_polygons(Path(wanted.polygons), labels, job.grid, schema)
+        if wanted.surfaces is not None:
+            whole = whole_map(job, self._store)
+            outputs += write_surfaces(job.config, whole, job.grid, schema)
         shown = (schema, job.plan.output, job.overview, picks)
-        return Written(outputs, measures, _array(self._labels), *shown)
+        return Written(outputs, measures, class_map, *shown)
 
 
 def execute(

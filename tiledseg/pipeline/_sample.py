@@ -150,7 +150,7 @@ def sample(
     if unknown:
         raise ConfigError(f"sample has no setting {min(unknown)!r:.40}")
     spec, target = SampleSpec(**settings), output_path("out", str(out))
-    vector.check_polygon_format(target)
+    vector.check_point_format(target)
     tell = on_share or _ignore
     with open_source(class_map) as source:
         outputs = [Output("out", target)]

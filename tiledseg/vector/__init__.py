@@ -6,12 +6,14 @@ from importlib import import_module
 from typing import Any
 
 from ._area import row_measures
-from ._features import check_polygon_format, read_fields, read_polygons
+from ._formats import check_point_format, check_polygon_format
 from ._points import Points, read_points, write_points
-from ._polygons import polygons_need, write_polygons
+from ._read import read_fields, read_polygons
 
 __all__ = [
     "Points",
+    "PolygonSpec",
+    "check_point_format",
     "check_polygon_format",
     "polygons_need",
     "read_fields",
@@ -25,8 +27,17 @@ __all__ = [
 ]
 
 
+#: Names that are loaded when they are first used: surfaces need an extra, polygons take a while.
+_LATE = {
+    "PolygonSpec": "_features",
+    "polygons_need": "_polygons",
+    "surfaces_need": "_surfaces",
+    "write_polygons": "_polygons",
+    "write_surfaces": "_surfaces",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Load surfaces, which need an extra, only when they are asked for."""
-    if name not in ("surfaces_need", "write_surfaces"):
+    if name not in _LATE:
         raise AttributeError(f"module 'tiledseg.vector' has no attribute {name!r}")
-    return getattr(import_module("._surfaces", __name__), name)
+    return getattr(import_module(f".{_LATE[name]}", __name__), name)

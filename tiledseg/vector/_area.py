@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError
@@ -92,20 +90,72 @@ def _geodesic(grid: Grid, places: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.abs(np.fromiter(sizes, np.float64, len(places))) / wide**2
 
 
-def polygon_area(grid: Grid) -> tuple[Any, str]:
-    """Return a function polygon -> area, by the rule of `row_measures`, and the field's name."""
-    space = grid.space
-    if space.kind is SpaceKind.GEOGRAPHIC:
-        geod = _geod(space)
-        return lambda polygon: abs(geod.geometry_area_perimeter(polygon)[0]), "area_m2"
-    if space.unit is None:
-        return lambda polygon: polygon.area, "area"
+def sample_areas(grid: Grid) -> tuple[NDArray[np.float64], str]:
+    """Return the area of one sample in every row, by the rule of `row_measures`, and its field.
+
+    Returns:
+        Square metres and "area_m2" where the grid has a CRS, else world units and "area".
+    """
     if is_distorted(grid):
-        geod, move = _geod(space), _to_degrees(space)
-        placed = partial(shapely.transform, transformation=move, interleaved=False)
-        return lambda polygon: abs(geod.geometry_area_perimeter(placed(polygon))[0]), "area_m2"
-    factor = space.unit**2
-    return lambda polygon: polygon.area * factor, "area_m2"
+        return row_measures(grid)[0] * 1e4, "area_m2"
+    (a, b), (d, e) = grid.matrix[:2, :2].tolist()
+    flat = abs(a * e - b * d)  # exact where samples are squares of whole metres
+    unit = grid.space.unit
+    return np.full(grid.shape[0], flat * (unit or 1.0) ** 2), "area" if unit is None else "area_m2"
+
+
+def line_metrics(grid: Grid) -> tuple[NDArray[np.float64], str]:
+    """Return what steps between the corners of samples measure, and the field of perimeters.
+
+    A step of (dx, dy) samples at a line between rows is sqrt(e dx^2 + 2 f dx dy + g dy^2) long: on
+    the ellipsoid where `row_measures` takes areas there, else on the plane.
+
+    Returns:
+        e, f and g of every line, (rows + 1, 3); in metres and "perimeter_m" where the grid has a
+        CRS, else in world units and "perimeter".
+    """
+    lines, space = grid.shape[0] + 1, grid.space
+    steps = np.array([(0, 1), (1, 0), (1, 1)])  # array order
+    if is_distorted(grid):
+        some = np.unique(np.linspace(0, lines - 1, min(lines, _MEASURED)).round())
+        lengths = np.stack([_geodesic_steps(grid, some, step) for step in steps], axis=-1)
+        there = np.isfinite(lengths).all(axis=-1)
+        if there.any():
+            measured = np.stack(
+                [np.interp(np.arange(lines), some[there], each) for each in lengths[there].T], -1
+            )
+            return _as_metric(measured), "perimeter_m"
+    world = steps[:, ::-1] @ grid.matrix[:2, :2].T
+    plane = np.linalg.norm(world, axis=1) * (space.unit or 1.0)
+    field = "perimeter" if space.unit is None else "perimeter_m"
+    return np.tile(_as_metric(plane[np.newaxis]), (lines, 1)), field
+
+
+def _as_metric(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return e, f and g of the lengths of the steps (1, 0), (0, 1) and (1, 1), (n, 3)."""
+    e, g, both = np.moveaxis(lengths**2, -1, 0)
+    return np.stack([e, (both - e - g) / 2, g], axis=-1)
+
+
+def _geodesic_steps(
+    grid: Grid, lines: NDArray[np.float64], step: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return how long a step is on the ellipsoid, in m, in the middle of some lines."""
+    flat = _flat_size(grid)
+    wide = 1.0 if flat is None else max(1.0, _SIDE / flat**0.5)
+    middle = np.stack([lines, np.full(len(lines), grid.shape[1] / 2)], axis=-1)
+    ends = [grid.index_to_world(middle + step * wide * half) for half in (-0.5, 0.5)]
+    if grid.space.kind is not SpaceKind.GEOGRAPHIC:
+        move = _to_degrees(grid.space)
+        ends = [np.stack(move(*end.T), axis=-1) for end in ends]
+    (lon, lat), (lon_on, lat_on) = (end.T for end in ends)
+    found = _geod(grid.space).inv(lon, lat.clip(-90, 90), lon_on, lat_on.clip(-90, 90))[2]
+    return np.asarray(found, dtype=np.float64) / wide
+
+
+def projjson(crs: str | None) -> dict[str, Any] | None:
+    """Return a CRS as PROJJSON, as GeoParquet wants it; None of None."""
+    return None if crs is None else dict(CRS.from_user_input(crs).to_json_dict())
 
 
 def to_lonlat(space: Space) -> Any:

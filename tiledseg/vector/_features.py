@@ -1,189 +1,108 @@
-"""Vector files; the only door to pyogrio."""
+"""Which components are written, and which of them are one feature."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+from dataclasses import dataclass
 
 import numpy as np
-import pyogrio
-import shapely
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DamagedInput, TiledsegError, UnknownFormat
-from ..io import settle, silenced, temporary_beside, writing
+from ..arcs import Arcs
+from ..components import Components, groups_of
+from ..errors import ConfigError
 
-_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
-
-
-def check_polygon_format(path: Path) -> str:
-    """Return GDAL's driver for a file name.
-
-    Raises:
-        UnknownFormat: No vector format here has this suffix.
-    """
-    if path.suffix.lower() not in _DRIVERS:
-        raise UnknownFormat(f"cannot write polygons to {path}: known are {', '.join(_DRIVERS)}")
-    return _DRIVERS[path.suffix.lower()]
+Ints = NDArray[np.int64]
+#: Areas this close to a limit, relative, reach it: spacings are decimal fractions, rounded.
+_NEAR = 1e-9
 
 
-def write_features(
-    path: Path,
-    polygons: list[shapely.Polygon],
-    fields: dict[str, NDArray[np.generic]],
-    crs: str | None,
-) -> None:
-    """Write polygons and their fields whole or not at all.
+@dataclass(frozen=True)
+class PolygonSpec:
+    """Which polygons are wanted.
 
     Args:
-        path: Final name; the suffix is the format.
-        polygons: One per feature.
-        fields: Name -> one value per feature.
-        crs: WKT, or None.
+        classes: Names or ids of classes; none takes all but the background.
+        connectivity: 4, or 8: samples that touch at corners are one object too, a multipolygon.
+        min_area: Objects below are left out, in m2 (world units where there is no CRS).
+        dissolve: Whether all objects of a class are one multipolygon.
 
     Raises:
-        OutputFailed: The file cannot be written.
+        ConfigError: A setting is none of these.
     """
-    driver = check_polygon_format(path)
-    partial = temporary_beside(path)
-    partial.unlink(missing_ok=True)
-    options = {"SPATIAL_INDEX": "YES"} if driver != "GeoJSON" else {"RFC7946": "YES"}
-    try:
-        with writing(path), silenced("'crs' was not provided"):  # an image may have none
-            pyogrio.raw.write(
-                str(partial),
-                shapely.to_wkb(np.array(polygons, dtype=object)),
-                list(fields.values()),
-                list(fields),
-                geometry_type="Polygon",
-                crs=crs,
-                driver=driver,
-                layer=path.stem,
-                layer_options=options,
+
+    classes: tuple[str | int, ...] = ()
+    connectivity: int = 4
+    min_area: float = 0.0
+    dissolve: bool = False
+
+    def __post_init__(self) -> None:
+        if self.connectivity not in (4, 8):
+            raise ConfigError(
+                f"connectivity {self.connectivity!r:.40} does not exist for polygons; take 4, 8"
             )
-            settle(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        if not (math.isfinite(self.min_area) and self.min_area >= 0):
+            raise ConfigError(f"least area {self.min_area!r:.40} is not 0 or more")
 
 
-def read_polygons(path: Path) -> tuple[list[shapely.Geometry], str | None]:
-    """Read the polygons of a vector file.
-
-    Of several layers the first that holds polygons is taken. Heights are dropped, and so are
-    features without a geometry.
+@dataclass(frozen=True)
+class Features:
+    """What is written, one feature a row.
 
     Args:
-        path: Anything OGR reads: .gpkg, .geojson, .fgb, .shp and so on.
-
-    Returns:
-        Polygons and multipolygons, and their CRS as text (``EPSG:32633`` or WKT), or None where
-        the file names none. GeoJSON that names none is in EPSG:4326, longitude first (RFC 7946).
-
-    Raises:
-        ConfigError: There is no such file, or it holds no polygons, or other geometries too.
-        DamagedInput: It is not what it claims to be.
+        faces: 4-connected components, feature by feature.
+        firsts: First of every feature, and their number.
+        dissolved: Whether a feature is a class, else an object.
     """
-    shapes, _, crs = _read(path, None)
-    return shapes, crs
+
+    faces: Ints
+    firsts: Ints
+    dissolved: bool
+
+    def __len__(self) -> int:
+        return len(self.firsts) - 1
+
+    def summed(self, values: Ints) -> Ints:
+        """Return the sum of every feature's components' values."""
+        if not len(self):
+            return np.zeros(0, np.int64)
+        sums: Ints = np.add.reduceat(values[self.faces], self.firsts[:-1])
+        return sums
 
 
-def read_fields(
-    path: Path, field: str
-) -> tuple[list[shapely.Geometry], NDArray[np.generic], str | None]:
-    """Read the polygons of a vector file with one value each, in the order of the file.
+def joined_at_corners(labels: NDArray[np.int32], arcs: Arcs) -> Ints:
+    """Return the first component of every component's object, where corners join.
 
     Args:
-        path: As `read_polygons`.
-        field: Name of the field that holds the values.
-
-    Returns:
-        Polygons and multipolygons, their values, their CRS as `read_polygons`.
-
-    Raises:
-        ConfigError: As `read_polygons`, or there is no such field.
-        DamagedInput: It is not what it claims to be.
+        labels: Of every component.
+        arcs: Around them.
     """
-    shapes, values, crs = _read(path, field)
-    return shapes, np.array([]) if values is None else values, crs
+    one, other = (side.astype(np.int64) for side in arcs.across_corners())
+    same = labels[one] == labels[other]
+    count, groups = groups_of(len(labels), one[same], other[same])
+    first = np.full(count, len(labels), np.int64)
+    np.minimum.at(first, groups, np.arange(len(labels)))
+    return first[groups]
 
 
-def _read(
-    path: Path, field: str | None
-) -> tuple[list[shapely.Geometry], NDArray[np.generic] | None, str | None]:
-    if not path.exists():
-        raise ConfigError(f"there is no file {path}")
-    try:
-        _check_whole(path)
-        with silenced():  # a ring that is not closed: shapely refuses it below
-            return _first_polygons(path, field)
-    except TiledsegError:
-        raise
-    except Exception as error:  # a cut FlatGeobuf comes out as IndexError
-        told = " ".join(str(error).split())[:200]
-        raise DamagedInput(
-            f"{path} cannot be read as polygons ({told}); open it in QGIS and export it again"
-        ) from error
+def choose(
+    found: Components, objects: Ints, wanted: NDArray[np.bool_], spec: PolygonSpec
+) -> Features:
+    """Choose what is written.
 
-
-def _first_polygons(
-    path: Path, field: str | None
-) -> tuple[list[shapely.Geometry], NDArray[np.generic] | None, str | None]:
-    found: list[str] = []
-    for layer, kind in pyogrio.list_layers(str(path)):
-        if kind is None or "Point" in kind or "Line" in kind:  # cheap to know: never read
-            found.append(str(kind or "table"))
-            continue
-        columns = [] if field is None else [_require_field(path, layer, field)]
-        meta, _, wkb, values = pyogrio.raw.read(
-            str(path), layer=layer, columns=columns, force_2d=True
-        )
-        shapes = np.array([] if wkb is None else shapely.from_wkb(wkb), dtype=object)
-        there = ~shapely.is_missing(shapes)
-        kinds = sorted({g.geom_type for g in shapes[there]})
-        if "Polygon" in kinds or "MultiPolygon" in kinds:
-            _require_polygons(path, layer, kinds)
-            if not np.isfinite(shapely.get_coordinates(shapes)).all():
-                raise ConfigError(
-                    f"layer {layer!r} of {path} has vertices that are no finite numbers; mend or "
-                    "delete those polygons"
-                )
-            kept = there & ~shapely.is_empty(shapes)
-            return list(shapes[kept]), values[0][kept] if field else None, meta["crs"]
-        found += kinds or ["nothing"]
-    if not found:  # a FlatGeobuf cut within its header
-        raise DamagedInput(f"{path} must hold layers, found none; export it again")
-    raise ConfigError(
-        f"{path} holds no polygons: found {', '.join(found)}; give a file with a layer of polygons"
-    )
-
-
-def _require_field(path: Path, layer: str, field: str) -> str:
-    fields = list(pyogrio.read_info(str(path), layer=layer)["fields"])
-    if field not in fields:
-        there = ", ".join(fields)[:200] or "none"
-        raise ConfigError(f"layer {layer!r} of {path} has no field {field!r}; it has {there}")
-    return field
-
-
-def _require_polygons(path: Path, layer: str, kinds: list[str]) -> None:
-    others = [kind for kind in kinds if kind not in ("Polygon", "MultiPolygon")]
-    if others:
-        raise ConfigError(
-            f"layer {layer!r} of {path} must hold polygons only, found {', '.join(others)} too; "
-            "take those out"
-        )
-
-
-def _check_whole(path: Path) -> None:
-    """Refuse a cut shapefile, whose lost features OGR gives as features without a geometry.
-
-    The header holds the length of the file in 16-bit words.
+    Args:
+        found: Components.
+        objects: First component of every component's object.
+        wanted: Whether a component's class is wanted.
+        spec: What else is.
     """
-    if path.suffix.lower() != ".shp":
-        return
-    with path.open("rb") as file:
-        header = file.read(28)
-    claimed, size = 2 * int.from_bytes(header[24:28], "big"), path.stat().st_size
-    if len(header) < 28 or size < claimed:
-        raise DamagedInput(
-            f"{path} is cut off: {size} bytes of {claimed} are there; copy it again from its source"
-        )
+    amounts = np.zeros(len(objects), np.int64)
+    np.add.at(amounts, objects, found.table.amounts)
+    large = amounts[objects] * found.unit >= spec.min_area * (1 - _NEAR)
+    chosen = np.flatnonzero(wanted & large)
+    groups = found.table.labels[chosen] if spec.dissolve else objects[chosen]
+    _, places = np.unique(groups, return_inverse=True)
+    order = np.argsort(places, kind="stable")
+    count = int(places.max(initial=-1)) + 1
+    firsts = np.searchsorted(places[order], np.arange(count + 1))
+    return Features(chosen[order], firsts, spec.dissolve)

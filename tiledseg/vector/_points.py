@@ -1,4 +1,4 @@
-"""Points with fields; the other door to pyogrio."""
+"""Points with fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import ConfigError, DamagedInput, TiledsegError
 from ..grid import Space
 from ..io import settle, silenced, temporary_beside, writing
 from ._area import into_space, to_lonlat
-from ._features import check_polygon_format
+from ._formats import check_point_format
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def write_points(path: Path, points: Points, space: Space) -> None:
         UnknownFormat: The suffix is none of these.
         OutputFailed: The file cannot be written.
     """
-    driver = check_polygon_format(path)
+    driver = check_point_format(path)
     places, crs = points.places, space.crs
     lonlat = to_lonlat(space) if driver == "GeoJSON" else None
     if lonlat is not None:

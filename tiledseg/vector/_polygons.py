@@ -1,69 +1,192 @@
-"""Class map -> polygons per class. The class map and the polygons are held in memory."""
+"""Class map -> polygons of its components, in bands of rows; only a table of them is in memory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
+from ..arcs import Faces, trace_arcs
+from ..box import Box
+from ..components import SCORE_PARTS, Components, Legend, find_components
 from ..grid import Grid
-from ..io import polygonize
-from ..labels import ClassSchema
-from ._area import polygon_area, to_lonlat
-from ._features import check_polygon_format, write_features
+from ..io import Source
+from ..labels import ClassInfo, ClassSchema
+from ._features import Features, PolygonSpec, choose, joined_at_corners
+from ._formats import check_polygon_format
+from ._place import Place
+from ._stream import Batch, Layer, write_stream
 
-#: Bytes per sample of class map, masks and outlines; 13 were measured on the demo's land cover.
-_BYTES_PER_SAMPLE = 24
+#: Samples of a band.
+_BAND = 1 << 20
+#: Corners of the features that are made at a time.
+_BATCH = 1 << 19
+#: Share of the work after which components are found, and arcs traced.
+_FOUND, _TRACED = 0.25, 0.4
+OnShare = Callable[[float], None]
+Ints = NDArray[np.int64]
+
+
+#: Bytes whatever the map: a band in the making, features in the making, pyarrow.
+_FIXED = 250 << 20
 
 
 def polygons_need(samples: int) -> int:
     """Return the bytes `write_polygons` usually needs for a class map of ``samples``.
 
-    A map of pure noise, every other sample a polygon, needs about six times as much.
+    It is the table of components, some 500 bytes for each, of a thousand samples. A map of pure
+    noise, every other sample a polygon, needs 500 times as much for it.
     """
-    return samples * _BYTES_PER_SAMPLE
+    return _FIXED + samples // 2
 
 
-def write_polygons(class_map: NDArray[Any], grid: Grid, schema: ClassSchema, path: Path) -> int:
-    """Write the outline of every 4-connected region.
+def write_polygons(
+    source: Source,
+    path: Path,
+    spec: PolygonSpec,
+    *,
+    grid: Grid | None = None,
+    schema: ClassSchema | None = None,
+    scores: Source | None = None,
+    on_share: OnShare | None = None,
+) -> int:
+    """Write the objects of a class map as polygons; background and nodata get none.
 
-    Background and nodata get no polygon. Before any simplification the area of the polygons is
-    the area of the samples exactly.
+    An object is a connected component of a class. Its id is that of `component_table`, and its area
+    that of its samples, exactly. Polygons follow one another by id, classes by their own id.
+    Neighbours share every vertex of their border, and rings run as GeoJSON and OGC want.
 
     Args:
-        class_map: Labels, (y, x), in the schema's dtype.
-        grid: Where the samples lie.
-        schema: The classes.
-        path: .gpkg, .geojson (in longitude and latitude, as RFC 7946 wants) or .fgb.
+        source: Class map of any tool: a scene, one channel of whole numbers of 0 to 65535.
+        path: .gpkg, .fgb, .parquet or .geojson (in longitude and latitude, as RFC 7946 wants).
+        spec: Which polygons are wanted.
+        grid: Where the samples lie, if elsewhere than the source says.
+        schema: Names and background; labels it does not know, and all without one, are called by
+            their number, and 0 is background unless it is nodata.
+        scores: A score of 0 to 1 per sample, on the map's grid; objects get their mean.
+        on_share: Told the share that is done, 0 to 1.
 
     Returns:
-        The number of polygons.
+        The number of features.
 
     Raises:
+        ConfigError: The source is no class map, or has no such class.
         UnknownFormat: The suffix is none of these.
+        DamagedInput: The map cannot be read.
         OutputFailed: The file cannot be written.
     """
-    driver = check_polygon_format(path)
-    names = {c.id: c.name for c in schema.unique if c.id != schema.background}
-    wanted = np.isin(class_map, list(names))
-    measure, area_field = polygon_area(grid)
-    outlines, labels = [], []
-    for outline, label in polygonize(class_map, wanted, grid.matrix):
-        outlines.append(shapely.geometry.shape(outline))
-        labels.append(label)
-    areas = np.array([measure(p) for p in outlines], dtype=np.float64)
-    crs = grid.space.crs
-    lonlat = to_lonlat(grid.space) if driver == "GeoJSON" else None
-    if lonlat is not None:
-        outlines = [shapely.transform(p, lonlat, interleaved=False) for p in outlines]
-        crs = "EPSG:4326"
+    check_polygon_format(path)
+    place, tell = Place.of(grid or source.grid, path), on_share or _ignore
+    rows, columns = source.grid.shape
+    block = (max(1, min(rows, _BAND // columns)), columns)
+    found = find_components(
+        source,
+        4,
+        block=block,
+        measures=place.areas,
+        scores=scores,
+        on_share=lambda share: tell(_FOUND * share),
+    )
+    legend = _legend(source, schema, found)
+    wanted = np.isin(found.table.labels, legend.ids(spec.classes))
+    count = len(wanted)
+    bands = found.rewritten(np.where(wanted, np.arange(count), -1), -1)
+    with trace_arcs(_told(bands, rows, tell), columns, path.parent) as arcs:
+        objects, ids = np.arange(count), np.arange(1, count + 1)
+        if spec.connectivity == 8:
+            objects = joined_at_corners(found.table.labels, arcs)
+            keys = find_components(source, 8, block=block).table.keys
+            ids = np.searchsorted(keys, found.table.keys) + 1
+        features = choose(found, objects, wanted, spec)
+        fields = _fields(features, found, legend, ids, scores is not None)
+        layer = _layer(place, spec, fields)
+        batches = _batches(Faces(arcs, count), features, fields, (place, layer), tell)
+        write_stream(path, layer, batches)
+    return len(features)
+
+
+def _legend(source: Source, schema: ClassSchema | None, found: Components) -> Legend:
+    """Return the classes of a map, those that it does not name called by their number."""
+    background = schema.background if schema else (None if source.nodata == 0 else 0)
+    known = {} if schema is None else {c.id: c for c in schema.unique}
+    held = set(np.unique(found.table.labels).tolist())
+    if schema is not None:
+        held.discard(schema.nodata)
+    ids = sorted({*known, *held, *(() if background is None else (background,))})
+    infos = (known.get(i, ClassInfo(i, f"class {i}", (0, 0, 0))) for i in ids)
+    return Legend(ClassSchema(tuple(infos), background), "m2", source.uri)
+
+
+def _told(bands: Iterator[tuple[Box, Ints]], rows: int, tell: OnShare) -> Iterator[Ints]:
+    """Yield the values of bands, and tell how far they are."""
+    for box, values in bands:
+        yield values
+        tell(_FOUND + (_TRACED - _FOUND) * box.stop[0] / rows)
+
+
+def _fields(
+    features: Features, found: Components, legend: Legend, ids: Ints, scored: bool
+) -> dict[str, NDArray[Any]]:
+    """Return what is known of features before their outlines are there."""
+    table, first = found.table, features.faces[features.firsts[:-1]]
+    names = {c.id: c.name for c in legend.schema.unique}
+    labels = table.labels[first]
     fields: dict[str, NDArray[Any]] = {
-        "class_id": np.array(labels, dtype=np.int32),
-        "class_name": np.array([names[i] for i in labels], dtype=object),
-        area_field: areas,
+        "class_id": labels,
+        "class_name": np.array([names[i] for i in labels.tolist()], dtype=object),
+        "area": features.summed(table.amounts) * found.unit,
     }
-    write_features(path, outlines, fields, crs)
-    return len(outlines)
+    if not features.dissolved:
+        fields = {"object_id": ids[first], **fields}
+    if scored:
+        fields["score"] = features.summed(table.scores) / (
+            float(SCORE_PARTS) * features.summed(table.sizes)
+        )
+    return fields
+
+
+def _layer(place: Place, spec: PolygonSpec, fields: dict[str, NDArray[Any]]) -> Layer:
+    """Return what all features have in common; the fields of sizes get the names of their unit."""
+    kinds = {name: values.dtype for name, values in fields.items()}
+    kinds["perimeter"] = np.dtype(np.float64)
+    told = {"area": place.area_field, "perimeter": place.perimeter_field}
+    multi = spec.dissolve or spec.connectivity == 8
+    return Layer(
+        "MultiPolygon" if multi else "Polygon",
+        place.crs,
+        {told.get(name, name): kind for name, kind in kinds.items()},
+    )
+
+
+def _batches(
+    faces: Faces,
+    features: Features,
+    fields: dict[str, NDArray[Any]],
+    common: tuple[Place, Layer],
+    tell: OnShare,
+) -> Iterator[Batch]:
+    """Yield the features, some thousands at a time."""
+    place, layer = common
+    sizes = (
+        np.add.reduceat(faces.sizes(features.faces), features.firsts[:-1])
+        if (len(features))
+        else np.zeros(0, np.int64)
+    )
+    reached = np.cumsum(sizes)
+    for some in np.split(np.arange(len(features)), np.flatnonzero(np.diff(reached // _BATCH)) + 1):
+        if not len(some):
+            continue
+        low, high = some[0], some[-1] + 1
+        parts = features.firsts[low : high + 1]
+        outlines = faces.outlines(features.faces[parts[0] : parts[-1]])
+        shapes, perimeters = place.shapes(outlines, parts - parts[0], layer.kind)
+        values = [*(own[low:high] for own in fields.values()), perimeters]
+        yield Batch(shapes, dict(zip(layer.fields, values, strict=True)))
+        tell(_TRACED + (1 - _TRACED) * float(reached[high - 1] / reached[-1]))
+
+
+def _ignore(share: float) -> None:
+    """Take no notice."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._shapes import burn, burn_values, polygonize, reproject, reproject_owned
+from ._shapes import burn, burn_values, reproject, reproject_owned
 from ._sink import RasterSink, read_schema
 from ._source import RasterSource, open_raster
 
@@ -12,7 +12,6 @@ __all__ = [
     "burn",
     "burn_values",
     "open_raster",
-    "polygonize",
     "read_schema",
     "reproject",
     "reproject_owned",

@@ -1,16 +1,16 @@
-"""Class map -> outlines, and outlines -> mask; outlines from one CRS to another."""
+"""Outlines -> mask; outlines from one CRS to another."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.features import geometry_mask, rasterize, shapes
+from rasterio.features import geometry_mask, rasterize
 from rasterio.transform import Affine
 from rasterio.warp import transform_bounds, transform_geom
 
@@ -24,24 +24,6 @@ _END = 1e12
 #: Parts of the image's extent that edges of cut polygons are split into.
 _PARTS = 64
 _POLYGON = shapely.GeometryType.POLYGON
-
-
-def polygonize(
-    class_map: NDArray[Any], wanted: NDArray[np.bool_], affine: NDArray[np.float64]
-) -> Iterator[tuple[dict[str, Any], int]]:
-    """Return the outline of every 4-connected region, in world coordinates.
-
-    Args:
-        class_map: Labels, (y, x), uint8 or uint16.
-        wanted: Where to look, (y, x).
-        affine: Edge-registered 3 x 3 matrix, (x, y) index -> world.
-
-    Returns:
-        Pairs of a GeoJSON-like polygon and its label.
-    """
-    transform = _transform(affine)
-    for shape, label in shapes(class_map, mask=wanted, connectivity=4, transform=transform):
-        yield shape, int(label)
 
 
 def burn(

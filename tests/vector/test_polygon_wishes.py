@@ -1,0 +1,198 @@
+"""Polygons of a map: which are wanted, in which file, and the same bytes however it is read."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pyogrio
+import pytest
+import shapely
+from pyproj import CRS
+from rasterio.features import rasterize
+from rasterio.transform import Affine
+
+from tiledseg.components import component_table
+from tiledseg.errors import ConfigError, OutputFailed
+from tiledseg.grid import Grid, Space, SpaceKind
+from tiledseg.io import MemorySource
+from tiledseg.vector import PolygonSpec, _polygons, write_polygons
+
+MATRIX = np.array([[10.0, 0, 500_000], [0, -10, 5_000_000], [0, 0, 1]])
+SPACE = Space(SpaceKind.PROJECTED, CRS.from_epsg(32633).to_wkt(), 1.0)
+
+
+def scene(labels: np.ndarray, nodata: int | None = None) -> MemorySource:
+    """Return a map of 10 m samples in UTM."""
+    grid = Grid.from_matrix(labels.shape, MATRIX, SPACE)
+    return MemorySource(labels[np.newaxis], grid, nodata=nodata)
+
+
+def noise(size: int = 40) -> np.ndarray:
+    """Return 0 to 3 in small patches, and 9 where nothing was measured."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 4, (size, size), np.uint8)
+    labels = np.where(rng.random((size, size)) < 0.6, np.roll(labels, 1, 0), labels)
+    labels[5:9, 7:20] = 9
+    return labels
+
+
+def read(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return geometries and fields of a vector file."""
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        names = [n for n in table.column_names if n not in ("geometry", "bbox")]
+        columns = {n: table[n].to_numpy() for n in names}
+        return shapely.from_wkb(table["geometry"].to_numpy()), columns
+    meta, _, geometry, fields = pyogrio.raw.read(path)
+    return shapely.from_wkb(geometry), dict(zip(meta["fields"], fields, strict=True))
+
+
+def written(folder: Path, labels: np.ndarray, name: str = "a.fgb", **settings: Any) -> Any:
+    """Write polygons and read them."""
+    write_polygons(scene(labels, 9), folder / name, PolygonSpec(**settings))
+    return read(folder / name)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet"])
+def test_burnt_again_they_are_the_map(tmp_path: Path, suffix: str) -> None:
+    """And every sample bears the id that it has in the table of components."""
+    labels = noise()
+    shapes, fields = written(tmp_path, labels, "a" + suffix)
+    order = np.argsort(fields["object_id"])  # a FlatGeobuf is sorted by place
+    assert shapely.is_valid(shapes).all()
+    assert shapely.is_ccw(shapely.get_exterior_ring(shapes)).all()
+    assert shapely.coverage_is_valid(shapes)
+    affine = Affine(*MATRIX[:2].ravel())
+    pairs = list(zip(shapes, fields["class_id"].tolist(), strict=True))
+    burnt = rasterize(pairs, labels.shape, transform=affine, dtype=np.uint8)
+    np.testing.assert_array_equal(burnt, np.where(labels == 9, 0, labels))
+    table = component_table(scene(labels, 9))
+    wanted = table.class_ids > 0
+    assert fields["object_id"][order].tolist() == table.ids[wanted].tolist()
+    assert fields["area_m2"][order].tolist() == (100.0 * table.sizes[wanted]).tolist()
+    np.testing.assert_allclose(fields["area_m2"], shapely.area(shapes), rtol=1e-12)
+    np.testing.assert_allclose(fields["perimeter_m"], shapely.length(shapes), rtol=1e-9)
+    assert set(fields["class_name"]) == {"class 1", "class 2", "class 3"}
+
+
+@pytest.mark.parametrize("name", ["a.fgb", "a.parquet", "a.geojson"])
+@pytest.mark.parametrize("settings", [{}, {"connectivity": 8}, {"dissolve": True}])
+def test_same_bytes_however_the_map_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, settings: dict[str, Any]
+) -> None:
+    found = set()
+    for rows, batch in ((40, 1 << 19), (1, 1 << 19), (2, 50), (7, 300), (16, 1)):
+        monkeypatch.setattr(_polygons, "_BAND", 40 * rows)
+        if name != "a.parquet":  # whose groups of rows are the batches
+            monkeypatch.setattr(_polygons, "_BATCH", batch)
+        written(tmp_path, noise(), name, **settings)
+        found.add((tmp_path / name).read_bytes())
+    assert len(found) == 1
+
+
+def test_corners_join_with_eight_neighbours(tmp_path: Path) -> None:
+    labels = noise()
+    shapes, fields = written(tmp_path, labels, "a.parquet", connectivity=8)
+    table = component_table(scene(labels, 9), 8)
+    wanted = table.class_ids > 0
+    assert fields["object_id"].tolist() == table.ids[wanted].tolist()
+    assert fields["area_m2"].tolist() == (100.0 * table.sizes[wanted]).tolist()
+    assert shapely.is_valid(shapes).all()
+    assert (shapely.get_num_geometries(shapes) > 1).any()
+    assert set(shapely.get_type_id(shapes)) == {shapely.GeometryType.MULTIPOLYGON}
+    np.testing.assert_allclose(fields["area_m2"], shapely.area(shapes), rtol=1e-12)
+
+
+def test_classes_smallest_area_and_dissolve(tmp_path: Path) -> None:
+    labels = noise()
+    shapes, fields = written(tmp_path, labels, classes=(3, "class 1"), min_area=500.0)
+    table = component_table(scene(labels, 9))
+    wanted = np.isin(table.class_ids, (1, 3)) & (table.sizes >= 5)
+    assert 10 < wanted.sum() < len(wanted) / 3
+    assert sorted(fields["object_id"]) == table.ids[wanted].tolist()
+    shapes, fields = written(tmp_path, labels, dissolve=True)
+    assert sorted(fields["class_id"]) == [1, 2, 3]
+    assert "object_id" not in fields
+    assert shapely.is_valid(shapes).all()
+    for shape, label, area in zip(shapes, fields["class_id"], fields["area_m2"], strict=True):
+        assert area == 100.0 * (labels == label).sum() == pytest.approx(shape.area, rel=1e-12)
+
+
+def test_scores_are_means(tmp_path: Path) -> None:
+    labels = noise(12)
+    scores = np.random.default_rng(3).random((1, 12, 12))
+    source = scene(labels, 9)
+    given = MemorySource(scores, source.grid)
+    write_polygons(source, tmp_path / "a.parquet", PolygonSpec(), scores=given)
+    _, fields = read(tmp_path / "a.parquet")
+    table = component_table(source, scores=given)
+    assert table.scores is not None
+    assert fields["score"].tolist() == table.scores[table.class_ids > 0].tolist()
+
+
+def test_geoparquet_tells_where_it_lies(tmp_path: Path) -> None:
+    shapes, _ = written(tmp_path, noise(), "a.parquet")
+    file = pq.ParquetFile(tmp_path / "a.parquet")
+    geo = json.loads(file.metadata.metadata[b"geo"])
+    assert (geo["version"], geo["primary_column"]) == ("1.1.0", "geometry")
+    column = geo["columns"]["geometry"]
+    assert CRS.from_json_dict(column["crs"]) == CRS.from_epsg(32633)
+    assert column["bbox"] == [*shapely.total_bounds(shapes)]
+    assert column["covering"]["bbox"]["xmin"] == ["bbox", "xmin"]
+    assert column["geometry_types"] == ["Polygon"]
+    boxes = file.read(["bbox"])["bbox"].to_pylist()
+    assert [list(box.values()) for box in boxes] == shapely.bounds(shapes).tolist()
+
+
+def test_nothing_to_outline_is_a_file_without_features(tmp_path: Path) -> None:
+    for name in ("a.gpkg", "a.fgb", "a.parquet", "a.geojson"):
+        shapes, fields = written(tmp_path, np.zeros((5, 4), np.uint8), name)
+        assert len(shapes) == 0
+        assert "class_id" in fields or name == "a.geojson"
+
+
+def test_rows_that_run_upwards(tmp_path: Path) -> None:
+    grid = Grid.from_matrix((40, 40), np.diag([2.0, 3.0, 1.0]))
+    source = MemorySource(noise()[np.newaxis], grid, nodata=9)
+    write_polygons(source, tmp_path / "a.parquet", PolygonSpec())
+    shapes, fields = read(tmp_path / "a.parquet")
+    assert shapely.is_ccw(shapely.get_exterior_ring(shapes)).all()
+    assert shapely.is_valid(shapes).all()
+    np.testing.assert_allclose(fields["area"], shapely.area(shapes))
+    np.testing.assert_allclose(fields["perimeter"], shapely.length(shapes))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"connectivity": 6}, "connectivity 6 does not exist for polygons; take 4, 8"),
+        ({"min_area": -1.0}, "least area -1.0 is not 0 or more"),
+        ({"classes": ("sea",)}, "has no class 'sea'; it has class 0, class 1"),
+    ],
+)
+def test_wrong_wishes(tmp_path: Path, settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        written(tmp_path, noise(), **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.gpkg", "a.fgb", "a.parquet", "a.geojson"])
+@pytest.mark.parametrize("size", [4_000, 16_000])
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, name: str, size: int) -> None:
+    """The corners do not fit, or the polygons do not."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with pytest.raises(OutputFailed, match="cannot write"):
+            written(tmp_path, noise(), name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(tmp_path.iterdir()) == []

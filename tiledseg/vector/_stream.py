@@ -1,0 +1,151 @@
+"""Polygons to a file, batch by batch, whole or not at all; the only door to pyarrow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+
+from ..io import settle, silenced, temporary_beside, writing
+from ._area import projjson
+from ._formats import PARQUET, check_polygon_format
+
+#: Rows of a group that a reader of Parquet takes or leaves by its bounding boxes.
+_GROUP = 1 << 16
+_BOX = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some features.
+
+    Args:
+        shapes: shapely polygons or multipolygons.
+        fields: Name -> one value per feature: whole numbers, float64 or texts.
+    """
+
+    shapes: NDArray[Any]
+    fields: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What all features of a file have in common.
+
+    Args:
+        kind: "Polygon" or "MultiPolygon".
+        crs: WKT or EPSG code, or None.
+        fields: Name -> dtype; object stands for text.
+    """
+
+    kind: str
+    crs: str | None
+    fields: dict[str, np.dtype[Any]]
+
+
+def write_stream(path: Path, layer: Layer, batches: Iterator[Batch]) -> None:
+    """Write features as they are made.
+
+    Args:
+        path: Final name; the suffix is the format.
+        layer: What they have in common.
+        batches: The features.
+
+    Raises:
+        UnknownFormat: No vector format here has this suffix.
+        OutputFailed: The file cannot be written.
+    """
+    driver = check_polygon_format(path)
+    partial = temporary_beside(path)
+    partial.unlink(missing_ok=True)
+    try:
+        with writing(path, (OSError, RuntimeError, pa.ArrowException)):
+            if driver == PARQUET:
+                _write_parquet(partial, layer, batches)
+            else:
+                _write_ogr(partial, path.stem, driver, layer, batches)
+            settle(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_ogr(path: Path, name: str, driver: str, layer: Layer, batches: Iterator[Batch]) -> None:
+    """Write through GDAL, which asks for batch after batch."""
+    failed: list[BaseException] = []
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in batches:
+                yield pa.record_batch(_columns(batch), schema=schema)
+        except BaseException as error:  # GDAL would only tell that something went wrong
+            failed.append(error)
+            raise
+
+    schema = pa.schema([("geometry", pa.binary()), *_types(layer)])
+    options = {"SPATIAL_INDEX": "YES"} if driver != "GeoJSON" else {"RFC7946": "YES"}
+    try:
+        with silenced("'crs' was not provided"):  # an image may have none
+            pyogrio.raw.write_arrow(
+                pa.RecordBatchReader.from_batches(schema, rows()),
+                str(path),
+                layer=name,
+                driver=driver,
+                geometry_name="geometry",
+                geometry_type=layer.kind,
+                crs=layer.crs,
+                layer_options=options,
+            )
+    except Exception:
+        if failed:
+            raise failed[0] from None
+        raise
+
+
+def _write_parquet(path: Path, layer: Layer, batches: Iterator[Batch]) -> None:
+    """Write GeoParquet 1.1 (geoparquet.org/releases/v1.1.0): WKB, with a box for every feature."""
+    box = pa.struct([(name, pa.float64()) for name in _BOX])
+    schema = pa.schema([("geometry", pa.binary()), *_types(layer), ("bbox", box)])
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            bounds = shapely.bounds(batch.shapes)
+            low, high = np.fmin(low, bounds[:, :2].min(0)), np.fmax(high, bounds[:, 2:].max(0))
+            boxes = pa.StructArray.from_arrays(list(bounds.T), names=list(_BOX))
+            rows = pa.record_batch([*_columns(batch), boxes], schema=schema)
+            writer.write_batch(rows, row_group_size=_GROUP)
+        extent = [*low.tolist(), *high.tolist()] if (low <= high).all() else None
+        writer.add_key_value_metadata({"geo": json.dumps(_geo(layer, extent))})
+
+
+def _geo(layer: Layer, extent: list[float] | None) -> dict[str, Any]:
+    column: dict[str, Any] = {
+        "encoding": "WKB",
+        "geometry_types": [layer.kind],
+        "crs": projjson(layer.crs),
+        "orientation": "counterclockwise",
+        "covering": {"bbox": {name: ["bbox", name] for name in _BOX}},
+    }
+    if extent is not None:
+        column["bbox"] = extent
+    return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+
+
+def _types(layer: Layer) -> list[tuple[str, Any]]:
+    return [
+        (name, pa.string() if dtype.kind == "O" else pa.from_numpy_dtype(dtype))
+        for name, dtype in layer.fields.items()
+    ]
+
+
+def _columns(batch: Batch) -> list[Any]:
+    wkb = pa.array(shapely.to_wkb(batch.shapes), pa.binary())
+    return [wkb, *(pa.array(values) for values in batch.fields.values())]
