@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -92,7 +92,7 @@ def vectorize(
         str | None,
         typer.Option(help="Scores of 0 to 1 on the map's grid: polygons get their mean."),
     ] = None,
-    surface_format: Annotated[Literal[stl, ply], typer.Option("--format")] = "stl",
+    surface_format: Annotated[Literal["stl", "ply"], typer.Option("--format")] = "stl",
     memory: Memory = None,
     quiet: Quiet = False,
 ) -> None:
