@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         sample,
         segment,
         segment_many,
+        surfaces,
         train,
         vectorize,
     )
@@ -77,6 +78,7 @@ _HOMES = {
         "sample",
         "segment",
         "segment_many",
+        "surfaces",
         "train",
         "vectorize",
     ),
@@ -121,6 +123,7 @@ __all__ = [
     "sample",
     "segment",
     "segment_many",
+    "surfaces",
     "train",
     "vectorize",
 ]

@@ -159,8 +159,8 @@ class OutputSpec:
         scores: File for the scores, one band per class, or None.
         score_type: How scores are stored: float32, or integers with a scale (0.004, 0.00002).
         polygons: File for polygons per class (.gpkg, .geojson, .fgb), or None.
-        surfaces: Folder for surfaces per class, or None.
-        surface_format: ``stl`` or ``ply``.
+        surfaces: Folder for surfaces per class, or a file (.glb) for one scene, or None.
+        surface_format: ``stl``, ``ply`` or ``obj``, for files in a folder.
         report: Whether to write the report folder beside the class map.
         work: Where unfinished work lies: a folder, or ``s3://bucket/prefix``; in it, every output
             has a folder of its name. Beside the output where nothing is said.
@@ -176,7 +176,7 @@ class OutputSpec:
     score_type: Literal["uint8", "uint16", "float32"] = "uint8"
     polygons: str | None = None
     surfaces: str | None = None
-    surface_format: Literal["stl", "ply"] = "stl"
+    surface_format: Literal["stl", "ply", "obj"] = "stl"
     report: bool = True
     work: str | None = None
     log: str | None = None

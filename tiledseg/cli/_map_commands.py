@@ -92,7 +92,9 @@ def vectorize(
         str | None,
         typer.Option(help="Scores of 0 to 1 on the map's grid: polygons get their mean."),
     ] = None,
-    surface_format: Annotated[Literal["stl", "ply"], typer.Option("--format")] = "stl",
+    surface_format: Annotated[
+        Literal["stl", "ply", "obj"] | None, typer.Option("--format", help="Of surfaces.")
+    ] = None,
     memory: Memory = None,
     quiet: Quiet = False,
 ) -> None:

@@ -72,7 +72,9 @@ Tta = Annotated[
 ]
 Scores = Annotated[str | None, typer.Option(help="Also write the scores here.")]
 Polygons = Annotated[str | None, typer.Option(help="Also write polygons: .gpkg, .geojson, .fgb")]
-Surfaces = Annotated[str | None, typer.Option(help="Also write surfaces into this folder.")]
+Surfaces = Annotated[
+    str | None, typer.Option(help="Also write surfaces into this folder, or this .glb.")
+]
 Work = Annotated[
     str | None,
     typer.Option(

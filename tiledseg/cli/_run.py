@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from ..errors import BudgetExceeded, TiledsegError
-from . import _map_commands, _measure_commands  # noqa: F401  # add their commands to the app
+from . import _map_commands, _measure_commands, _vector_commands  # noqa: F401  # add commands
 from ._data_commands import app
 from ._tell import line
 

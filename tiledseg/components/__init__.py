@@ -8,6 +8,7 @@ comes of it. `smoothed` is the step that looks at samples.
 from __future__ import annotations
 
 from ._apply import ComponentStep, Legend, applied, check_classes, check_steps
+from ._faces import block_boxes
 from ._find import (
     BLOCK,
     FINDING_BYTES,
@@ -37,6 +38,7 @@ __all__ = [
     "Legend",
     "Objects",
     "applied",
+    "block_boxes",
     "check_classes",
     "check_steps",
     "component_table",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ._evaluate import METRICS, Assessment, Evaluation, assess, evaluate
     from ._postprocess import Postprocessed, postprocess
     from ._sample import Sample, sample
+    from ._surfaces import surfaces
 
 __all__ = [
     "METRICS",
@@ -75,26 +76,21 @@ __all__ = [
     "segment_many",
     "staged",
     "status",
+    "surfaces",
     "train",
     "vectorize",
 ]
 
 #: What no run needs, like the metrics and with them scipy: loaded when first used, so that none
 #: pays for it.
-_LAZY = {
-    "METRICS": "._evaluate",
-    "Assessment": "._evaluate",
-    "Evaluation": "._evaluate",
-    "Postprocessed": "._postprocess",
-    "Sample": "._sample",
-    "assess": "._evaluate",
-    "check": "._check",
-    "check_facts": "._check",
-    "evaluate": "._evaluate",
-    "plan_training": "._check",
-    "postprocess": "._postprocess",
-    "sample": "._sample",
+_HOMES = {
+    "._check": ("check", "check_facts", "plan_training"),
+    "._evaluate": ("METRICS", "Assessment", "Evaluation", "assess", "evaluate"),
+    "._postprocess": ("Postprocessed", "postprocess"),
+    "._sample": ("Sample", "sample"),
+    "._surfaces": ("surfaces",),
 }
+_LAZY = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -43,7 +43,9 @@ def run_cost(
     if config.output.polygons is not None:
         after += vector.polygons_need(samples)
     if config.output.surfaces is not None:
-        after += vector.surfaces_need(result.shape)
+        from ..meshes import surfaces_need  # which brings scikit-image
+
+        after += surfaces_need(result.shape)
     return Cost(
         reserved=footprint.reserved,
         workspace=footprint.workspace,

@@ -67,6 +67,11 @@ def work_folder(out: Path, work: str | None = None) -> str | Path:
     return f"{scheme}://{rest.rstrip('/')}/{name}"
 
 
+def is_scene(name: str) -> bool:
+    """Whether a name for surfaces is that of one scene, not of a folder."""
+    return name.lower().endswith(".glb")
+
+
 def report_folder(out: Path) -> Path:
     """Return the folder of the report for ``out``."""
     return out.with_name(Path(out.name.removesuffix(".gz")).stem + ".report")
@@ -105,7 +110,7 @@ def outputs_of(config: RunConfig) -> list[Output]:
     named: list[tuple[str, str | None, Kind]] = [
         ("scores", wanted.scores, "file"),
         ("polygons", wanted.polygons, "file"),
-        ("surfaces", wanted.surfaces, "folder"),
+        ("surfaces", wanted.surfaces, "file" if is_scene(wanted.surfaces or "") else "folder"),
     ]
     found = [
         Output(f"output.{name}", output_path(f"output.{name}", text), kind)

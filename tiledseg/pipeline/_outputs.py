@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import vector
 from ..config import RunConfig
-from ..engine import ScoreCoding, Tally, WorkStore
+from ..engine import ScoreCoding, Tally
 from ..grid import Grid
 from ..io import (
     MemorySink,
@@ -135,20 +135,22 @@ def write_polygons(
     return [path]
 
 
-def write_surfaces(
-    config: RunConfig, class_map: NDArray[Any], grid: Grid, schema: ClassSchema
+def write_run_surfaces(
+    config: RunConfig, labels: Path | NDArray[Any], grid: Grid, schema: ClassSchema
 ) -> list[Path]:
-    """Write the surfaces the config asks for; return the files made."""
-    folder = Path(str(config.output.surfaces))
-    made: list[Path] = vector.write_surfaces(
-        class_map, grid, schema, folder, config.output.surface_format
+    """Write the surfaces the config asks for; return the files made.
+
+    Args:
+        config: The run's.
+        labels: The class map as it was written, or in memory.
+        grid: Where it lies, in memory.
+        schema: The classes.
+    """
+    from ._surfaces import SurfaceStyle, write_surfaces  # which brings scikit-image
+
+    style = SurfaceStyle(config.output.surface_format)
+    opened = (
+        open_source(labels) if isinstance(labels, Path) else MemorySource(labels[np.newaxis], grid)
     )
-    return made
-
-
-def whole_map(job: Job, store: WorkStore) -> NDArray[Any]:
-    """Return the whole class map in the image's own orientation."""
-    labels, frame = store.labels(job.plan.output.box), job.grids.frame
-    if frame is not None and job.card.schema.background is not None:
-        labels = frame.fill(labels, job.card.schema.background)
-    return labels if job.axes is None else job.axes.inverse.apply(labels)
+    with opened as source:
+        return write_surfaces(source, schema, Path(str(config.output.surfaces)), style).outputs

@@ -14,7 +14,7 @@ from ..io import SinkSpec, centred_picks, create_sink
 from ..labels import ClassInfo, ClassSchema, default_colors
 from ..normalize import measured
 from ._job import Job
-from ._outputs import Written, write_polygons, write_surfaces
+from ._outputs import Written, write_polygons, write_run_surfaces
 from ._own import Own
 
 
@@ -56,7 +56,7 @@ def write_own(
     if wanted.polygons is not None:
         outputs += write_polygons(Path(wanted.polygons), class_map, grid, schema)
     if wanted.surfaces is not None:
-        outputs += write_surfaces(job.config, class_map, grid, schema)
+        outputs += write_run_surfaces(job.config, class_map, grid, schema)
     limit = max(job.overview[1].shape)
     values, valid = own.source.overview(limit)
     return Written(

@@ -30,10 +30,9 @@ from ._outputs import (
     Written,
     label_sink,
     score_sink,
-    whole_map,
     with_cropped_off,
     write_polygons,
-    write_surfaces,
+    write_run_surfaces,
 )
 from ._own_map import write_own
 from ._remote import RemoteTask
@@ -150,12 +149,11 @@ class Run(AbstractContextManager["Run"]):
         counted = with_cropped_off(job, self.tally, self._sizes)
         measures = report.measure_classes(*counted, self._unit, schema)
         class_map, wanted = _array(self._labels), job.config.output
+        labels = Path(str(self.out)) if class_map is None else class_map
         if wanted.polygons is not None:
-            labels = Path(str(self.out)) if class_map is None else class_map
             outputs += write_polygons(Path(wanted.polygons), labels, job.grid, schema)
         if wanted.surfaces is not None:
-            whole = whole_map(job, self._store)
-            outputs += write_surfaces(job.config, whole, job.grid, schema)
+            outputs += write_run_surfaces(job.config, labels, job.grid, schema)
         shown = (schema, job.plan.output, job.overview, picks)
         return Written(outputs, measures, class_map, *shown)
 

@@ -1,4 +1,4 @@
-"""Class maps as polygons (2-D) and surfaces (3-D); points of a sample."""
+"""Class maps as polygons; areas on the earth; points of a sample."""
 
 from __future__ import annotations
 
@@ -20,20 +20,16 @@ __all__ = [
     "read_points",
     "read_polygons",
     "row_measures",
-    "surfaces_need",
     "write_points",
     "write_polygons",
-    "write_surfaces",
 ]
 
 
-#: Names that are loaded when they are first used: surfaces need an extra, polygons take a while.
+#: Names that are loaded when they are first used: polygons take a while.
 _LATE = {
     "PolygonSpec": "_features",
     "polygons_need": "_polygons",
-    "surfaces_need": "_surfaces",
     "write_polygons": "_polygons",
-    "write_surfaces": "_surfaces",
 }
 
 

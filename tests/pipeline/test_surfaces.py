@@ -1,0 +1,209 @@
+"""Label volumes become surfaces: files, names, volumes, coordinates, refusals."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+import tiledseg
+from tiledseg.cli import run
+from tiledseg.errors import BudgetExceeded, ConfigError, OutputFailed
+from tiledseg.grid import PATIENT, Grid
+from tiledseg.io import SinkSpec, create_sink
+from tiledseg.labels import ClassSchema
+
+SCHEMA = ClassSchema.of_names(["nothing", "liver", "left lung", "absent"], background=0)
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A liver that reaches the border, a lung, and nodata."""
+    labels = np.zeros((30, 40, 50), np.uint8)
+    labels[:20, 5:35, 5:20] = 1
+    labels[5:25, 10:30, 30:48] = 2
+    labels[28:] = 255
+    direction = np.diag([-1.0, -1.0, 1.0])
+    grid = Grid.from_centers(labels.shape, (9.0, -7.0, 3.0), (1.5, 1.0, 2.0), direction, PATIENT)
+    path = tmp_path_factory.mktemp("volume") / "organs.nii.gz"
+    sink = create_sink(path, SinkSpec(grid, labels.dtype, ("class",), 255, SCHEMA))
+    sink.prepare()
+    sink.write(grid.box, labels[None])
+    sink.commit()
+    return path
+
+
+def test_a_file_per_class(volume: Path, tmp_path: Path) -> None:
+    shares: list[float] = []
+    made = tiledseg.surfaces(volume, tmp_path / "s", file_format="ply", on_share=shares.append)
+    assert [p.name for p in made.outputs] == ["001_liver.ply", "002_left_lung.ply"]
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == [p.name for p in made.outputs]
+    liver, lung = made.surfaces
+    assert liver.voxels == 20 * 30 * 15
+    assert liver.voxel_volume == pytest.approx(27.0)  # ml, of 3 mm3 voxels
+    assert liver.volume == pytest.approx(27.0, rel=0.02)
+    assert liver.agrees
+    assert lung.agrees
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    mesh = trimesh.load(made.outputs[0])
+    assert mesh.is_watertight
+    assert mesh.volume / 1000 == pytest.approx(liver.volume, rel=1e-5)
+    # x runs to the right: its first voxel's centre lies at 9 mm, voxel 5's side at 9 - 4.5 * 1.5
+    np.testing.assert_allclose(mesh.bounds[:, 0], [9 - 19.5 * 1.5, 9 - 4.5 * 1.5], atol=1e-4)
+    np.testing.assert_allclose(mesh.bounds[:, 2], [3 - 1, 3 + 39], atol=1e-4)
+
+
+def test_the_command_makes_a_scene_of_some(
+    volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "organs.glb"
+    words = ["surfaces", str(volume), "-o", str(out), "--classes", "left lung,3", "--smooth", "5"]
+    assert run([*words, "--decimate", "0.5", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [s["name"] for s in told["surfaces"]] == ["left lung"]
+    assert told["absent"] == ["absent"]
+    scene = trimesh.load(out)
+    assert list(scene.geometry) == ["left lung"]
+    assert len(scene.geometry["left lung"].faces) == told["surfaces"][0]["triangles"]
+    assert told["surfaces"][0]["surface_ml"] == pytest.approx(21.6, rel=0.03)
+    assert run(words) == 0
+    text = capsys.readouterr().out
+    assert "no voxel of absent" in text
+    assert "all 1 volumes agree within 2 % or a tenth of a voxel" in text
+
+
+def test_vectorize_makes_the_same(volume: Path, tmp_path: Path) -> None:
+    one = tiledseg.surfaces(volume, tmp_path / "a").outputs
+    other = tiledseg.vectorize(volume, tmp_path / "b")
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in other]
+    assert [p.suffix for p in one] == [".stl", ".stl"]
+
+
+def test_a_run_makes_the_same(tmp_path: Path, make_model: Callable[..., Path]) -> None:
+    """From the file that was written, or from memory."""
+    model = make_model(3, 1, 3, schema=ClassSchema.of_names(["none", "a", "b"], background=0))
+    image = np.random.default_rng(3).normal(100, 60, (20, 24, 28)).astype(np.float32)
+    out = tmp_path / "map.nii.gz"
+    surfaces = {"surfaces": str(tmp_path / "run")}
+    tiledseg.segment(image, model, out, output={**surfaces, "report": False})
+    again = {"surfaces": str(tmp_path / "memory"), "report": False}
+    tiledseg.segment(image, model, output=again)
+    made = tiledseg.surfaces(out, tmp_path / "own").outputs
+    assert made
+    for path in made:
+        assert (tmp_path / "run" / path.name).read_bytes() == path.read_bytes()
+        assert (tmp_path / "memory" / path.name).stat().st_size == path.stat().st_size
+
+
+def test_labels_without_names(tmp_path: Path) -> None:
+    labels = np.zeros((9, 9, 9), np.uint16)
+    labels[2:5, 2:5, 2:5] = 300
+    made = tiledseg.surfaces(labels, tmp_path / "s", classes=[300])
+    assert made.outputs[0].name == "300_class_300.stl"
+    assert made.unit == "samples"
+    assert made.surfaces[0].voxel_volume == 27
+    assert made.surfaces[0].agrees
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("-o s --classes spleen", "has no class 'spleen'; it has 0: nothing, 1: liver"),
+        ("-o s --classes 77", "has no class '77'"),
+        ("-o s --classes absent", "holds no voxel of absent"),
+        ("-o s.stl", "name a folder, with the format stl, or one scene"),
+        ("-o s.glb --format ply", "is one scene, which is GLB"),
+        ("-o s --smooth -1", "smooth -1: give 0 to 1000 passes"),
+        ("-o s --decimate 1", "decimate 1.0: give the share of triangles to do without"),
+        ("-o none/s.glb", "there is no folder"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    volume: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: str,
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["surfaces", str(volume), *options.split(), "-q"]) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_volumes_are_refused(volume: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a class map: it has 1 channels of float"):
+        tiledseg.surfaces(np.zeros((1, 4, 4, 4), np.float32), tmp_path / "s")
+    with pytest.raises(ConfigError, match=r"array of shape \(4, 4\) is not a 3-D image"):
+        tiledseg.surfaces(np.zeros((4, 4), np.uint8), tmp_path / "s")
+    with pytest.raises(BudgetExceeded, match=r"class 1 \(liver\) passes through [\d,]+ cubes"):
+        tiledseg.surfaces(volume, tmp_path / "s", budget="1MB")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputFailed, match="is a file"):
+        tiledseg.surfaces(volume, tmp_path / "file")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("out", ["s", "s.glb"])
+def test_a_stop_on_the_way_leaves_nothing(volume: Path, tmp_path: Path, out: str) -> None:
+    def stop(share: float) -> None:
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiledseg.surfaces(volume, tmp_path / out, on_share=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("out", ["s", "s.glb"])
+@pytest.mark.parametrize("room", [1_000, 60_000, 190_000])
+def test_a_full_disk_is_one_sentence(volume: Path, tmp_path: Path, out: str, room: int) -> None:
+    """No room for what waits, for the first surface, for the scene as a whole."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(OutputFailed, match=r"^cannot write .*: File too large; mend that"):
+            tiledseg.surfaces(volume, tmp_path / out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.data
+def test_real_organs(data: Path, tmp_path: Path) -> None:
+    """Organs of a CT: closed, of their volume, and where SimpleITK says that they are."""
+    import SimpleITK as sitk
+
+    path = next(data.rglob("example_seg_fast_force_split.nii.gz"))
+    organs = [1, 5, 20, 51, 52, 117]  # of 51 there is nothing
+    made = tiledseg.surfaces(path, tmp_path / "s", classes=organs)
+    assert made.absent == ("class 51",)
+    image = sitk.ReadImage(str(path))
+    labels = sitk.GetArrayViewFromImage(image)
+    for surface in made.surfaces:
+        mesh = trimesh.load(surface.path)
+        assert mesh.is_watertight
+        assert mesh.is_winding_consistent
+        voxels = np.argwhere(labels == surface.id)
+        assert surface.voxels == len(voxels)
+        millimetres = len(voxels) * np.prod(image.GetSpacing())
+        assert mesh.volume == pytest.approx(surface.volume * 1000, rel=1e-5)
+        if len(voxels) > 3000:  # in smaller ones the edges that are taken off weigh more
+            assert mesh.volume == pytest.approx(millimetres, rel=0.02)
+        assert surface.agrees
+        ends = [voxels.min(axis=0) - 0.5, voxels.max(axis=0) + 0.5]
+        sides = [image.TransformContinuousIndexToPhysicalPoint(end[::-1].tolist()) for end in ends]
+        np.testing.assert_allclose(mesh.bounds, np.sort(sides, axis=0), atol=1e-3)
+        # the end of the voxel that lies furthest to the front: its side's middle is on the surface
+        z, y, x = voxels[voxels[:, 1].argmin()].tolist()
+        middle = image.TransformContinuousIndexToPhysicalPoint([x, y - 0.5, z])
+        assert np.linalg.norm(mesh.vertices - middle, axis=1).min() < 1e-3

@@ -1,0 +1,66 @@
+"""The commands between maps and shapes: surfaces."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ._commands import app
+from ._options import Json, Memory, Quiet
+from ._tell import tell
+
+
+@app.command()
+def surfaces(
+    labels: Annotated[str, typer.Argument(help="Label volume of any tool.")],
+    out: Annotated[
+        str,
+        typer.Option("--out", "-o", help="Folder for a file per class, or one scene: NAME.glb."),
+    ],
+    file_format: Annotated[
+        Literal["stl", "ply", "obj"] | None,
+        typer.Option("--format", help="Of files in a folder; else stl."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Some of them, by name or label: liver,5")
+    ] = None,
+    smooth: Annotated[
+        int, typer.Option(help="Passes of Taubin smoothing, which takes the stairs off: 10")
+    ] = 0,
+    decimate: Annotated[
+        float, typer.Option(help="Share of the triangles to do without, 0 to 0.99.")
+    ] = 0.0,
+    memory: Memory = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Turn the classes of a label volume into closed surfaces (STL, PLY, OBJ, GLB)."""
+    from .. import pipeline
+    from ._progress import Share
+
+    with Share("making surfaces", quiet) as share:
+        made = pipeline.surfaces(
+            labels,
+            out,
+            file_format=file_format,
+            classes=_words(classes),
+            smooth=smooth,
+            decimate=decimate,
+            budget=memory,
+            on_share=share,
+        )
+    _print(made, quiet, as_json)
+
+
+def _words(text: str | None) -> list[str] | None:
+    """Return the comma separated parts of an option."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _print(made: Any, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(made.to_dict()))
+    elif not quiet:
+        tell(made.summary())

@@ -1,0 +1,273 @@
+"""A label volume of any size -> closed surfaces, class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..budget import format_bytes, parse_bytes
+from ..engine import machine
+from ..errors import BudgetExceeded, ConfigError
+from ..grid import Grid, SpaceKind
+from ..io import Source, open_source, read_schema
+from ..labels import ClassInfo, ClassSchema, default_colors
+from ..meshes import (
+    BYTES_PER_CUBE,
+    FORMATS,
+    FilesWriter,
+    FoundSurfaces,
+    MeshWriter,
+    SceneWriter,
+    find_surfaces,
+)
+from ._names import Output, check_outputs, is_scene, output_path, spare_inputs
+from ._surfaces_made import EDGES, Surface, Surfaces
+
+OnShare = Callable[[float], None]
+_LABELS = 1 << 16
+_MOST_PASSES = 1000
+
+
+@dataclass(frozen=True)
+class SurfaceStyle:
+    """How surfaces are made.
+
+    Args:
+        file_format: Of a file per class: ``stl``, ``ply`` or ``obj``; a scene is GLB anyway.
+        smooth: Passes of Taubin smoothing.
+        decimate: Share of the triangles to do without, 0 to 0.99.
+
+    Raises:
+        ConfigError: A number is none of these.
+    """
+
+    file_format: str = "stl"
+    smooth: int = 0
+    decimate: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smooth <= _MOST_PASSES:
+            raise ConfigError(f"smooth {self.smooth}: give 0 to {_MOST_PASSES} passes, like 10")
+        if not (isfinite(self.decimate) and 0 <= self.decimate <= 0.99):
+            raise ConfigError(
+                f"decimate {self.decimate}: give the share of triangles to do without, 0 to 0.99"
+            )
+
+
+def surfaces(
+    labels: Any,
+    out: str | Path,
+    *,
+    file_format: str | None = None,
+    classes: Sequence[str | int] | None = None,
+    smooth: int = 0,
+    decimate: float = 0.0,
+    budget: str | None = None,
+    on_share: OnShare | None = None,
+) -> Surfaces:
+    """Turn the classes of a label volume into closed surfaces, whatever the volume's size.
+
+    Triangles are those of marching cubes on the whole volume at one half, whatever it is read in;
+    at the border of the volume surfaces are closed. Vertices are in world coordinates: patient
+    millimetres along LPS, as SimpleITK has them.
+
+    Args:
+        labels: Label volume of any tool, one channel. Names and colours are taken from it where
+            it has them; else classes are named by their label, and 0 is background.
+        out: Folder for one file per class, or ``NAME.glb`` for one coloured scene.
+        file_format: Of files in a folder: ``stl`` (the default), ``ply`` or ``obj``.
+        classes: Names or labels; None takes all but the background.
+        smooth: Passes of Taubin smoothing, which takes the stairs off and keeps the volume.
+        decimate: Share of the triangles to do without, 0 to 0.99.
+        budget: Host memory of the process, like ``6GB``; None takes half of what is free.
+        on_share: Told the share that is done, 0 to 1.
+
+    Raises:
+        ConfigError: It is no volume of labels, there is no such class, or nothing to make.
+        UnknownFormat: There is no such format.
+        BudgetExceeded: The surface of a class does not fit into memory.
+        DamagedInput: The volume cannot be read.
+        OutputFailed: A file cannot be written; then none is.
+    """
+    target = output_path("out", str(out))
+    style = SurfaceStyle(_format(target, file_format), smooth, decimate)
+    limit = parse_bytes(budget) if budget else machine.resident() + machine.available() // 2
+    with open_source(labels, dims=3) as source:
+        outputs = [Output("out", target, "file" if is_scene(target.name) else "folder")]
+        check_outputs(outputs)
+        spare_inputs(outputs, source.files())
+        schema = read_schema(labels) if isinstance(labels, str | Path) else None
+        some = None if classes is None else _chosen(classes, schema, source.uri)
+        made = write_surfaces(source, schema, target, style, some=some, limit=limit, tell=on_share)
+    if not made.surfaces:
+        asked = "" if classes is None else f" of {', '.join(map(str, classes))}"
+        raise ConfigError(f"{source.uri} holds no voxel{asked} to make a surface of")
+    return made
+
+
+def write_surfaces(
+    source: Source,
+    schema: ClassSchema | None,
+    target: Path,
+    style: SurfaceStyle,
+    *,
+    some: Sequence[int] | None = None,
+    limit: int | None = None,
+    tell: OnShare | None = None,
+) -> Surfaces:
+    """Write the surfaces of a volume, all of them or none.
+
+    Args:
+        source: The volume.
+        schema: Its classes, or None where it names none.
+        target: As ``out`` of `surfaces`.
+        style: How they are made.
+        some: Labels to look at; None takes all but background and nodata.
+        limit: Bytes the process may hold.
+        tell: Told the share that is done, 0 to 1.
+
+    Raises:
+        BudgetExceeded: The surface of a class does not fit.
+        DamagedInput: The volume cannot be read.
+        OutputFailed: A file cannot be written.
+    """
+    tell, space = tell or _ignore, source.grid.space
+    writer: MeshWriter = (
+        SceneWriter(target, space)
+        if is_scene(target.name)
+        else FilesWriter(target, style.file_format, space)
+    )
+    folder = target.parent if is_scene(target.name) else target
+    wanted = _wanted(schema, source, some)
+    try:
+        with find_surfaces(source, wanted, folder, on_share=lambda share: tell(share / 2)) as found:
+            infos = _infos(np.flatnonzero(found.voxels).tolist(), schema)
+            made = []
+            for i, info in enumerate(infos):
+                if limit is not None:
+                    _require_room(int(found.cubes[info.id]), info, limit)
+                made.append(_write(found, info, style, writer))
+                tell(0.5 + (i + 1) / len(infos) / 2)
+        outputs = writer.commit() if made else []
+    finally:
+        writer.abort()
+    absent = (
+        []
+        if some is None
+        else [c.name for c in _infos(sorted({*some} - {s.id for s in made}), schema)]
+    )
+    return Surfaces(outputs, tuple(made), tuple(absent), _unit(source.grid)[0])
+
+
+def _write(
+    found: FoundSurfaces, info: ClassInfo, style: SurfaceStyle, writer: MeshWriter
+) -> Surface:
+    mesh = found.mesh(info.id)
+    if style.smooth:
+        mesh = mesh.smoothed(style.smooth)
+    if style.decimate:
+        mesh = mesh.decimated(style.decimate)
+    grid, voxels = found.grid, int(found.voxels[info.id])
+    unit = _unit(grid)[1]
+    return Surface(
+        id=info.id,
+        name=info.name,
+        path=writer.add(info, mesh),
+        voxels=voxels,
+        voxel_volume=voxels * grid.sample_measure / unit,
+        volume=mesh.volume / unit,
+        edges=EDGES * max(grid.spacing) * mesh.area / unit,
+        triangles=len(mesh.faces),
+    )
+
+
+def _unit(grid: Grid) -> tuple[str, float]:
+    """Return what volumes are told in, and how much of the world that is."""
+    if grid.space.kind is SpaceKind.PATIENT:
+        return "ml", 1000.0
+    return "samples", grid.sample_measure
+
+
+def _require_room(cubes: int, info: ClassInfo, limit: int) -> None:
+    need = machine.resident() + cubes * BYTES_PER_CUBE
+    if need > limit:
+        raise BudgetExceeded(
+            f"the surface of class {info.id} ({info.name}) passes through {cubes:,} cubes and "
+            f"needs {format_bytes(need)}, budget is {format_bytes(limit)}: raise the budget, or "
+            "take noise out of the map first (tiledseg postprocess)"
+        )
+
+
+def _format(target: Path, file_format: str | None) -> str:
+    """Return the format of files in a folder.
+
+    Raises:
+        ConfigError: The name is that of a file per class, or of a scene, which has its format.
+    """
+    if is_scene(target.name):
+        if file_format is not None:
+            raise ConfigError(
+                f"{target} is one scene, which is GLB; for files of {file_format} name a folder"
+            )
+        return "glb"
+    suffix = target.suffix.lower()[1:]
+    if suffix in FORMATS:
+        raise ConfigError(
+            f"out {target} would be one file, and {suffix.upper()} is written per class: name a "
+            f"folder, with the format {suffix}, or one scene that ends with .glb"
+        )
+    return file_format or next(iter(FORMATS))
+
+
+def _chosen(classes: Sequence[str | int], schema: ClassSchema | None, uri: str) -> list[int]:
+    """Return the labels of classes that are named, or given by label.
+
+    Raises:
+        ConfigError: There is no such class.
+    """
+    names = {} if schema is None else {c.name: c.id for c in schema.unique}
+    found = []
+    for given in classes:
+        text = str(given)
+        known = names.get(text, int(text) if text.isdecimal() and len(text) < 6 else None)
+        if known is None or known >= _LABELS or (names and known not in names.values()):
+            there = ", ".join(f"{i}: {name}" for name, i in list(names.items())[:40])
+            raise ConfigError(
+                f"{uri} has no class {text!r:.60}; "
+                + (f"it has {there}" if names else "it names none: give labels, like 1,5")
+            )
+        found.append(known)
+    return found
+
+
+def _wanted(
+    schema: ClassSchema | None, source: Source, some: Sequence[int] | None
+) -> NDArray[np.bool_]:
+    """Return the labels to look at: all but background and nodata where none are named."""
+    wanted = np.full(_LABELS, some is None)
+    if some is not None:
+        wanted[list(some)] = True
+        return wanted
+    background = schema.background if schema else (None if source.nodata == 0 else 0)
+    if background is not None:
+        wanted[background] = False
+    if schema is not None:  # volume files cannot declare nodata: tiledseg writes the schema's
+        wanted[schema.nodata] = False
+    return wanted
+
+
+def _infos(labels: Sequence[int], schema: ClassSchema | None) -> list[ClassInfo]:
+    """Return the classes of labels; those without a name are called by their label."""
+    known = {} if schema is None else {c.id: c for c in schema.unique}
+    colors = default_colors(400)  # by label, so that a class looks the same in every volume
+    return [known.get(i, ClassInfo(i, f"class {i}", colors[i % 400])) for i in labels]
+
+
+def _ignore(share: float) -> None:
+    """Take no notice."""
