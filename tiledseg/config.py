@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .document import apply_change, brief, read_values, wrong_keys
 from .errors import ConfigError
+from .steps import plain_steps, read_steps
 from .tiling import TilingSpec
 
 _STRICT = {"extra": "forbid"}
@@ -167,6 +168,8 @@ class OutputSpec:
         log: File to append a line of JSON to for every tile that ends, or None.
         grid: Grid of class map and scores: the ``source`` image's, the ``model``'s, or that of the
             image in a file whose axes run as the source's.
+        postprocess: Steps that change the finished class map, in this order; see `tiledseg.steps`.
+            The model's card decides where nothing is said; an empty list: none.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -181,6 +184,12 @@ class OutputSpec:
     work: str | None = None
     log: str | None = None
     grid: str = "source"
+    postprocess: tuple[Any, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.postprocess is not None:
+            steps = plain_steps(read_steps(self.postprocess, "output.postprocess"))
+            object.__setattr__(self, "postprocess", tuple(steps))
 
 
 class RunConfig(BaseModel):

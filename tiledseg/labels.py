@@ -80,6 +80,23 @@ class ClassSchema:
         """Label value of every output channel, in `dtype`."""
         return np.array([c.id for c in self.classes], dtype=self.dtype)
 
+    def find(self, wanted: str | int, name: str) -> int:
+        """Return the id of a class.
+
+        Args:
+            wanted: Its name, or its id.
+            name: What has these classes, for a message.
+
+        Raises:
+            ConfigError: There is no such class.
+        """
+        known, text = {c.name: c.id for c in self.unique}, str(wanted)
+        if text in known:
+            return known[text]
+        if text.isdecimal() and len(text) < 6 and int(text) in known.values():
+            return int(text)
+        raise ConfigError(f"{name} has no class {text!r:.60}; it has {', '.join(known)[:400]}")
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `from_dict` turns back into this schema."""
         return {

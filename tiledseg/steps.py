@@ -170,6 +170,13 @@ def plain_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
     return [_plain(step) for step in steps]
 
 
+def classes_of(steps: Sequence[Step]) -> Iterator[str | int]:
+    """Yield the classes that steps name."""
+    for step in steps:
+        if isinstance(step, KeepLargest | RemoveSmall):
+            yield from step.classes
+
+
 # --------------------------------------------------------------------- reading
 
 

@@ -109,11 +109,12 @@ def _refusal(plan: TilePlan, cost: Cost, budget: Budget) -> BudgetExceeded:
             f"{format_bytes(budget.host)}: raise budget.memory"
         )
     if cost.reserved + end_bytes(plan, cost) > budget.host:
-        remedy = ", leave out polygons and surfaces, or have the class map written to a file"
+        remedy = ", leave out post-processing and vectors, or have the map written to a file"
         return BudgetExceeded(
             f"putting {plan.output.shape} samples together needs {format_bytes(need)} "
-            f"({format_bytes(cost.after)} of it for a class map in memory and vectors), budget is "
-            f"{format_bytes(budget.host)}: raise budget.memory{remedy if cost.after else ''}"
+            f"({format_bytes(cost.after)} of it for a class map in memory and for "
+            f"post-processing and vectors), budget is {format_bytes(budget.host)}: "
+            f"raise budget.memory{remedy if cost.after else ''}"
         )
     return BudgetExceeded(
         f"tile core {plan.core} needs {format_bytes(need)}, budget is {format_bytes(budget.host)} "

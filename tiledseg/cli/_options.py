@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from ..config import RunConfig
 from ..document import apply_change
 from ..errors import ConfigError
+from ._step_options import StepOptions
 
 Image = Annotated[
     list[str],
@@ -129,6 +130,7 @@ class Options:
     surfaces: str | None = None
     work: str | None = None
     log: str | None = None
+    steps: StepOptions = field(default_factory=StepOptions)
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return them as the sections of a config."""
@@ -153,7 +155,10 @@ class Options:
                 *("threads", "device", "runtime", "precision"),
             ),
             "budget": self._named("memory", "device_memory"),
-            "output": self._named("scores", "polygons", "surfaces", "work", "log"),
+            "output": {
+                **self._named("scores", "polygons", "surfaces", "work", "log"),
+                "postprocess": self.steps.listed() or None,
+            },
         }
 
     def _named(self, *names: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..engine import Event, TileKept, TileLost, WindowsDone
+from ..engine import Event, Postprocessing, TileKept, TileLost, WindowsDone
 from ._tell import plain
 
 #: Seconds between plain lines.
@@ -77,6 +77,7 @@ class Bar(_Shown):
         )
         self._total, self._quiet = total, quiet
         self._done = self._kept = 0
+        self._cleaned: tuple[float, float] | None = None  # when it began, and the share done
         self._task = self._progress.add_task("windows", total=total, rate="")
 
     def __call__(self, event: Event) -> None:
@@ -88,8 +89,21 @@ class Bar(_Shown):
             self._progress.update(
                 self._task, advance=event.receipt.evaluated + event.receipt.skipped
             )
+        elif isinstance(event, Postprocessing):
+            self._clean(event.share)
         elif isinstance(event, TileLost) and not self._quiet:
             self.say(f"tile {event.tile} failed: {event.reason}")
+
+    def _clean(self, share: float) -> None:
+        """Show how the post-processing is getting on, once it takes a while."""
+        if self._cleaned is None or share < self._cleaned[1]:  # of another input
+            self._cleaned = (time.monotonic(), share)
+        self._cleaned = (self._cleaned[0], share)
+        now = time.monotonic()
+        if not self._quiet and share > 0 and now - self._said >= _LINE_EVERY:
+            self._said = now
+            left = (now - self._cleaned[0]) * (1 - share) / share
+            self.say(f"post-processing: {share:.0%} done, about {left:.0f} s left")
 
     def expect(self, windows: int) -> None:
         """Take note that there are more windows than was known."""

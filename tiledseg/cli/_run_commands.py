@@ -9,6 +9,7 @@ import typer
 
 from ..config import RunConfig
 from ..errors import ConfigError
+from . import _step_options as step
 from ._execute import execute
 from ._options import (
     Channels,
@@ -75,6 +76,16 @@ def segment(
     scores: Scores = None,
     polygons: Polygons = None,
     surfaces: Surfaces = None,
+    smooth: step.Smooth = None,
+    keep_largest: step.KeepLargest = None,
+    min_area: step.MinArea = None,
+    min_volume: step.MinVolume = None,
+    min_samples: step.MinSamples = None,
+    small: step.SmallBecomes = "background",
+    classes: step.SmallClasses = None,
+    fill_holes: step.FillHoles = False,
+    connectivity: step.Connectivity = None,
+    steps: step.Steps = None,
     work: Work = None,
     log: Log = None,
     shard: ShardPart = None,
@@ -109,6 +120,18 @@ def segment(
         surfaces=surfaces,
         work=work,
         log=log,
+        steps=step.StepOptions(
+            smooth=smooth,
+            keep_largest=keep_largest,
+            min_area=min_area,
+            min_volume=min_volume,
+            min_samples=min_samples,
+            small=small,
+            classes=classes,
+            fill_holes=fill_holes,
+            connectivity=connectivity,
+            steps=steps,
+        ),
     )
     values = values_of(image, model, options, changes)
     return execute({**values, "out": out}, fresh, shard, quiet, as_json, trust_code)

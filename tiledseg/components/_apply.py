@@ -45,19 +45,11 @@ class Legend:
         Raises:
             ConfigError: There is no such class.
         """
-        known = {c.name: c.id for c in self.schema.unique}
+        schema = self.schema
         if not classes:
-            return np.array([i for i in known.values() if i != self.schema.background], np.int64)
-        found = []
-        for wanted in classes:
-            by_id = str(wanted).isdecimal() and len(str(wanted)) < 6 and wanted not in known
-            place = int(wanted) if by_id else known.get(str(wanted))
-            if place not in known.values():
-                raise ConfigError(
-                    f"{self.name} has no class {str(wanted)!r:.60}; it has {', '.join(known)[:400]}"
-                )
-            found.append(place)
-        return np.array(found, np.int64)
+            rest = (c.id for c in schema.unique if c.id != schema.background)
+            return np.array(list(rest), np.int64)
+        return np.array([schema.find(wanted, self.name) for wanted in classes], np.int64)
 
     def rest(self, becomes: Becomes) -> int:
         """Return the label of what is removed.

@@ -6,6 +6,7 @@ from ._calibrate import Footprint, calibrate, call_seconds
 from ._events import (
     Event,
     OnEvent,
+    Postprocessing,
     Receipt,
     RunStopped,
     TileDone,
@@ -31,6 +32,7 @@ __all__ = [
     "Event",
     "Footprint",
     "OnEvent",
+    "Postprocessing",
     "Progress",
     "Receipt",
     "RunStopped",

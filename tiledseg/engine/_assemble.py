@@ -32,7 +32,7 @@ class Assembled:
 def assemble(
     store: WorkStore,
     nodata: int,
-    labels: Sink,
+    labels: Sink | None,
     scores: Sink | None,
     limit: int,
     go_on: Callable[[], None] | None = None,
@@ -42,7 +42,7 @@ def assemble(
     Args:
         store: A store whose tiles are done, or lost (then nodata).
         nodata: Label of samples that were not measured.
-        labels: Takes the class map as one band.
+        labels: Takes the class map as one band; None: it goes elsewhere.
         scores: Takes the scores, one band per channel, or None.
         limit: Most samples per axis of the returned picks.
         go_on: Called before every part; what it raises ends the pass.
@@ -55,7 +55,8 @@ def assemble(
         if go_on is not None:
             go_on()
         rows = store.labels(box)
-        labels.write(box, rows[np.newaxis])
+        if labels is not None:
+            labels.write(box, rows[np.newaxis])
         if scores is not None:
             scores.write(box, store.scores(box))
         seams.add(box, rows)

@@ -107,5 +107,12 @@ class RunStopped:
     error: TiledsegError
 
 
-Event = TileStarted | WindowsDone | TileDone | TileKept | TileLost | RunStopped
+@dataclass(frozen=True, slots=True)
+class Postprocessing:
+    """The share of the post-processing of the class map that is done, 0 to 1."""
+
+    share: float
+
+
+Event = TileStarted | WindowsDone | TileDone | TileKept | TileLost | RunStopped | Postprocessing
 OnEvent = Callable[[Event], None]

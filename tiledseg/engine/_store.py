@@ -4,6 +4,7 @@
       plan.json            the plan, the identity of input, model and settings, and the config
       labels.zarr          class map; chunks never cross a core, so each has one writer
       scores.zarr          where scores were asked for
+      stages/              what one pass of the post-processing leaves for the next
       receipts/17.json     tile 17 is whole in the store
       progress/            how every process at work on it is getting on
 
@@ -59,7 +60,9 @@ def locked(where: str | Path | Folder, shared: bool = False) -> Iterator[Folder]
 
 def discard(folder: Folder) -> None:
     """Delete a work store, whatever state it is in; files that are not its own stay."""
-    folder.remove("receipts", "progress", "labels.zarr", "scores.zarr", "zarr.json", PLAN)
+    folder.remove(
+        *("receipts", "progress", "stages", "labels.zarr", "scores.zarr", "zarr.json", PLAN)
+    )
 
 
 class WorkStore:

@@ -12,6 +12,7 @@ from torch import nn
 from ..labels import ClassSchema
 from ..normalize import Normalization
 from ..resampling import Resampling
+from ..steps import Step
 from ..tiling import TilingSpec
 
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -93,6 +94,7 @@ class ModelCard:
         average: What the mean over folds and mirrored views is taken of, where the user does not
             say. ``blended``: that of views is taken of logits, that of folds of blended logits, as
             nnU-Net does; it needs the taper ``nnunet``, and is as ``logits`` with others.
+        postprocess: Steps that change the finished class map, where the user does not say.
         microbatch: Windows per call in torch, where the user does not say: its results depend on
             it, in the last bits.
         layout: For graphs, where the channels of the input are; ``auto`` looks at its extents.
@@ -131,6 +133,7 @@ class ModelCard:
     folds: tuple[str, ...] = ()
     mirror: tuple[int, ...] = ()
     average: Average = "scores"
+    postprocess: tuple[Step, ...] = ()
     layout: Layout = "auto"
     output: str | None = None
     rim: int = 0

@@ -26,6 +26,7 @@ from ..normalize import (
     WholeImage,
 )
 from ..resampling import Resampling
+from ..steps import classes_of, plain_steps, read_steps
 from ..tiling import TilingSpec
 from ._base import Activation, Average, Format, Layout, Locality, ModelCard, Previous
 from ._cache import write_whole
@@ -34,9 +35,9 @@ CARD_NAME = "model.yaml"
 #: Keys whose values take another form in `ModelCard`.
 _TURNED = {
     *("classes", "background", "channels", "window", "spacing", "normalization"),
-    *("tiling", "folds", "mirror", "axes", "resampling", "previous"),
+    *("tiling", "folds", "mirror", "axes", "resampling", "previous", "postprocess"),
 }
-_WISHES = ("tiling", "resampling", "previous")
+_WISHES = ("tiling", "resampling", "previous", "postprocess")
 #: Samples along an axis beyond which a number is a slip.
 _LARGEST = 2**31
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
@@ -86,6 +87,7 @@ class CardDocument(BaseModel):
     folds: list[str] = Field(default_factory=list)
     mirror: list[Annotated[int, Field(ge=0, le=2)]] = Field(default_factory=list)
     average: Average = "scores"
+    postprocess: list[Any] = Field(default_factory=list)
     layout: Layout = "auto"
     output: str | None = None
     rim: int = Field(0, ge=0, le=_LARGEST)
@@ -139,6 +141,9 @@ def card_from_dict(values: Any, name: str) -> ModelCard:
     try:
         schema = ClassSchema.from_dict({"classes": entries, "background": document.background})
         normalization = Normalization.from_list(document.normalization)
+        steps = read_steps(document.postprocess)
+        for wanted in classes_of(steps):
+            schema.find(wanted, "it")
     except ConfigError as error:
         raise ConfigError(f"card {name}: {error}") from None
     card = ModelCard(
@@ -151,6 +156,7 @@ def card_from_dict(values: Any, name: str) -> ModelCard:
         previous=document.previous,
         tiling=document.tiling,
         folds=tuple(document.folds),
+        postprocess=steps,
         mirror=tuple(document.mirror),
         axes=None if document.axes is None else tuple(document.axes),
         **document.model_dump(exclude=_TURNED),
@@ -297,7 +303,9 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
         {k: list(v) if isinstance(v, tuple) else v for k, v in step.items()}
         for step in card.normalization.to_list()
     ]
-    wishes = {"tiling": _plain(card.tiling), "resampling": card.resampling.given()}
+    wishes: dict[str, Any] = {"tiling": _plain(card.tiling), "resampling": card.resampling.given()}
+    if card.postprocess:
+        wishes["postprocess"] = plain_steps(card.postprocess)
     if card.previous is not None:
         wishes["previous"] = {**asdict(card.previous), "labels": list(card.previous.labels)}
     return {**values, **schema, "normalization": steps, **wishes}

@@ -45,7 +45,7 @@ def first_settings(settings: dict[str, Any]) -> dict[str, Any]:
     given = settings.get("input", {})
     image = given if isinstance(given, dict) else {"channels": given.channels}
     wanted = {k: v for k, v in image.items() if k in ("channels", "series", "resample")}
-    return {**shared, "input": wanted, "output": {"report": False}}
+    return {**shared, "input": wanted, "output": {"report": False, "postprocess": ()}}
 
 
 def second_settings(settings: dict[str, Any], found: Path) -> dict[str, Any]:

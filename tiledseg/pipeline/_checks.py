@@ -51,6 +51,19 @@ def check_air(config: RunConfig, card: ModelCard) -> None:
         )
 
 
+def check_own(config: RunConfig, own: bool) -> None:
+    """Refuse to change labels that a bundle's own code makes.
+
+    Raises:
+        ConfigError: That is asked for.
+    """
+    if own and config.output.postprocess:
+        raise ConfigError(
+            "output.postprocess: with --trust-code the bundle's own code makes the labels; change "
+            "them afterwards with `tiledseg postprocess`"
+        )
+
+
 def check_travel(config: RunConfig, image: Any) -> None:
     """Refuse to send workers what only this process has.
 

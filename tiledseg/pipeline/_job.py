@@ -23,13 +23,14 @@ from ._choose import Choice, Chosen
 from ._grids import Grids
 from ._network import Networks
 from ._own import RAW, Own
+from ._stages import Stages
 from ._tasks import coding_of
 
 #: Keys of a card that no byte depends on, or whose effect the plan or the identity holds already.
 _ELSEWHERE = {
     *("name", "weights", "folds", "sha256", "licence", "provenance", "locality"),
     *("channels", "window", "multiple", "any_size", "margin", "tiling", "mirror", "average"),
-    *("normalization", "orientation", "spacing"),
+    *("normalization", "orientation", "spacing", "postprocess"),
 }
 
 
@@ -73,6 +74,7 @@ class Job:
         footprint: What calls of the model hold.
         made_from: Digest of image, model and settings.
         own: The code of a bundle before and after the network, or None: there is none.
+        stages: What is done to the finished class map, or None: nothing.
     """
 
     config: RunConfig
@@ -88,6 +90,7 @@ class Job:
     footprint: Footprint
     made_from: str
     own: Own | None = None
+    stages: Stages | None = None
 
     @property
     def shared(self) -> Shared:

@@ -9,6 +9,7 @@ from typing import Any
 from ..config import RunConfig
 from ..models import ModelCard
 from ..report import ClassMeasure, InputRow
+from ._after import settled
 from ._frame import find_frame
 from ._grids import orient, place
 from ._image import open_image
@@ -25,7 +26,7 @@ def kept(one: Input, config: RunConfig, card: ModelCard) -> InputRow | None:
         ConfigError: Image and model do not fit together.
         DamagedInput: The image is not what it claims to be.
     """
-    stored = _stored(one.out)
+    stored, config = _stored(one.out), settled(config, card)
     output = config.output
     made = [one.out, output.scores, output.polygons, output.surfaces]
     if stored is None or not all(Path(path).exists() for path in made if path is not None):

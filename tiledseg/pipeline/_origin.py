@@ -11,7 +11,10 @@ from ..io import Roi, Source
 from ..models import ModelCard, card_to_dict
 
 _RUNTIME = ("device", "runtime", "precision", "threads", "microbatch")
-_OUTPUT = ("layout", "scores", "score_type", "polygons", "surfaces", "surface_format", "grid")
+_OUTPUT = (
+    *("layout", "scores", "score_type", "polygons", "surfaces", "surface_format", "grid"),
+    "postprocess",
+)
 
 
 def made_from(config: RunConfig, card: ModelCard, source: Source, roi: Roi | None) -> str:

@@ -58,6 +58,8 @@ def label_sink(job: Job, out: Path | None) -> Sink:
     spec = SinkSpec(job.grid, schema.dtype, ("class",), schema.nodata, schema)
     if job.own is not None:  # whose labels are written in place of these
         return MemorySink(spec)
+    if job.stages is not None:  # which see the whole map as it is written
+        return _sink(job, out, spec)
     rest = schema.nodata if schema.background is None else schema.background
     return _placed(job, _sink(job, out, spec), np.array([rest], schema.dtype))
 

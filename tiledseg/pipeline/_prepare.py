@@ -16,7 +16,15 @@ from ..io import Roi
 from ..models import Model, ModelCard
 from ..planning import ModelShape, make_plan
 from ..tiling import TilePlan
-from ._checks import check_air, check_travel, check_vectors, crowd_warnings, plan_warnings
+from ._after import settled, stages_of
+from ._checks import (
+    check_air,
+    check_own,
+    check_travel,
+    check_vectors,
+    crowd_warnings,
+    plan_warnings,
+)
 from ._choose import Question, begun, choose, follow
 from ._grids import Grids
 from ._image import View, open_view
@@ -28,6 +36,7 @@ from ._origin import made_from
 from ._own import Own
 from ._roi import open_roi
 from ._runners import memory_of, threads_of, workers_of
+from ._stages import Stages
 
 
 def prepare(
@@ -64,8 +73,10 @@ def prepare(
     if shared is None or shared.threads != networks.threads:
         shared = Shared.of(networks, 0 if shared is None else shared.held)
     card = shared.model.card
+    config = settled(config, card)
     check_vectors(config, card.dims)
     check_air(config, card)
+    check_own(config, own is not None)
     with ExitStack() as on_error:
         view = open_view(config, image, card)
         on_error.callback(view.source.close)
@@ -74,7 +85,8 @@ def prepare(
             on_error.callback(roi.close)
         read = view.source if own is None else own.source
         spare_inputs(outputs_of(config), inputs_of(config, read, roi))
-        job = _decide(config, view, roi, networks, shared, (unfinished, own))
+        stages = stages_of(config, card, view.grids)
+        job = _decide(config, view, roi, networks, shared, (unfinished, own, stages))
         on_error.pop_all()
     return job
 
@@ -85,10 +97,10 @@ def _decide(
     roi: Roi | None,
     networks: Networks,
     shared: Shared,
-    given: tuple[Stored | None, Own | None],
+    given: tuple[Stored | None, Own | None, Stages | None],
 ) -> Job:
     """Decide how to segment an open image."""
-    first, (unfinished, own) = shared.model, given
+    first, (unfinished, own, stages) = shared.model, given
     plan = draft_plan(config, view.grids, first.card, networks.threads)
     former = None if unfinished is None else unfinished.plan
     before = None if former is None else begun(former)
@@ -103,6 +115,8 @@ def _decide(
     budget = Budget(room, device_budget(config, chosen.footprint))
     cost = run_cost(config, view.grids, first, chosen.footprint, roi)
     cost = cost if own is None else own.cost(cost)
+    if stages is not None:
+        cost = replace(cost, after=cost.after + stages.planned)
     plan = fit(plan, replace(cost, fixed=cost.fixed + shared.held), budget)
     return Job(
         config=config,
@@ -122,6 +136,7 @@ def _decide(
         footprint=chosen.footprint,
         made_from=made_from(config, first.card, view.grids.image, roi),
         own=own,
+        stages=stages,
     )
 
 

@@ -38,6 +38,7 @@ class Ran:
             the tiles of this run.
         peak_memory: Most bytes the process held.
         runtime: What ran the model, and why.
+        changed: Samples whose class the post-processing changed; None: there was none.
     """
 
     planned: int
@@ -52,6 +53,7 @@ class Ran:
     waited: dict[str, float]
     peak_memory: int
     runtime: str
+    changed: int | None = None
 
     def losses(self) -> tuple[str, ...]:
         """Return a sentence on the tiles that failed, with the first reason, where some did."""
@@ -166,6 +168,7 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         "windows_skipped": ran.skipped,
         "share_skipped": f"{ran.skipped / max(1, ran.planned):.1%}",
         "extra_work": f"{plan.extra_work:.1%}",
+        **({} if ran.changed is None else {"samples_post_processed": f"{ran.changed:,}"}),
         "nodata_samples": ran.unmeasured,
         "seam_figure": None if ran.seam is None else round(ran.seam, 3),
         "seconds": round(seconds, 2),

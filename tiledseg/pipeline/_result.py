@@ -55,6 +55,8 @@ class Result:
             f"peak memory {format_bytes(ran.peak_memory)}"
         )
         lines.append(f"runtime {ran.runtime}")
+        if ran.changed is not None:
+            lines.append(f"post-processing changed {ran.changed:,} samples")
         if ran.lost:
             lines.append(f"{len(ran.lost)} of {ran.tiles} tiles failed and are nodata")
         return "\n".join([*lines, *(f"wrote {path}" for path in self.outputs)])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ from ..engine import (
 )
 from ..io import CroppedSink, MemorySink, OrientedSink, Sink
 from ..vector import row_measures
+from ._after import Cleaned, clean
 from ._job import Job
 from ._outputs import (
     Written,
@@ -127,11 +129,16 @@ class Run(AbstractContextManager["Run"]):
         assembling = time.perf_counter()
         schema, limit = job.card.schema, max(job.overview[1].shape)
         with _committed(self._labels, self._scores) as outputs:
-            sinks = (self._labels, self._scores)
-            assembled = assemble(store, schema.nodata, *sinks, limit, go_on)
-        written = self._written(outputs, assembled.picks)
+            direct, cleaned = None if job.stages else self._labels, None
+            assembled = assemble(store, schema.nodata, direct, self._scores, limit, go_on)
+            if job.stages:
+                cleaned = clean(job, job.stages, store, self._labels, tally.then, go_on)
+        written = self._written(outputs, assembled.picks, cleaned)
         now = time.perf_counter()
         ran = Ran.of(job, tally, assembled.seam, (now - self._began, now - assembling))
+        if cleaned is not None:
+            left = prod(job.grid.shape) - int(cleaned.samples.sum())
+            ran = replace(ran, changed=cleaned.changed, unmeasured=left)
         made, measures = written.outputs, written.measures
         if self.out is not None and job.config.output.report:
             made += write_report(job, self.out, ran, written, tuple(made))
@@ -141,12 +148,16 @@ class Run(AbstractContextManager["Run"]):
             store.remove()
         return Result(tuple(made), measures, ran, warnings(job, ran), written.class_map)
 
-    def _written(self, outputs: list[Path], picks: NDArray[Any]) -> Written:
+    def _written(
+        self, outputs: list[Path], picks: NDArray[Any], cleaned: Cleaned | None
+    ) -> Written:
         """Write what is written besides class map and scores, or what a bundle makes of these."""
         job, schema = self.job, self.job.card.schema
         if job.own is not None and isinstance(self._scores, MemorySink):
             return write_own(job, job.own, self.out, self._scores.array, self.tally.lost)
         counted = with_cropped_off(job, self.tally, self._sizes)
+        if cleaned is not None:
+            counted, picks = (cleaned.samples, cleaned.amounts), cleaned.picks
         measures = report.measure_classes(*counted, self._unit, schema)
         class_map, wanted = _array(self._labels), job.config.output
         labels = Path(str(self.out)) if class_map is None else class_map

@@ -48,6 +48,10 @@ _UNITS: dict[str, tuple[Any, float]] = {
     "ml": ("mm3", 1e3),
     "samples": ("samples", 1.0),
 }
+#: Where in a folder passes leave their maps.
+STAGES = "stages"
+#: Samples of a block that there is room for in every run.
+_PLANNED = 1 << 20
 #: Columns in a chunk of what a pass leaves.
 _CHUNK = 1024
 
@@ -119,6 +123,11 @@ class Stages:
             return min(rows + 2 * halo, self.grid.shape[0]) * inner * SMOOTHING_BYTES
         fronts = inner + rows * sum(self.grid.shape[1:])  # of whole numbers, old and new ones
         return rows * inner * FINDING_BYTES + 16 * fronts
+
+    @property
+    def planned(self) -> int:
+        """Bytes that a run sets aside for it: half of them for components."""
+        return 2 * self.need(_PLANNED)
 
     def require_room(self, room: int, limit: int) -> None:
         """Refuse a map that cannot be worked on a row at a time.
@@ -192,7 +201,7 @@ class Cleaning:
                 source = self._kept(left_name(number), source, steps)
             yield from self._pass(source, self.stages.passes[-1])
         finally:
-            self._folder.remove(*map(left_name, range(len(self.stages.passes))))
+            self._folder.remove(STAGES)
 
     def _kept(self, name: str, source: Source, steps: tuple[Step, ...]) -> Source:
         """Do a pass, and return what it leaves."""
@@ -259,4 +268,4 @@ class Cleaning:
 
 def left_name(number: int) -> str:
     """Return the name of what a pass leaves for the next."""
-    return f"stage-{number}.zarr"
+    return f"{STAGES}/{number}.zarr"
