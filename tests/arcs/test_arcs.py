@@ -60,7 +60,7 @@ def described(arcs: Arcs) -> list[tuple[object, ...]]:
     return sorted((p.tolist(), *s) for p, s in zip(parts, sides, strict=True))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(labels=MAPS)
 @example(labels=CHECKERS)
 @example(labels=AROUND)
@@ -86,7 +86,7 @@ def test_exact_valid_and_the_same_for_all_bands(
     np.testing.assert_array_equal(burnt, ids)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(labels=MAPS)
 @example(labels=CHECKERS)
 def test_polygons_are_those_of_gdal(

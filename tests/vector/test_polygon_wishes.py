@@ -82,7 +82,9 @@ def test_burnt_again_they_are_the_map(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.fgb", "a.parquet", "a.geojson"])
-@pytest.mark.parametrize("settings", [{}, {"connectivity": 8}, {"dissolve": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"connectivity": 8}, {"dissolve": True, "simplify": 20.0}]
+)
 def test_same_bytes_however_the_map_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, settings: dict[str, Any]
 ) -> None:
@@ -122,6 +124,21 @@ def test_classes_smallest_area_and_dissolve(tmp_path: Path) -> None:
     assert shapely.is_valid(shapes).all()
     for shape, label, area in zip(shapes, fields["class_id"], fields["area_m2"], strict=True):
         assert area == 100.0 * (labels == label).sum() == pytest.approx(shape.area, rel=1e-12)
+
+
+def test_simplified_neighbours_go_on_sharing(tmp_path: Path) -> None:
+    """The tolerance is in metres, 10 to a sample; areas are told as they were."""
+    shapes, fields = written(tmp_path, noise(), "a.parquet")
+    for method in ("visvalingam", "douglas-peucker"):
+        thin, told = written(tmp_path, noise(), "b.parquet", simplify=15.0, method=method)
+        assert told["object_id"].tolist() == fields["object_id"].tolist()
+        assert told["area_m2"].tolist() == fields["area_m2"].tolist()
+        np.testing.assert_allclose(told["perimeter_m"], shapely.length(thin), rtol=1e-9)
+        assert shapely.is_valid(thin).all()
+        assert shapely.coverage_is_valid(thin)
+        corners = [shapely.get_num_coordinates(each).sum() for each in (shapes, thin)]
+        assert corners[1] < 0.9 * corners[0]
+        assert shapely.hausdorff_distance(thin, shapes).max() < 100
 
 
 def test_scores_are_means(tmp_path: Path) -> None:
@@ -173,6 +190,8 @@ def test_rows_that_run_upwards(tmp_path: Path) -> None:
     [
         ({"connectivity": 6}, "connectivity 6 does not exist for polygons; take 4, 8"),
         ({"min_area": -1.0}, "least area -1.0 is not 0 or more"),
+        ({"simplify": float("nan")}, "tolerance nan is not 0 or more"),
+        ({"method": "magic"}, "method 'magic' does not exist; take visvalingam, douglas-peucker"),
         ({"classes": ("sea",)}, "has no class 'sea'; it has class 0, class 1"),
     ],
 )

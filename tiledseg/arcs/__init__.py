@@ -1,12 +1,13 @@
 """Borders of components as arcs that neighbours share; outlines made of them; out of core.
 
-`trace_arcs` reads a map band by band and keeps corners on disk; `Faces` makes outlines. Neither
-depends on the bands.
+`trace_arcs` reads a map band by band and keeps corners on disk; `simplify` leaves corners out of
+arcs; `Faces` makes outlines. None of them depends on the bands.
 """
 
 from __future__ import annotations
 
 from ._arcs import Arcs, trace_arcs
 from ._faces import Faces, Outlines
+from ._simplify import Thinning, simplify
 
-__all__ = ["Arcs", "Faces", "Outlines", "trace_arcs"]
+__all__ = ["Arcs", "Faces", "Outlines", "Thinning", "simplify", "trace_arcs"]

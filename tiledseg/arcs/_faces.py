@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compiled import compiled
 from ._arcs import Arcs
@@ -63,9 +64,9 @@ class Faces:
         counts = arcs.rows[used, 0].astype(np.int64)
         ends = np.cumsum(counts)
         place = (ends - counts)[local], ends[local]
-        smallest, lengths = _smallest(corners, darts, place, rings)
+        smallest, lengths, holes = _smallest(corners, darts, place, rings)
         owners = np.repeat(np.arange(len(faces)), np.diff(shells))
-        order = np.lexsort((smallest, owners))
+        order = np.lexsort((smallest, holes, owners))
         firsts = np.zeros(len(order) + 1, np.int64)
         np.cumsum(lengths[order], out=firsts[1:])
         out = np.empty((firsts[-1], 2), np.int32)
@@ -170,19 +171,34 @@ def _rings(
 @compiled
 def _smallest(
     corners: Places, darts: Places, place: tuple[Ints, Ints], rings: Ints
-) -> tuple[Ints, Ints]:
-    """Return the smallest corner of every ring, as a number, and its corners, the last twice."""
+) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """Return the smallest corner of every ring, as a number, its corners, and whether it is a hole.
+
+    Holes have their component outside: the area to the left of who walks along them is below 0.
+    """
     many = len(rings) - 1
     smallest, lengths = np.empty(many, np.int64), np.empty(many, np.int64)
+    holes = np.empty(many, np.bool_)
     for ring in range(many):
-        least, length = np.int64(1) << 62, 1
+        least, length, area = np.int64(1) << 62, 1, np.int64(0)
+        x, y = (
+            np.int64(corners[place[0][rings[ring]], 0]),
+            np.int64(corners[place[0][rings[ring]], 1]),
+        )
         for k in range(rings[ring], rings[ring + 1]):
-            length += place[1][k] - place[0][k] - 1
-            for i in range(place[0][k], place[1][k]):
+            low, high = place[0][k], place[1][k]
+            length += high - low - 1
+            own = np.int64(0)
+            for i in range(low, high):
                 code = (np.int64(corners[i, 1]) << 31) | np.int64(corners[i, 0])
                 least = min(least, code)
-        smallest[ring], lengths[ring] = least, length
-    return smallest, lengths
+                if i > low:
+                    own += (corners[i - 1, 1] - y) * (corners[i, 0] - x) - (
+                        corners[i - 1, 0] - x
+                    ) * (corners[i, 1] - y)
+            area += -own if darts[k] & 1 else own
+        smallest[ring], lengths[ring], holes[ring] = least, length, area < 0
+    return smallest, lengths, holes
 
 
 @compiled

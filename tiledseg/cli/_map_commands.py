@@ -88,6 +88,14 @@ def vectorize(
     dissolve: Annotated[
         bool, typer.Option("--dissolve", help="One multipolygon per class.")
     ] = False,
+    simplify: Annotated[
+        float | None,
+        typer.Option(help="Simplify borders, shared by both sides: tolerance in the map's units."),
+    ] = None,
+    method: Annotated[
+        Literal["visvalingam", "douglas-peucker"] | None,
+        typer.Option(help="How borders are simplified; visvalingam by default."),
+    ] = None,
     scores: Annotated[
         str | None,
         typer.Option(help="Scores of 0 to 1 on the map's grid: polygons get their mean."),
@@ -107,6 +115,8 @@ def vectorize(
         "min_area": min_area,
         "connectivity": connectivity,
         "dissolve": dissolve or None,
+        "simplify": simplify,
+        "method": method,
     }
     settings = {name: value for name, value in asked.items() if value is not None}
     with Share("polygons", quiet) as share:

@@ -41,7 +41,8 @@ def vectorize(
             free.
         scores: A score of 0 to 1 per sample, on the map's grid; polygons get their mean.
         on_share: Told the share that is done, 0 to 1.
-        settings: Those of `PolygonSpec`: ``classes``, ``connectivity``, ``min_area``, ``dissolve``.
+        settings: Those of `PolygonSpec`: ``classes``, ``connectivity``, ``min_area``, ``dissolve``,
+            ``simplify``, ``method``.
 
     Returns:
         The files made.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from ..components import Components, groups_of
 from ..errors import ConfigError
 
 Ints = NDArray[np.int64]
+Method = Literal["visvalingam", "douglas-peucker"]
 #: Areas this close to a limit, relative, reach it: spacings are decimal fractions, rounded.
 _NEAR = 1e-9
 
@@ -26,6 +28,11 @@ class PolygonSpec:
         connectivity: 4, or 8: samples that touch at corners are one object too, a multipolygon.
         min_area: Objects below are left out, in m2 (world units where there is no CRS).
         dissolve: Whether all objects of a class are one multipolygon.
+        simplify: Tolerance, in units of the map's CRS; 0 keeps every corner. Borders are simplified
+            once for both neighbours, so they leave no gaps and no overlaps.
+        method: "visvalingam" leaves out corners whose triangle with their neighbours is smaller
+            than the tolerance squared; "douglas-peucker" those that lie no farther than the
+            tolerance from the line that is left.
 
     Raises:
         ConfigError: A setting is none of these.
@@ -35,6 +42,8 @@ class PolygonSpec:
     connectivity: int = 4
     min_area: float = 0.0
     dissolve: bool = False
+    simplify: float = 0.0
+    method: Method = "visvalingam"
 
     def __post_init__(self) -> None:
         if self.connectivity not in (4, 8):
@@ -43,6 +52,12 @@ class PolygonSpec:
             )
         if not (math.isfinite(self.min_area) and self.min_area >= 0):
             raise ConfigError(f"least area {self.min_area!r:.40} is not 0 or more")
+        if not (math.isfinite(self.simplify) and self.simplify >= 0):
+            raise ConfigError(f"tolerance {self.simplify!r:.40} is not 0 or more")
+        if self.method not in get_args(Method):
+            raise ConfigError(
+                f"method {self.method!r:.40} does not exist; take {', '.join(get_args(Method))}"
+            )
 
 
 @dataclass(frozen=True)

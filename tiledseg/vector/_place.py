@@ -49,6 +49,12 @@ class Place:
         crs = grid.space.crs if move is None else "EPSG:4326"
         return cls(grid, areas, area_field, metrics, perimeter_field, crs, move)
 
+    @property
+    def plane(self) -> tuple[float, float, float]:
+        """e, f and g as of `line_metrics`, in units of the CRS."""
+        a, b = self.grid.matrix[:2, :2].T
+        return float(a @ a), float(a @ b), float(b @ b)
+
     def shapes(
         self, outlines: Outlines, parts: Ints, kind: str
     ) -> tuple[NDArray[Any], NDArray[np.float64]]:

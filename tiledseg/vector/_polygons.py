@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arcs import Faces, trace_arcs
+from ..arcs import Faces, Thinning, simplify, trace_arcs
 from ..box import Box
 from ..components import SCORE_PARTS, Components, Legend, find_components
 from ..grid import Grid
@@ -56,7 +57,8 @@ def write_polygons(
     """Write the objects of a class map as polygons; background and nodata get none.
 
     An object is a connected component of a class. Its id is that of `component_table`, and its area
-    that of its samples, exactly. Polygons follow one another by id, classes by their own id.
+    that of its samples, exactly, also where its outline is simplified; the perimeter is that of the
+    outline. Polygons follow one another by id, classes by their own id.
     Neighbours share every vertex of their border, and rings run as GeoJSON and OGC want.
 
     Args:
@@ -94,7 +96,11 @@ def write_polygons(
     wanted = np.isin(found.table.labels, legend.ids(spec.classes))
     count = len(wanted)
     bands = found.rewritten(np.where(wanted, np.arange(count), -1), -1)
-    with trace_arcs(_told(bands, rows, tell), columns, path.parent) as arcs:
+    with ExitStack() as stack:
+        arcs = stack.enter_context(trace_arcs(_told(bands, rows, tell), columns, path.parent))
+        if spec.simplify > 0:
+            thinning = Thinning(place.plane, spec.simplify, spec.method == "visvalingam")
+            arcs = stack.enter_context(simplify(arcs, thinning, path.parent))
         objects, ids = np.arange(count), np.arange(1, count + 1)
         if spec.connectivity == 8:
             objects = joined_at_corners(found.table.labels, arcs)
