@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,15 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class ClassInfo:
-    """One class: its label value in the class map, its name, its colour (r, g, b) 0..255."""
+    """One class: its label value in the class map, its name, its colour (r, g, b) 0..255.
+
+    Whether it is a thing, whose objects are counted, or stuff; None where nobody says.
+    """
 
     id: int
     name: str
     color: Color
+    isthing: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +102,27 @@ class ClassSchema:
             return int(text)
         raise ConfigError(f"{name} has no class {text!r:.60}; it has {', '.join(known)[:400]}")
 
+    @property
+    def things(self) -> tuple[int, ...]:
+        """Ids of the things: the classes that are said to be, else all but the background."""
+        stated = [c.id for c in self.unique if c.isthing]
+        if any(c.isthing is not None for c in self.unique):
+            return tuple(stated)
+        return tuple(c.id for c in self.unique if c.id != self.background)
+
+    def with_things(self, things: Iterable[int]) -> ClassSchema:
+        """Return the schema in which some classes are things, by id, and all others stuff."""
+        known = {*things}
+        return replace(self, classes=tuple(replace(c, isthing=c.id in known) for c in self.classes))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `from_dict` turns back into this schema."""
         return {
-            "classes": [{"id": c.id, "name": c.name, "color": list(c.color)} for c in self.classes],
+            "classes": [
+                {"id": c.id, "name": c.name, "color": list(c.color)}
+                | ({} if c.isthing is None else {"isthing": c.isthing})
+                for c in self.classes
+            ],
             "background": self.background,
         }
 
@@ -114,7 +136,9 @@ class ClassSchema:
         classes = []
         for i, entry in enumerate(entries):
             r, g, b = entry.get("color", colors[i])
-            classes.append(ClassInfo(ids[i], str(entry["name"]), (r, g, b)))
+            thing = entry.get("isthing")
+            stated = None if thing is None else bool(thing)  # COCO writes 0 and 1
+            classes.append(ClassInfo(ids[i], str(entry["name"]), (r, g, b), stated))
         return cls(tuple(classes), background)
 
 

@@ -93,3 +93,56 @@ def test_ids_must_be_whole_numbers() -> None:
     for values in (np.array([-1, 2]), np.array([0.5, 1]), np.array([2**32])):
         with pytest.raises(ConfigError, match="ids of instances are whole numbers"):
             Panoptic().add(values, np.zeros(len(values), int), np.ones(len(values), bool))
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_figures_with_classes_are_those_of_the_definition(seed) -> None:
+    """Segment by segment, as the paper and COCO's panopticapi count; no crowds."""
+    truth, found = instances(seed)
+    rng = np.random.default_rng(seed)
+    valid = rng.random(truth.shape) < 0.9
+    t_class = {int(i): int(rng.integers(1, 4)) for i in np.unique(truth[truth > 0])}
+    f_class = {
+        int(i): t_class.get((int(i) - 100) * 10, 2) if rng.random() < 0.7 else 3
+        for i in np.unique(found[found > 0])
+    }
+    p = Panoptic(meanings=(t_class, f_class))
+    p.add(truth, found, valid)
+    counts: dict[int, list[float]] = {}
+    pairs = set()
+    for t, label in t_class.items():
+        for f in f_class:
+            both = int(((truth == t) & (found == f) & valid).sum())
+            union = int((((truth == t) | (found == f)) & valid).sum())
+            if label == f_class[f] and both / max(1, union) > 0.5:
+                counts.setdefault(label, [0, 0, 0, 0.0])[0] += 1
+                counts[label][3] += both / union
+                pairs |= {("t", t), ("f", f)}
+    for t, label in t_class.items():
+        if ("t", t) not in pairs and ((truth == t) & valid).any():
+            counts.setdefault(label, [0, 0, 0, 0.0])[2] += 1
+    for f, label in f_class.items():
+        own = found == f
+        tally = counts.setdefault(label, [0, 0, 0, 0.0])
+        if ("f", f) not in pairs and (own & ~valid).sum() / own.sum() <= 0.5:
+            tally[1] += 1
+    ours = {c: [q.matched, q.extra, q.missed, q.overlap] for c, q in p.qualities().items()}
+    assert ours == {c: pytest.approx(tally) for c, tally in counts.items()}
+
+
+def test_crowds_excuse_what_lies_in_them() -> None:
+    truth, found = np.zeros((8, 8), int), np.zeros((8, 8), int)
+    truth[:4], truth[4:, :4] = 1, 2
+    found[1:3], found[4:, :4] = 7, 8
+    p = Panoptic(meanings=({1: -1, 2: 5}, {7: 5, 8: 5}))
+    p.add(truth, found, np.ones(truth.shape, bool))
+    (quality,) = p.qualities().values()
+    assert (quality.matched, quality.extra, quality.missed) == (1, 0, 0)
+
+
+def test_a_segment_without_a_class_is_refused() -> None:
+    p = Panoptic(meanings=({1: 1}, {1: 1}))
+    p.add(np.array([1, 1, 4]), np.array([1, 1, 1]), np.ones(3, bool))
+    with pytest.raises(ConfigError, match="the truth holds segment 4"):
+        p.qualities()

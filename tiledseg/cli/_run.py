@@ -9,7 +9,12 @@ from typing import Any
 import typer
 
 from ..errors import BudgetExceeded, TiledsegError
-from . import _map_commands, _measure_commands, _vector_commands  # noqa: F401  # add commands
+from . import (  # noqa: F401  # add their commands to the app
+    _instance_commands,
+    _map_commands,
+    _measure_commands,
+    _vector_commands,
+)
 from ._data_commands import app
 from ._tell import line
 

@@ -15,14 +15,15 @@ from ._find import (
     Components,
     find_components,
     read_labels,
+    read_scores,
     require_class_map,
     rows_of,
 )
 from ._graph import Graph
 from ._objects import Objects, component_table
-from ._pieces import NODATA
+from ._pieces import NODATA, Pieces
 from ._smooth import SMOOTHING_BYTES, Ball, smoothed
-from ._table import SCORE_PARTS
+from ._table import SCORE_PARTS, Amounts, Table, table_of
 from ._union import groups_of
 
 __all__ = [
@@ -31,12 +32,15 @@ __all__ = [
     "NODATA",
     "SCORE_PARTS",
     "SMOOTHING_BYTES",
+    "Amounts",
     "Ball",
     "ComponentStep",
     "Components",
     "Graph",
     "Legend",
     "Objects",
+    "Pieces",
+    "Table",
     "applied",
     "block_boxes",
     "check_classes",
@@ -45,7 +49,9 @@ __all__ = [
     "find_components",
     "groups_of",
     "read_labels",
+    "read_scores",
     "require_class_map",
     "rows_of",
     "smoothed",
+    "table_of",
 ]

@@ -122,7 +122,7 @@ def find_components(
     gathered = _Gathered(shape, rank, borders, room)
     for box in boxes:
         pieces = Pieces.of(read_labels(source, box), rank)
-        own = None if scores is None else _parts(scores, box)
+        own = None if scores is None else read_scores(scores, box)
         touching, opened = pieces.borders(borders)
         table = table_of(pieces, (box.start, shape), amounts, own, opened)
         gathered.add(box, pieces, table, touching)
@@ -246,8 +246,13 @@ def rows_of(source: Source, samples: int = BLOCK) -> tuple[int, ...]:
     return (max(step // deep * deep, min(step, deep)), *rest)
 
 
-def _parts(scores: Source, box: Box) -> Ints:
-    """Return the scores of a box in `SCORE_PARTS`; what was not measured counts as 0."""
+def read_scores(scores: Source, box: Box) -> Ints:
+    """Return the scores of a box in `SCORE_PARTS`; what was not measured counts as 0.
+
+    Raises:
+        ConfigError: There are scores outside 0 to 1.
+        DamagedInput: They cannot be read.
+    """
     values = scores.read(box)[0].astype(np.float64)
     values[~scores.valid(box) | ~np.isfinite(values)] = 0
     low, high = values.min(initial=0), values.max(initial=0)

@@ -7,7 +7,7 @@ the components and once to write.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,5 +61,4 @@ class Graph:
         to = np.where(kept[to], (np.cumsum(kept) - 1)[to], -1)
         rest = pairs.where(~same & ~gone)
         borders = Touching(*summed_pairs(int(kept.sum()), to[rest.one], to[rest.other], rest.sides))
-        columns = (getattr(table, field.name)[kept] for field in fields(table))
-        return Graph(Table(*columns), borders, self.unit, np.append(to, -1)[self.place])
+        return Graph(table.where(kept), borders, self.unit, np.append(to, -1)[self.place])

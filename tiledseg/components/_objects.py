@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..grid import Grid
 from ..io import Source
-from ._find import Components, find_components
-from ._table import SCORE_PARTS
+from ._find import find_components
+from ._table import SCORE_PARTS, Table
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,14 @@ class Objects:
     scores: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, found: Components, grid: Grid, scored: bool = False) -> Objects:
-        """Return the objects of components that were found on a grid."""
-        table = found.table
+    def of(cls, table: Table, unit: float, grid: Grid, scored: bool = False) -> Objects:
+        """Return the objects of a table, which are on a grid and counted in a unit."""
         middles = table.moments / (2.0 * table.sizes[:, np.newaxis])
         return cls(
             np.arange(1, len(table) + 1),
             table.labels,
             table.sizes,
-            table.amounts.astype(np.float64) * found.unit,
+            table.amounts.astype(np.float64) * unit,
             table.low,
             table.high,
             grid.index_to_world(middles),
@@ -69,4 +68,4 @@ def component_table(source: Source, connectivity: int | None = None, **settings:
         DamagedInput: The map cannot be read.
     """
     found = find_components(source, connectivity, **settings)
-    return Objects.of(found, source.grid, settings.get("scores") is not None)
+    return Objects.of(found.table, found.unit, source.grid, settings.get("scores") is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,10 @@ class Table:
         return cls(
             *(np.concatenate([getattr(t, field.name) for t in tables]) for field in fields(cls))
         )
+
+    def where(self, chosen: NDArray[Any]) -> Table:
+        """Return some of the rows: by a mask, or by place in a new order."""
+        return Table(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def merged(self, count: int, groups: Ints) -> tuple[Table, Ints]:
         """Return the table of groups by ascending key, and the place there of every row.

@@ -14,7 +14,15 @@ from ..errors import ConfigError, UnknownFormat
 from ..labels import ClassSchema
 from ._base import Sink, SinkSpec, Source, centred_picks, read_padded
 from ._crop import CroppedSink, CroppedSource, FramedSource
-from ._files import require_place, settle, silenced, temporary_beside, write_text, writing
+from ._files import (
+    require_own,
+    require_place,
+    settle,
+    silenced,
+    temporary_beside,
+    write_text,
+    writing,
+)
 from ._fitting import Overview, decimated, fit_to
 from ._folder import Folder, open_folder
 from ._held import HeldMap
@@ -22,6 +30,7 @@ from ._memory import MemorySink, MemorySource, channels_first, xarray_parts
 from ._nonzero import FilledMask, extremes, nonzero_box
 from ._normalized import NormalizedSource
 from ._orient import OrientedSink, OrientedSource, axes_to, oriented
+from ._png import PNG_LARGEST, IdPngSink
 from ._polygons import VERTEX_BYTES, PlacedPolygons, moved_to
 from ._previous import MarkedSource, OneHotSource, PreviousSource
 from ._qml import qml_path
@@ -31,6 +40,7 @@ from ._stack import StackedSource
 from ._whole import Cropped
 
 __all__ = [
+    "PNG_LARGEST",
     "VERTEX_BYTES",
     "BoxRoi",
     "Cropped",
@@ -40,6 +50,7 @@ __all__ = [
     "Folder",
     "FramedSource",
     "HeldMap",
+    "IdPngSink",
     "MarkedSource",
     "MaskRoi",
     "MemorySink",
@@ -79,6 +90,7 @@ __all__ = [
     "read_schema",
     "reproject",
     "reproject_owned",
+    "require_own",
     "require_place",
     "settle",
     "sidecars",

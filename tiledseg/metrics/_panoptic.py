@@ -12,6 +12,7 @@ map without a match that lies in them for more than half of its area counts as n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..errors import ConfigError
 #: Stands for "no truth" among the truth's ids.
 _VOID = 2**32 - 1
 _SHIFT = np.uint64(32)
+Meanings = Mapping[int, int]
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,15 @@ class Panoptic:
     Args:
         divisor: An id's class is ``id // divisor`` (1000 in Cityscapes' files); None: all are of
             one class, 0. Id 0 is no segment.
+        meanings: Instead of it, class of every id of the truth, and of the map. -1 for an id of the
+            truth is a crowd: there is no truth there, whatever class it is of. (COCO's own tool
+            lets a crowd excuse segments of its own class only.)
     """
 
-    def __init__(self, divisor: int | None = None) -> None:
-        self._divisor = divisor
+    def __init__(
+        self, divisor: int | None = None, meanings: tuple[Meanings, Meanings] | None = None
+    ) -> None:
+        self._divisor, self._meanings = divisor, meanings
         self._codes: NDArray[np.uint64] = np.zeros(0, np.uint64)
         self._areas: NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -104,36 +111,55 @@ class Panoptic:
         self._gather(other._codes, other._areas)
 
     def qualities(self) -> dict[int, PanopticQuality]:
-        """Return the figures per class."""
+        """Return the figures per class.
+
+        Raises:
+            ConfigError: An id has no class.
+        """
         truths = (self._codes >> _SHIFT).astype(np.int64)
         founds = (self._codes & np.uint64(_VOID)).astype(np.int64)
+        truth_class, found_class = self._classes(0, truths), self._classes(1, founds)
+        crowds = [i for i, label in truth_class.items() if label < 0]
+        truths[np.isin(truths, np.array(crowds, np.int64))] = _VOID
         void = truths == _VOID
         truth_area = _sums(truths[~void], self._areas[~void])
         found_area = _sums(founds, self._areas)
         void_area = _sums(founds[void], self._areas[void])
-        tallies = {self._class(i): [0, 0, 0, 0.0] for i in {*truth_area, *found_area} if i}
+        seen = {truth_class[t] for t in truth_area if t} | {found_class[f] for f in found_area if f}
+        tallies = {label: [0, 0, 0, 0.0] for label in seen}
         matched_truths, matched_founds = set(), set()
-        for t, f, shared in zip(truths, founds, self._areas, strict=True):
-            if t in (0, _VOID) or f == 0 or self._class(t) != self._class(f):
+        for t, f, shared in zip(truths.tolist(), founds.tolist(), self._areas, strict=True):
+            if t in (0, _VOID) or f == 0 or truth_class[t] != found_class[f]:
                 continue
             union = truth_area[t] + found_area[f] - void_area.get(f, 0) - int(shared)
             if 2 * int(shared) > union:
                 matched_truths.add(t)
                 matched_founds.add(f)
-                tallies[self._class(t)][0] += 1
-                tallies[self._class(t)][3] += int(shared) / union
+                tallies[truth_class[t]][0] += 1
+                tallies[truth_class[t]][3] += int(shared) / union
         for f in found_area.keys() - matched_founds - {0}:
             if 2 * void_area.get(f, 0) <= found_area[f]:
-                tallies[self._class(f)][1] += 1
+                tallies[found_class[f]][1] += 1
         for t in truth_area.keys() - matched_truths - {0}:
-            tallies[self._class(t)][2] += 1
+            tallies[truth_class[t]][2] += 1
         return {
             c: PanopticQuality(int(tp), int(fp), int(fn), overlap)
             for c, (tp, fp, fn, overlap) in sorted(tallies.items())
         }
 
-    def _class(self, identity: int) -> int:
-        return 0 if self._divisor is None else int(identity) // self._divisor
+    def _classes(self, which: int, ids: NDArray[np.int64]) -> Meanings:
+        """Return the class of every id of the truth, 0, or the map, 1."""
+        every = {*np.unique(ids).tolist()} - {0, _VOID}
+        if self._meanings is None:
+            return {i: 0 if self._divisor is None else i // self._divisor for i in every}
+        known = self._meanings[which]
+        unknown = sorted(every - known.keys())
+        if unknown:
+            raise ConfigError(
+                f"{('the truth', 'the map')[which]} holds segment {unknown[0]}, of which its JSON "
+                "does not tell the class; make both again"
+            )
+        return known
 
     def _gather(self, codes: NDArray[np.uint64], areas: NDArray[np.int64]) -> None:
         every = np.concatenate([self._codes, codes])

@@ -52,6 +52,9 @@ class _ClassEntry(BaseModel):
     color: tuple[_Byte, _Byte, _Byte] | None = Field(
         None, description="Red, green, blue, 0 to 255."
     )
+    isthing: bool | None = Field(
+        None, description="Whether its objects are counted; else it is stuff."
+    )
 
 
 class CardDocument(BaseModel):

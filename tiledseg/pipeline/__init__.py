@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..training import Recipe, Trained
     from ._check import check, check_facts, plan_training
     from ._evaluate import METRICS, Assessment, Evaluation, assess, evaluate
+    from ._instances import Instances, instances
     from ._postprocess import Postprocessed, postprocess
     from ._sample import Sample, sample
     from ._surfaces import surfaces
@@ -52,6 +53,7 @@ __all__ = [
     "Evaluation",
     "InputEnded",
     "InputPlanned",
+    "Instances",
     "Job",
     "OnBatchEvent",
     "Postprocessed",
@@ -66,6 +68,7 @@ __all__ = [
     "evaluate",
     "execute",
     "execute_shard",
+    "instances",
     "load_model",
     "plan",
     "plan_training",
@@ -86,6 +89,7 @@ __all__ = [
 _HOMES = {
     "._check": ("check", "check_facts", "plan_training"),
     "._evaluate": ("METRICS", "Assessment", "Evaluation", "assess", "evaluate"),
+    "._instances": ("Instances", "instances"),
     "._postprocess": ("Postprocessed", "postprocess"),
     "._sample": ("Sample", "sample"),
     "._surfaces": ("surfaces",),

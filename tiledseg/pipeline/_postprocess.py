@@ -19,9 +19,10 @@ from ..engine import locked, machine
 from ..errors import ConfigError
 from ..grid import Grid
 from ..io import SinkSpec, Source, create_sink, open_source, read_schema
-from ..labels import ClassInfo, ClassSchema, default_colors
+from ..labels import ClassSchema
 from ..steps import Step, plain_steps, read_steps
 from ..vector import row_measures
+from ._map_classes import classes_of
 from ._names import Output, check_outputs, output_path, report_folder, spare_inputs
 from ._report import versions
 from ._seen import Counted, Picked
@@ -155,7 +156,7 @@ class _Work:
             stages.legend(named)
         share, before = 1 / (1 + stages.readings), Picked.of(grid.shape)
         counts = _counted(source, before, stages.samples(room), lambda part: tell(part * share))
-        schema = _schema(source, named, np.flatnonzero(counts).tolist())
+        schema = classes_of(source, named, np.flatnonzero(counts).tolist())
         spec, shown = _spec(source, schema), Picked.of(grid.shape)
         sizes, unit = row_measures(grid)
         after = Counted(np.array([c.id for c in schema.unique]), sizes)
@@ -282,22 +283,6 @@ def _counted(source: Source, picked: Picked, samples: int, tell: OnShare) -> NDA
         done += box.size
         tell(done / source.grid.box.size)
     return counts
-
-
-def _schema(source: Source, schema: ClassSchema | None, held: list[int]) -> ClassSchema:
-    """Return the classes of a map, those that it does not name called by their label."""
-    background = schema.background if schema else (None if source.nodata == 0 else 0)
-    known = {} if schema is None else {c.id: c for c in schema.unique}
-    ids = sorted({*known, *held, *(() if background is None else (background,))})
-    colors = default_colors(len(ids), None if background is None else ids.index(background))
-    if source.palette is not None:
-        shown = source.palette
-        colors = [
-            (int(shown[i][0]), int(shown[i][1]), int(shown[i][2])) if i < len(shown) else color
-            for i, color in zip(ids, colors, strict=True)
-        ]
-    infos = (known.get(i, ClassInfo(i, f"class {i}", c)) for i, c in zip(ids, colors, strict=True))
-    return ClassSchema(tuple(infos), background)
 
 
 def _spec(source: Source, schema: ClassSchema) -> SinkSpec:

@@ -39,15 +39,9 @@ from ..grid import Grid
 from ..io import Folder, HeldMap, Source, create_array
 from ..labels import ClassSchema
 from ..steps import Smooth, Step
-from ..vector import row_measures
+from ._map_classes import unit_of
 
 OnShare = Callable[[float], None]
-#: What `tiledseg.vector.row_measures` tells amounts in -> how steps speak of them.
-_UNITS: dict[str, tuple[Any, float]] = {
-    "ha": ("m2", 1e4),
-    "ml": ("mm3", 1e3),
-    "samples": ("samples", 1.0),
-}
 #: Where in a folder passes leave their maps.
 STAGES = "stages"
 #: Samples of a block that there is room for in every run.
@@ -82,14 +76,13 @@ class Stages:
         Raises:
             ConfigError: A step does not fit the map's axes or units.
         """
-        measures, told = row_measures(grid)
-        unit, factor = _UNITS[told]
+        measures, unit = unit_of(grid)
         check_steps(steps, grid, unit, name)
         passes: list[tuple[Step, ...]] = []
         for key, some in groupby(steps, _kind):
             group = tuple(some)
             passes += [(step,) for step in group] if key == "smooth" else [group]
-        return cls(tuple(passes), grid, measures * factor, unit, name)
+        return cls(tuple(passes), grid, measures, unit, name)
 
     def legend(self, schema: ClassSchema) -> Legend:
         """Return what steps may ask of the map.

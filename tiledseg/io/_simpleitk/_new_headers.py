@@ -21,17 +21,17 @@ from .._base import SinkSpec
 NIFTI_LONGEST = 2**15 - 1
 #: Byte at which the samples of a NIfTI-1 file begin: its header, and no extension.
 NIFTI_OFFSET = 352
-_NIFTI_CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "u2": 512}
+_NIFTI_CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "u2": 512, "u4": 768}
 _INTENT_VECTOR = 1007
 _MM_AND_SECONDS = 2 | 8
 _SCANNER = 1
 _NRRD_TYPES = {
-    "u1": "unsigned char", "u2": "unsigned short", "i2": "short", "i4": "int", "f4": "float",
-    "f8": "double",
+    "u1": "unsigned char", "u2": "unsigned short", "i2": "short", "i4": "int",
+    "u4": "unsigned int", "f4": "float", "f8": "double",
 }  # fmt: skip
 _META_TYPES = {
-    "u1": "MET_UCHAR", "u2": "MET_USHORT", "i2": "MET_SHORT", "i4": "MET_INT", "f4": "MET_FLOAT",
-    "f8": "MET_DOUBLE",
+    "u1": "MET_UCHAR", "u2": "MET_USHORT", "i2": "MET_SHORT", "i4": "MET_INT",
+    "u4": "MET_UINT", "f4": "MET_FLOAT", "f8": "MET_DOUBLE",
 }  # fmt: skip
 #: ITK names the side an axis comes from, `Grid.orientation` the one it goes to.
 _OPPOSITE = str.maketrans("RLAPIS", "LRPASI")

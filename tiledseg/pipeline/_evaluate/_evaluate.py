@@ -192,6 +192,7 @@ def _together(gathered: _Gathered, spec: EvaluateSpec) -> Evaluation:
         pooled,
         dict(sorted(instances.items())),
         warnings_of(schema, cases, [m for _, m in gathered.done]),
+        {i: name for _, m in gathered.done for i, name in m.segment_names.items()},
     )
 
 

@@ -25,6 +25,7 @@ from ...metrics import (
 )
 from ._amount import Difference, sizes_of
 from ._opened import Block, Opened, block_boxes
+from ._segments import require_same_categories
 from ._spec import EvaluateSpec, measuring_spacing
 from ._worst import WorstPlaces
 
@@ -39,6 +40,8 @@ class Measured:
         confusion: Counts of every label value that was seen.
         boundaries: Name of the figure -> counts.
         panoptic: Areas of instances, where asked for.
+        segment_names: Class -> name, where segments have classes by name.
+        agnostic: Whether only one of map and truth tells the classes of its segments.
         extents: Where every label value is, in either.
         surfaces: Name of the figure -> label value -> figure.
         amount: Map less truth, where asked for and samples have a size.
@@ -49,6 +52,8 @@ class Measured:
     confusion: Confusion = field(default_factory=Confusion)
     boundaries: dict[str, BoundaryF1] = field(default_factory=dict)
     panoptic: Panoptic | None = None
+    segment_names: dict[int, str] = field(default_factory=dict)
+    agnostic: bool = False
     extents: Extents = field(default_factory=Extents)
     surfaces: dict[str, dict[int, float]] = field(default_factory=dict)
     amount: Difference | None = None
@@ -102,10 +107,22 @@ def _begin(pair: Opened, spec: EvaluateSpec, asked: tuple[str, ...]) -> Measured
             name = f"boundary_f1_{tolerance:g}_{unit}"
             made.boundaries[name] = BoundaryF1(tolerance, spacing)
     if "panoptic" in asked:
-        made.panoptic = Panoptic(spec.divisor)
+        _begin_panoptic(made, pair, spec)
     if pair.grid.ndim == 2:
         made.worst = WorstPlaces()
     return made
+
+
+def _begin_panoptic(made: Measured, pair: Opened, spec: EvaluateSpec) -> None:
+    """Take classes of segments from the ids, or from what is told of them."""
+    truth, found = pair.segments
+    if spec.divisor is not None or truth is None or found is None:
+        made.panoptic = Panoptic(spec.divisor)
+        made.agnostic = spec.divisor is None and (truth is None) != (found is None)
+        return
+    require_same_categories(found, truth, f"map {pair.found.uri} and truth {pair.truth.uri}")
+    made.panoptic = Panoptic(meanings=(truth.meanings(), found.meanings()))
+    made.segment_names = {**found.names, **truth.names}
 
 
 def _add(made: Measured, block: Block, by_class: bool, surfaces: bool) -> None:

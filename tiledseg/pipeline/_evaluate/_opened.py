@@ -18,7 +18,9 @@ from ...errors import ConfigError, GridMismatch
 from ...grid import Grid
 from ...io import Source, open_source, read_schema
 from ...labels import ClassSchema
+from ...objects import ReadSegments
 from ._pairs import Pair
+from ._segments import ColouredIds, segments_of
 
 #: Samples of a block; what is held for one is some tens of bytes each.
 _BLOCK = 1 << 22
@@ -55,6 +57,7 @@ class Opened:
         schema: Classes that one of them was written with, or None.
         ignore: Label values of the truth that mean there is none.
         nodata: Label value of the map that means there is none, besides what it declares.
+        segments: What is told of ids of the truth, and of the map, or None.
     """
 
     found: Source
@@ -62,6 +65,7 @@ class Opened:
     schema: ClassSchema | None
     ignore: tuple[int, ...]
     nodata: int | None
+    segments: tuple[ReadSegments | None, ReadSegments | None] = (None, None)
 
     @property
     def grid(self) -> Grid:
@@ -116,7 +120,8 @@ def opened(pair: Pair, ignore: tuple[int, ...], named: bool = False) -> Iterator
         its = pair.schema or _schema(pair.truth)
         if own is not None and its is not None and not named:
             _require_same_classes(own, its, f"map {found.uri} and truth {truth.uri}")
-        yield Opened(found, truth, own or its, ignore, nodata)
+        told = segments_of(pair.truth), segments_of(pair.found)
+        yield Opened(found, truth, own or its, ignore, nodata, told)
 
 
 def block_boxes(shape: tuple[int, ...], blocks: tuple[int, ...]) -> Iterator[Box]:
@@ -156,6 +161,8 @@ def _open(image: Any, what: str, dims: int | None = None) -> Iterator[Source]:
         source: Source = image()
     else:
         source = _open_file(image, dims)
+        if ColouredIds.holds(source) and segments_of(image) is not None:
+            source = ColouredIds(source)
     with source:
         _require_labels(source, what)
         yield source

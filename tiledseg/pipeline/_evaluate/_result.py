@@ -70,6 +70,7 @@ class Evaluation:
         confusion: Counts of all cases.
         panoptic: Class -> figures of all cases, where asked for.
         warnings: What the user should know.
+        segment_names: Class -> name, where segments have classes by name.
         ran: How it ran.
         outputs: Files written.
     """
@@ -83,6 +84,7 @@ class Evaluation:
     confusion: Confusion
     panoptic: dict[int, PanopticQuality]
     warnings: tuple[str, ...]
+    segment_names: dict[int, str] = field(default_factory=dict)
     ran: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[Path, ...] = ()
 
@@ -102,6 +104,8 @@ class Evaluation:
                 "samples": self.confusion.counts.tolist(),
             },
             "panoptic": {str(c): _of_panoptic(q) for c, q in self.panoptic.items()},
+            "mean_pq": plain(self.mean_pq) if self.panoptic else None,
+            "segment_names": {str(c): name for c, name in self.segment_names.items()},
             "cases": [
                 {
                     "name": case.name,
@@ -118,6 +122,15 @@ class Evaluation:
             "ran": self.ran,
             "outputs": [str(path) for path in self.outputs],
         }
+
+    @property
+    def mean_pq(self) -> float:
+        """Panoptic quality: the mean over the classes that have segments; NaN without any."""
+        return mean_of(np.array([q.pq for q in self.panoptic.values()], np.float64))
+
+    def segment_name(self, number: int) -> str:
+        """Return what a class of segments is called."""
+        return self.segment_names.get(number, f"class {number}")
 
     def summary(self) -> str:
         """Return a table for people."""
@@ -142,9 +155,11 @@ class Evaluation:
                 )
         for number, q in self.panoptic.items():
             lines.append(
-                f"panoptic class {number}: PQ {shown(q.pq)}, SQ {shown(q.sq)}, RQ {shown(q.rq)}; "
-                f"{q.matched} matched, {q.extra} extra, {q.missed} missed"
+                f"panoptic {self.segment_name(number)}: PQ {shown(q.pq)}, SQ {shown(q.sq)}, "
+                f"RQ {shown(q.rq)}; {q.matched} matched, {q.extra} extra, {q.missed} missed"
             )
+        if len(self.panoptic) > 1:
+            lines.append(f"panoptic of all classes: PQ {shown(self.mean_pq)}")
         return "\n".join([*lines, *(f"wrote {path}" for path in self.outputs)])
 
 

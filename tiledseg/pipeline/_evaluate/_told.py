@@ -16,6 +16,7 @@ def warnings_of(
     """Return a sentence for everything that makes figures less than they seem."""
     return (
         *_empty(cases),
+        *_agnostic(cases, done),
         *_without_class(cases, done, schema),
         *_absent(schema, cases),
         *_infinite(schema, cases),
@@ -27,6 +28,15 @@ def _empty(cases: list[CaseResult]) -> list[str]:
         f"{case.name} has no truth at all: nothing was counted"
         for case in cases
         if not case.confusion.total and not case.panoptic
+    ]
+
+
+def _agnostic(cases: list[CaseResult], done: list[Measured]) -> list[str]:
+    return [
+        f"only one of map and truth of {case.name} has a JSON that tells classes of segments: all "
+        "count as one class"
+        for case, measured in zip(cases, done, strict=True)
+        if measured.agnostic
     ]
 
 

@@ -93,7 +93,7 @@ def _overall_rows(found: Evaluation) -> list[tuple[str, str, str]]:
     for number, q in found.panoptic.items():
         counts = f"{q.matched} matched, {q.extra} extra, {q.missed} missed"
         figures = f"PQ {shown(q.pq)}, SQ {shown(q.sq)}, RQ {shown(q.rq)}"
-        rows.append((f"panoptic class {number}", figures, counts))
+        rows.append((f"panoptic {found.segment_name(number)}", figures, counts))
     return rows
 
 

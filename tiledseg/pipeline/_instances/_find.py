@@ -1,0 +1,202 @@
+"""The objects of a map, in one of three ways, and what is needed for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...budget import parse_bytes
+from ...components import (
+    NODATA,
+    Amounts,
+    Legend,
+    block_boxes,
+    find_components,
+    read_labels,
+    require_class_map,
+    rows_of,
+)
+from ...engine import machine
+from ...errors import ConfigError
+from ...grid import Grid
+from ...io import Source, read_schema
+from ...objects import (
+    Centred,
+    Cut,
+    Found,
+    Heads,
+    Segments,
+    Spill,
+    number,
+    split_components,
+)
+from ...resampling import spacing_of
+from .._map_classes import classes_of, unit_of
+from ._own_scores import OwnScores
+from ._spec import InstancesSpec, open_channels
+
+OnShare = Callable[[float], None]
+Ints = NDArray[np.int64]
+
+#: Bytes that blocks of map and scores hold beside an object that is split.
+_BESIDE = 1 << 28
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What objects are made of.
+
+    Args:
+        source: The class map.
+        legend: What its classes and sizes mean.
+        things: Ids of the classes whose objects are wanted.
+        amounts: Of the map's rows.
+        scores: A score per sample, or None.
+    """
+
+    source: Source
+    legend: Legend
+    things: Ints
+    amounts: Amounts
+    scores: Source | None
+
+    def numbered(self, found: Found, spec: InstancesSpec, most: int) -> Segments:
+        """Give ids to objects, and to stuff where it is wanted.
+
+        Raises:
+            ConfigError: There are more than ids, or the map has no sizes of that kind.
+        """
+        schema, table = self.legend.schema, found.table
+        rest = {c.id for c in schema.unique} - {*self.things.tolist(), schema.background}
+        stuff = np.array(sorted(i for i in rest if i is not None), np.int64)
+        sizes = table.sizes if spec.unit == "samples" else table.amounts
+        least = (sizes, spec.enough(self.legend, found.unit))
+        return number(table, self.things, stuff if spec.panoptic else stuff[:0], least, most)
+
+
+def find_objects(
+    name: str, source: Source, spec: InstancesSpec, held: tuple[ExitStack, Path], tell: OnShare
+) -> tuple[Wanted, Found, int]:
+    """Find the objects of a class map.
+
+    Args:
+        name: What the map is called.
+        source: The map.
+        spec: How.
+        held: Closes what is opened here, and a folder where there is room on disk.
+        tell: Told the share that is done, 0 to 1.
+
+    Returns:
+        What objects are made of, the objects, and how many had no room to be split.
+
+    Raises:
+        ConfigError: The image is no class map, or has no things, or a channel is missing.
+        GridMismatch: Scores or heads lie elsewhere.
+        MissingBackend: A split needs scikit-image.
+    """
+    require_class_map(source)
+    stack, folder = held
+    measures, unit = unit_of(source.grid)
+    amounts = Amounts.of(measures, source.grid.box.size // source.grid.shape[0])
+    scores = _open_scores(spec, name, source, stack)
+
+    def wanted(labels: list[int]) -> Wanted:
+        legend = Legend(classes_of(source, read_schema(name), labels), unit, name)
+        things = _things(spec, legend)
+        stated = replace(legend, schema=legend.schema.with_things(things.tolist()))
+        return Wanted(source, stated, things, amounts, scores)
+
+    heads = _open_heads(spec, source.grid, stack)
+    if heads is not None:
+        want, boxes = wanted(_labels_of(source)), block_boxes(source.grid.shape, rows_of(source))
+        return want, Centred.of(source, heads, want.things, boxes, (amounts, scores), tell), 0
+    cut = _open_cut(spec, source.grid, stack)
+    share = 1.0 if cut is None else 0.5
+    found = find_components(
+        source,
+        spec.connectivity,
+        measures=measures,
+        scores=scores,
+        on_share=lambda done: tell(share * done),
+    )
+    want = wanted(np.unique(found.table.labels).tolist())
+    if cut is None:
+        return want, found, 0
+    spill = stack.enter_context(Spill(folder))
+    chosen = np.isin(found.table.labels, want.things)
+    split = split_components(
+        found, chosen, cut, spill, (amounts, scores), lambda done: tell(0.5 + done / 2)
+    )
+    return want, split, len(split.left)
+
+
+def _things(spec: InstancesSpec, legend: Legend) -> Ints:
+    """Return the ids of the classes whose objects are wanted."""
+    if spec.classes:
+        return legend.ids(spec.classes)
+    if not legend.schema.things:
+        names = ", ".join(c.name for c in legend.schema.unique)[:400]
+        raise ConfigError(
+            f"{legend.name} has no things: its classes are {names}; name those whose objects are "
+            "wanted (--classes), or say isthing: true in the model's card"
+        )
+    return np.array(legend.schema.things, np.int64)
+
+
+def _labels_of(source: Source) -> list[int]:
+    """Return the labels of a map, those of what was not measured left out."""
+    found: set[int] = set()
+    for box in block_boxes(source.grid.shape, rows_of(source)):
+        found |= {*np.unique(read_labels(source, box)).tolist()}
+    return sorted(found - {NODATA})
+
+
+def _open_scores(spec: InstancesSpec, name: str, source: Source, stack: ExitStack) -> Source | None:
+    if spec.scores is None:
+        return None
+    scores = stack.enter_context(open_channels(spec.scores, None, "scores"))
+    source.grid.require_like(scores.grid, f"scores {scores.uri}")
+    if len(scores.channels) == 1:
+        return scores
+    schema = read_schema(name)
+    if schema is None:
+        raise ConfigError(
+            f"scores {spec.scores} have {len(scores.channels)} channels, and {name} does not name "
+            "its classes: name one channel, FILE:CHANNEL"
+        )
+    return OwnScores(source, scores, schema)
+
+
+def _open_heads(spec: InstancesSpec, grid: Grid, stack: ExitStack) -> Heads | None:
+    if spec.centres is None:
+        return None
+    source = stack.enter_context(open_channels(spec.centres, 1 + grid.ndim, "centres"))
+    grid.require_like(source.grid, f"centres {source.uri}")
+    return Heads(source, spec.threshold, spec.window)
+
+
+def _open_cut(spec: InstancesSpec, grid: Grid, stack: ExitStack) -> Cut | None:
+    if spec.split is None:
+        return None
+    from ...objects import SAMPLE_BYTES  # needs an extra: said before any work
+
+    heights = None
+    if spec.split != "distance":
+        heights = stack.enter_context(open_channels(spec.split, 1, "split"))
+        grid.require_like(heights.grid, f"split {heights.uri}")
+    held = machine.resident()
+    limit = parse_bytes(spec.memory) if spec.memory else held + machine.available() // 2
+    most = max(0, limit - held - _BESIDE) // SAMPLE_BYTES
+    return Cut(spec.rise(), _sides(grid), heights, spec.boundaries, most)
+
+
+def _sides(grid: Grid) -> tuple[float, ...]:
+    """Return the sides of a sample, the shortest as 1; in degrees as they are in the middle."""
+    known = spacing_of(grid)
+    sides = (1.0,) * grid.ndim if known is None else known[0]
+    return tuple(side / min(sides) for side in sides)
