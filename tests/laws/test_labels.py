@@ -78,6 +78,19 @@ def test_ids_and_colours_may_be_left_out() -> None:
     assert ClassSchema.from_dict({"classes": entries}) == ClassSchema.of_names(["water", "trees"])
 
 
+def test_things_are_those_that_are_said_to_be_or_all_but_the_background() -> None:
+    schema = ClassSchema.of_names(["nothing", "car", "road"], background=0)
+    assert schema.things == (1, 2)
+    assert schema.with_things([1]).things == (1,)
+    assert schema.with_things([]).things == ()
+    told = json.loads(json.dumps(schema.with_things([2]).to_dict()))
+    assert [c["isthing"] for c in told["classes"]] == [False, False, True]
+    assert ClassSchema.from_dict(told) == schema.with_things([2])
+    told["classes"][1]["isthing"] = 1  # as COCO writes it
+    assert ClassSchema.from_dict(told).things == (1, 2)
+    assert "isthing" not in schema.to_dict()["classes"][0]
+
+
 @pytest.mark.parametrize(
     ("classes", "message"),
     [

@@ -395,9 +395,14 @@ def test_segments_that_are_damaged_or_mean_other_classes(scene: Path, tmp_path: 
     for old, new, error, message in (
         ('"tree"', '"car"', ConfigError, "2 is 'car' and 'tree'"),
         ('"category_id": 2', '"category_id": 8', DamagedInput, "has no category 8"),
-        ('{"id": 3', '{"id": 2', DamagedInput, "each once; found 2"),
+        ('{"id": 3, "category_id"', '{"id": 2, "category_id"', DamagedInput, "each once; found 2"),
         ('"segments_info": [', '"segments_info": [7,', DamagedInput, "no panoptic JSON"),
-        ('{"id": 3', '{"id": 30', ConfigError, "the map holds segment 3"),
+        (
+            '{"id": 3, "category_id"',
+            '{"id": 9, "category_id"',
+            ConfigError,
+            "the map holds segment 3",
+        ),
         ("]}", "", DamagedInput, "no panoptic JSON"),
     ):
         (tmp_path / "found.json").write_text(told.replace(old, new))

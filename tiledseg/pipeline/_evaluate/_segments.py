@@ -71,7 +71,8 @@ class ColouredIds(Source):
     def read(self, box: Box) -> NDArray[Any]:
         """Return the ids of ``box``."""
         red, green, blue = self._inner.read(box).astype(np.uint32)
-        return (red | green << np.uint32(8) | blue << np.uint32(16))[np.newaxis]
+        ids: NDArray[Any] = red | green << np.uint32(8) | blue << np.uint32(16)
+        return ids[np.newaxis]
 
     def valid(self, box: Box) -> NDArray[np.bool_]:
         """Return where there is an image."""
