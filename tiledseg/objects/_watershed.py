@@ -21,7 +21,7 @@ from ._kernels import mark_peaks
 try:
     from skimage.segmentation import watershed
 except ImportError as error:
-    raise MissingBackend(error.name or "scikit-image", "surfaces", "splitting objects") from None
+    raise MissingBackend(error.name or "scikit-image", "instances", "splitting objects") from None
 
 #: Bytes that are held per sample of a component's box: 67 in 2-D and 82 in 3-D were measured.
 SAMPLE_BYTES = 100
