@@ -277,6 +277,8 @@ def test_the_command_does_the_same(scene: Path, tmp_path: Path, capsys: Any) -> 
         ({"clases": 1}, ConfigError, "has no setting 'clases'"),
         ({"out": "ids.jpg"}, UnknownFormat, "known suffixes"),
         ({"out": "map.tif"}, ConfigError, "would overwrite the input"),
+        ({"out": "heads.tif", "centres": "heads.tif"}, ConfigError, "overwrite the input heads"),
+        ({"out": "heads.tif", "split": "heads.tif:1"}, ConfigError, "overwrite the input heads"),
         ({"objects": "o.xlsx"}, UnknownFormat, "known are"),
         ({"objects": "no/o.csv"}, OutputFailed, "there is no folder"),
     ],

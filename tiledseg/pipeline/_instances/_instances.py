@@ -69,7 +69,7 @@ def instances(
     names = _Names.of(out, objects, spec.panoptic)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(class_map))
-        sink = names.checked(source)
+        sink = names.checked(source, spec.files())
         held = (stack, names.out.parent)
         wanted, found, left = find_objects(
             str(class_map), source, spec, held, lambda share: tell(_FOUND * share)
@@ -100,12 +100,12 @@ class _Names:
         """The largest id that the map can hold."""
         return PNG_LARGEST if self.out.suffix.lower() == ".png" else LARGEST
 
-    def checked(self, source: Source) -> Sink:
+    def checked(self, source: Source, others: list[Path]) -> Sink:
         """Refuse names that cannot be written, or are those of what is read; return the sink."""
         named = [("out", self.out), ("objects", self.objects), ("segments", self.segments)]
         outputs = [Output(name, path) for name, path in named if path is not None]
         check_outputs(outputs)
-        spare_inputs(outputs, source.files())
+        spare_inputs(outputs, [*source.files(), *others])
         if self.segments is not None:
             require_own(self.segments, _OPENING)
         if self.objects is not None:

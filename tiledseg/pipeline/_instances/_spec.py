@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from ...budget import parse_bytes
@@ -107,6 +108,11 @@ class InstancesSpec:
         files = {k: str(settings[k]) for k in _FILES if settings.get(k) is not None}
         return cls(**{**settings, **files, "classes": listed})
 
+    def files(self) -> list[Path]:
+        """Return the local files that are read besides the map."""
+        named = [_parted(text)[0] for text in (self.split, self.centres, self.scores) if text]
+        return [Path(name) for name in named if os.path.lexists(name)]
+
     def rise(self) -> float:
         """Return the depth of a split."""
         return _DEPTHS[self.split != "distance"] if self.depth is None else self.depth
@@ -141,12 +147,7 @@ def open_channels(text: str, count: int | None, what: str) -> Source:
         ConfigError: There is no such file or channel, or there are more or fewer.
         DamagedInput: The file is not what it claims to be.
     """
-    head, colon, tail = text.rpartition(":")
-    if not colon or "/" in tail or os.path.exists(text):
-        head, channels = text, None
-    else:
-        parts = [part.strip() for part in tail.split(",")]
-        channels = tuple(int(p) if p.isdecimal() and len(p) < 9 else p for p in parts)
+    head, channels = _parted(text)
     source = open_source(head, channels=channels)
     if count is not None and len(source.channels) != count:
         source.close()
@@ -156,3 +157,12 @@ def open_channels(text: str, count: int | None, what: str) -> Source:
             f"{len(source.channels)}; name which, like {head}:{example}"
         )
     return source
+
+
+def _parted(text: str) -> tuple[str, tuple[int | str, ...] | None]:
+    """Return the file and the channels of ``FILE:CHANNELS``; None: all of them."""
+    head, colon, tail = text.rpartition(":")
+    if not colon or "/" in tail or os.path.exists(text):
+        return text, None
+    parts = [part.strip() for part in tail.split(",")]
+    return head, tuple(int(p) if p.isdecimal() and len(p) < 9 else p for p in parts)
