@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ CORE = (
 )
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Return the top-level names of every package a module imports."""
     names = set()

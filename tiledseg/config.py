@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from .document import apply_change, brief, read_values, wrong_keys
+from .document import apply_change, brief, checked, read_mapping
 from .errors import ConfigError
 from .steps import plain_steps, read_steps
 from .tiling import TilingSpec
@@ -225,10 +225,7 @@ class RunConfig(BaseModel):
         Raises:
             ConfigError: A wrong or unknown key; the sentence names its path.
         """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError("; ".join(wrong_keys(error.errors(), "config"))) from None
+        return checked(cls, values, "config")
 
     @classmethod
     def read(cls, path: str | Path, changes: tuple[str, ...] = ()) -> RunConfig:
@@ -241,13 +238,7 @@ class RunConfig(BaseModel):
         Raises:
             ConfigError: The file cannot be read, or a key is wrong.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"config {path} cannot be read: {error}") from None
-        values = read_values(text, f"config {path}")
-        if not isinstance(values, dict):
-            raise ConfigError(f"config {path} must be a mapping of settings")
+        values = read_mapping(Path(path), f"config {path}")
         for change in changes:
             apply_change(values, change)
         return cls.parse(values)

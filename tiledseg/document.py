@@ -1,14 +1,18 @@
-"""What a person, or another program, wrote as YAML or JSON -> plain values, or one sentence."""
+"""What people, or other programs, wrote as YAML, JSON or a table -> plain values, or a sentence."""
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from .errors import ConfigError, DamagedInput
 
@@ -16,9 +20,12 @@ from .errors import ConfigError, DamagedInput
 _MOST = 1_000_000
 #: Bytes of a file beyond which it is no document.
 _BYTES = 8_000_000
+_PROBLEMS = 5
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3
 _SHORT.maxstring = _SHORT.maxother = 60
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,18 +50,46 @@ def parse_yaml(text: str) -> Any:
     return yaml.load(text, _Loader)  # noqa: S506  # a safe loader
 
 
-def read_document(path: Path) -> str:
+def read_text(path: Path, name: str, most: int | None = _BYTES) -> str:
     """Return the text of a file, UTF-8.
 
+    Args:
+        path: The file.
+        name: What to call it in a message: ``recipe x.yaml``.
+        most: Bytes that it may hold; None: any number.
+
     Raises:
-        DamagedInput: It is a pipe or a device.
-        OSError: It cannot be read, or is larger than any document.
-        ValueError: It is not UTF-8.
+        ConfigError: There is none; it is a pipe or a device, too large, or no UTF-8.
     """
-    require_plain(path)
-    if os.path.isfile(path) and path.stat().st_size > _BYTES:
-        raise OSError(f"it is larger than {_BYTES} bytes, as no document is")
-    return path.read_text(encoding="utf-8")
+    try:
+        require_plain(path)
+        if most is not None and os.path.isfile(path) and path.stat().st_size > most:
+            raise ConfigError(f"it is larger than {most} bytes, as no document is")
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {name}") from None
+    except UnicodeDecodeError:
+        told = "it is not text in UTF-8; save it as UTF-8"
+    except (OSError, ValueError) as error:
+        told = " ".join(str(getattr(error, "strerror", None) or error).split())
+    raise ConfigError(f"{name} cannot be read: {told:.200}")
+
+
+def read_file(path: Path, name: str, parse: Callable[[str], Any] = parse_yaml) -> Any:
+    """Return the plain values of a file; see `read_text` and `read_values`."""
+    return read_values(read_text(path, name), name, parse)
+
+
+def read_mapping(path: Path, name: str, parse: Callable[[str], Any] = parse_yaml) -> dict[str, Any]:
+    """Return the plain values of a file of keys and values; see `read_file`.
+
+    Raises:
+        ConfigError: It cannot be read, or holds something else.
+    """
+    values = read_file(path, name, parse)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name}: expected keys and values, found {brief(values)}")
+    return values
 
 
 def require_plain(path: str | Path) -> None:
@@ -120,24 +155,83 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     values[name] = read_values(text, f"--set {change!r:.80}")
 
 
-def wrong_keys(problems: Iterable[Any], kind: str) -> list[str]:
-    """Return a sentence per wrong key, in words of the document rather than of pydantic.
+def checked(model: type[M], values: Any, kind: str) -> M:
+    """Return the document of plain values.
 
     Args:
-        problems: What pydantic's ``ValidationError.errors()`` returns.
-        kind: What the document is: ``config``.
+        model: What it must look like.
+        values: What it holds.
+        kind: What it is: ``config``.
+
+    Raises:
+        ConfigError: Wrong or unknown keys, in words of the document rather than of pydantic.
     """
-    sentences = []
-    for problem in problems:
-        path = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            sentences.append(f"{kind} {path}: there is no such setting")
-        elif problem["type"] == "value_error":  # a stage's own sentence, which names the setting
-            sentences.append(f"{kind} {problem['ctx']['error']}")
-        else:
-            found = "" if problem["type"] == "missing" else f", found {brief(problem['input'])}"
-            sentences.append(f"{kind} {path}: {problem['msg'].lower()}{found}")
-    return sentences
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        told = "; ".join(f"{kind} {_clause(p)}" for p in error.errors()[:_PROBLEMS])
+    raise ConfigError(told)
+
+
+def _clause(problem: Any) -> str:
+    """Return what is wrong with a key."""
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{path}: there is no such setting"
+    if problem["type"] == "value_error":  # a stage's own sentence, which names the setting
+        return str(problem["ctx"]["error"])
+    found = "" if problem["type"] == "missing" else f", found {brief(problem['input'])}"
+    return f"{path}: {problem['msg'].lower()}{found}"
+
+
+def read_rows(text: str, name: str, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the rows of a table (.csv): where each is, for messages, and its cells by column.
+
+    Cells come without the space around them; empty ones are left out.
+
+    Args:
+        text: The table's.
+        name: What to call it in a message: ``table cases.csv``.
+        needed: Columns that it must have.
+
+    Raises:
+        ConfigError: It has not, or is no table.
+    """
+    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    try:
+        rows.fieldnames = columns = [(c or "").strip() for c in rows.fieldnames or ()]
+        missing = [column for column in needed if column not in columns]
+        if missing:
+            found = ", ".join(columns)[:200] or "nothing"
+            hint = "; separate columns with commas" if any(";" in c for c in columns) else ""
+            lacks = " and no column ".join(missing)
+            raise ConfigError(f"{name} has no column {lacks}; its first line is {found}{hint}")
+        for row in rows:
+            cells = {k: v.strip() for k, v in row.items() if k and v and v.strip()}
+            yield f"{name}, line {rows.line_num}", cells
+    except csv.Error as error:
+        raise ConfigError(f"{name} is not a table: {error}") from None
+
+
+def located(folder: Path, text: str, name: str) -> str:
+    """Return where a path or URL in a document leads.
+
+    Args:
+        folder: Where relative paths start.
+        text: The path or URL.
+        name: What to call the document in a message.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    try:
+        text.encode("utf-8")
+        url = urlsplit(text)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {text!r:.80} is no path and no URL: {error}") from None
+    if url.scheme == "file":
+        return unquote(url.path)
+    return text if "://" in text or text.startswith("/vsi") else str(folder / text)
 
 
 def _is_trap(values: Any) -> bool:

@@ -10,6 +10,7 @@ from ._labels import LabelSource
 from ._legend import Legend
 from ._read import DatasetDocument, read_dataset
 from ._split import Fold, cut_blocks, given_split, split_folds
+from ._table import match_files
 
 __all__ = [
     "VALIDATION",
@@ -28,6 +29,7 @@ __all__ = [
     "check_dataset",
     "cut_blocks",
     "given_split",
+    "match_files",
     "read_dataset",
     "split_folds",
     "take_census",

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from ..document import brief, read_document, read_values, wrong_keys
+from ..document import checked, read_mapping
 from ..errors import ConfigError
 from ..io import read_schema
 from ..labels import ClassSchema
@@ -170,21 +170,11 @@ def _laid_out(name: str, layout: Layout, home: Path) -> Dataset:
 
 
 def _of_document(path: Path) -> Dataset:
+    values = read_mapping(path, f"dataset {path}")
     try:
-        text = read_document(path)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no dataset {path}") from None
-    except (OSError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise ConfigError(f"dataset {path} cannot be read: {told:.200}") from None
-    values = read_values(text, f"dataset {path}")
-    if not isinstance(values, dict):
-        raise ConfigError(f"dataset {path}: expected keys and values, found {brief(values)}")
-    try:
-        document = DatasetDocument.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(wrong_keys(error.errors()[:5], "dataset"))
-        raise ConfigError(f"{path}: {problems}") from None
+        document = checked(DatasetDocument, values, "dataset")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     try:
         return _built(document, path)
     except ConfigError as error:

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from glob import glob
+from glob import escape, glob
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..document import read_document
+from ..document import located, read_rows, read_text
 from ..errors import ConfigError
-from ..io import is_zarr
 from ._case import Case
-
-_COLUMNS = ("image", "labels", "name", "group", "split")
-_PLACEHOLDERS = ("name", "group", "split")
 
 
 def place(folder: Path, text: str) -> str:
     """Return where a path or URL of a dataset leads: from its folder, variables filled in.
 
     Raises:
-        ConfigError: A variable is not set.
+        ConfigError: A variable is not set, or it is neither path nor URL.
     """
     expanded = os.path.expandvars(text)
     if "${" in expanded:
         name = expanded.partition("${")[2].partition("}")[0]
         raise ConfigError(f"{text!r:.120} names the variable {name:.40}, which is not set; set it")
-    if "://" in expanded or expanded.startswith("/vsi"):
-        return expanded
-    return os.path.normpath(folder / expanded)
+    return located(folder, expanded, "dataset")
 
 
 def inside(folder: Path, name: str, where: object) -> Path:
@@ -77,28 +70,9 @@ def read_table(path: Path) -> list[Case]:
     Raises:
         ConfigError: It cannot be read, or a row names no image.
     """
-    try:
-        text = read_document(path).removeprefix("\ufeff")
-    except FileNotFoundError:
-        raise ConfigError(f"there is no table {path}") from None
-    except (OSError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise ConfigError(f"table {path} cannot be read: {told:.200}") from None
-    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-    try:
-        columns = [(c or "").strip() for c in rows.fieldnames or ()]
-        if "image" not in columns:
-            found = ", ".join(columns)[:200] or "nothing"
-            raise ConfigError(f"table {path} has no column image; its first line is {found}")
-        rows.fieldnames = columns
-        cases = [
-            case_of(path.parent, {k: row[k] or None for k in _COLUMNS if k in row}, where)
-            for row in rows
-            if (where := f"table {path}, line {rows.line_num}")
-        ]
-    except csv.Error as error:
-        raise ConfigError(f"table {path} is not a table: {error}") from None
-    return cases
+    name = f"table {path}"
+    rows = read_rows(read_text(path, name), name, ("image",))
+    return [case_of(path.parent, row, where) for where, row in rows]
 
 
 def case_of(folder: Path, entry: dict[str, Any], where: str) -> Case:
@@ -157,7 +131,7 @@ class Pattern:
         known = set(re.findall(r"\{(\w+)\}", self.images))
         if unknown := (known | set(re.findall(r"\{(\w+)\}", self.labels or ""))) - known:
             raise ConfigError(f"cases.labels: {{{unknown.pop()}}} is not in cases.images")
-        found = [self._case(folder, path, match) for path, match in _matches(pattern)]
+        found = [self._case(folder, path, match) for path, match in match_files(pattern)]
         if not found:
             raise ConfigError(f"cases.images: there is no file like {pattern}")
         return _distinct(found)
@@ -173,25 +147,28 @@ class Pattern:
         return Case(name, (path,), where, group or name, parts.get("split"))
 
 
-def _matches(pattern: str) -> list[tuple[str, dict[str, str]]]:
-    """Return the paths that match, and what the placeholders stand for there."""
-    wanted, seen = "", set[str]()
-    for part in re.split(r"(\{(?:name|group|split)\})", pattern):
-        key = part[1:-1]
-        if part not in [f"{{{p}}}" for p in _PLACEHOLDERS]:
-            wanted += re.escape(part)
+def match_files(
+    pattern: str, placeholders: Sequence[str] = ("name", "group", "split")
+) -> list[tuple[str, dict[str, str]]]:
+    """Return the files and folders that match a pattern, sorted, and what placeholders stand for.
+
+    Args:
+        pattern: With ``{name}``, which stands for a part of a file's or folder's name; twice, for
+            the same text. Nothing else in it stands for anything.
+        placeholders: Which there may be.
+    """
+    wanted, stars, seen = "", "", set[str]()
+    # What is split off by a group stands at every odd place.
+    for i, part in enumerate(re.split(rf"\{{({'|'.join(placeholders)})\}}", pattern)):
+        if i % 2 == 0:
+            wanted, stars = wanted + re.escape(part), stars + escape(part)
         else:
-            wanted += f"(?P={key})" if key in seen else f"(?P<{key}>[^/]+?)"
-            seen.add(key)
-    stars = re.sub(r"\{(?:name|group|split)\}", "\0", pattern)
-    stars = re.sub(r"([*?[])", r"[\1]", stars).replace("\0", "*")
+            wanted += f"(?P={part})" if part in seen else f"(?P<{part}>[^/]+?)"
+            stars += "*"
+            seen.add(part)
     matcher = re.compile(wanted)
     found = [(path, matcher.fullmatch(path)) for path in sorted(glob(stars))]
-    return [(path, match.groupdict()) for path, match in found if match and _is_image(path)]
-
-
-def _is_image(path: str) -> bool:
-    return os.path.isfile(path) or is_zarr(path) or os.path.isdir(path)
+    return [(path, match.groupdict()) for path, match in found if match and os.path.exists(path)]
 
 
 def _distinct(cases: list[Case]) -> list[Case]:

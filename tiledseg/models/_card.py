@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..document import brief, read_document, read_values
+from ..document import brief, read_file
 from ..errors import ConfigError
 from ..labels import ClassSchema
 from ..normalize import (
@@ -115,13 +115,7 @@ def card_values(path: Path) -> tuple[Any, str]:
         ConfigError: There is none, or it cannot be read.
     """
     file = path / CARD_NAME if path.is_dir() else path
-    try:
-        text = read_document(file)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no model card {file}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"card {file} cannot be read: {' '.join(str(error).split())}") from None
-    return read_values(text, f"card {file}"), str(file)
+    return read_file(file, f"model card {file}"), str(file)
 
 
 def card_from_dict(values: Any, name: str) -> ModelCard:

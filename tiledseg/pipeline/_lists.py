@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
+from ..document import located, read_rows, read_text
 from ..errors import ConfigError
 
 _KEYS = ("image", "name", "out")
@@ -40,35 +38,21 @@ def read_list(path: Path) -> list[Entry]:
     Raises:
         ConfigError: It cannot be read, names no image, or an entry is no image.
     """
+    name = f"list {path}"
     if path.suffix.lower() == ".csv":
-        entries = _table(path)
+        rows = read_rows(read_text(path, name, most=None), name, ("image",))
+        entries = [_entry(path, where, row) for where, row in rows]
     else:
         values = read_json(path)
         if not isinstance(values, list):
             raise ConfigError(
-                f"list {path} holds {_kind(values)}; expected a list of paths or of objects with "
+                f"{name} holds {_kind(values)}; expected a list of paths or of objects with "
                 "the keys image, name and out, or a STAC item collection"
             )
-        entries = [_entry(path, f"entry {i}", v) for i, v in enumerate(values, 1)]
+        entries = [_entry(path, f"{name}, entry {i}", v) for i, v in enumerate(values, 1)]
     if not entries:
-        raise ConfigError(f"list {path} names no image")
+        raise ConfigError(f"{name} names no image")
     return entries
-
-
-def read_text(path: Path) -> str:
-    """Return the text of a list.
-
-    Raises:
-        ConfigError: There is none, or it is no UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(f"there is no list {path}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"list {path} is not text in UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise ConfigError(f"list {path} cannot be read: {error.strerror}") from None
 
 
 def read_json(path: Path) -> Any:
@@ -78,7 +62,7 @@ def read_json(path: Path) -> Any:
         ConfigError: It cannot be read.
     """
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path, f"list {path}", most=None))
     except RecursionError:
         raise ConfigError(f"list {path} is nested too deeply to be a list of images") from None
     except ValueError as error:
@@ -87,33 +71,7 @@ def read_json(path: Path) -> Any:
 
 def joined(file: Path, text: str) -> str:
     """Return where a path or URL of a list leads."""
-    try:
-        text.encode("utf-8")
-        place = urlsplit(text)
-    except ValueError as error:
-        raise ConfigError(f"list {file}: {text!r:.80} is no path and no URL: {error}") from None
-    if place.scheme == "file":
-        return unquote(place.path)
-    if "://" in text or text.startswith("/vsi"):
-        return text
-    return str(file.parent / text)
-
-
-def _table(path: Path) -> list[Entry]:
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
-    try:
-        columns = [(c or "").strip() for c in rows.fieldnames or ()]
-        if "image" not in columns:
-            found = ", ".join(columns)[:200] or "nothing"
-            hint = "; separate columns with commas" if any(";" in c for c in columns) else ""
-            raise ConfigError(f"list {path} has no column image; its first line is {found}{hint}")
-        rows.fieldnames = columns
-        return [
-            _entry(path, f"line {rows.line_num}", {k: row[k] or None for k in _KEYS if k in row})
-            for row in rows
-        ]
-    except csv.Error as error:
-        raise ConfigError(f"list {path} is not a table: {error}") from None
+    return located(file.parent, text, f"list {file}")
 
 
 def _entry(path: Path, where: str, value: Any) -> Entry:
@@ -121,16 +79,14 @@ def _entry(path: Path, where: str, value: Any) -> Entry:
     if isinstance(value, str):
         value = {"image": value}
     if not isinstance(value, dict):
-        raise ConfigError(
-            f"list {path}, {where}: expected a path or an object, found {_kind(value)}"
-        )
+        raise ConfigError(f"{where}: expected a path or an object, found {_kind(value)}")
     image, name, out = (value.get(key) for key in _KEYS)
     images = image.split(";") if isinstance(image, str) else image
     if not isinstance(images, list) or not images or not all(map(_is_text, images)):
-        raise ConfigError(f"list {path}, {where}: image must be a path, found {_kind(image)}")
+        raise ConfigError(f"{where}: image must be a path, found {_kind(image)}")
     for key, text in (("name", name), ("out", out)):
         if text is not None and not _is_text(text):
-            raise ConfigError(f"list {path}, {where}: {key} must be a text, found {_kind(text)}")
+            raise ConfigError(f"{where}: {key} must be a text, found {_kind(text)}")
     return Entry(
         tuple(joined(path, p.strip()) for p in images),
         None if name is None else name.strip(),

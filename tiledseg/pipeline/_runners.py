@@ -13,7 +13,7 @@ import torch
 
 from ..budget import parse_bytes
 from ..config import RunConfig, RuntimeSpec
-from ..document import brief, read_document, read_values
+from ..document import brief, read_mapping
 from ..engine import Runner, SerialRunner, ThreadRunner, machine
 from ..errors import ConfigError
 
@@ -45,14 +45,7 @@ class ClusterSpec:
         Raises:
             ConfigError: It cannot be read, or lacks something.
         """
-        try:
-            text = read_document(Path(path))
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"cluster {path} cannot be read: {reason}") from None
-        values = read_values(text, f"cluster {path}")
-        if not isinstance(values, dict):
-            raise ConfigError(f"cluster {path} must be a mapping of settings")
+        values = read_mapping(Path(path), f"cluster {path}")
         kind, jobs = values.pop("kind", None), values.pop("jobs", None)
         processes = values.get("processes")
         numbers = {"cores": values.get("cores"), "processes": 1 if processes is None else processes}

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..document import apply_change, brief, read_document, read_values, wrong_keys
+from ..document import apply_change, brief, checked, read_mapping
 from ..errors import ConfigError
 from ._sections import (
     AugmentSpec,
@@ -68,10 +68,7 @@ class Recipe(BaseModel):
         Raises:
             ConfigError: A wrong or unknown key; the sentence names its path.
         """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError("; ".join(wrong_keys(error.errors(), "recipe"))) from None
+        return checked(cls, values, "recipe")
 
     @classmethod
     def read(cls, path: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -85,13 +82,7 @@ class Recipe(BaseModel):
             ConfigError: The file cannot be read, or a key is wrong.
         """
         place = Path(path)
-        try:
-            text = read_document(place)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"recipe {path} cannot be read: {error}") from None
-        values = read_values(text, f"recipe {path}")
-        if not isinstance(values, dict):
-            raise ConfigError(f"recipe {path} must be a mapping of settings, found {brief(values)}")
+        values = read_mapping(place, f"recipe {path}")
         for change in changes:
             apply_change(values, change)
         return cls.parse(values).beside(place.parent)

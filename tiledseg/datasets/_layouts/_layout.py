@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...document import read_document, read_values
-from ...errors import ConfigError
+from ...document import read_mapping, read_text
 from ...labels import ClassSchema
 from .._case import Case
 from .._dataset import Modality
@@ -42,16 +41,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: There is none, or it is no object.
     """
-    try:
-        text = read_document(path)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split()):.200}") from None
-    values = read_values(text, str(path), json.loads)
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold an object, found {type(values).__name__}")
-    return values
+    return read_mapping(path, f"file {path}", json.loads)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -60,10 +50,7 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         ConfigError: It cannot be read.
     """
-    try:
-        text = read_document(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split()):.200}") from None
+    text = read_text(path, f"file {path}")
     return [line.split()[0] for line in text.splitlines() if line.strip()]
 
 

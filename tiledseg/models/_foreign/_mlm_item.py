@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from ...document import brief, read_values
+from ...document import brief, read_file
 from ...errors import ConfigError
 from ._mlm_scaling import Scaling
 
@@ -121,7 +121,7 @@ def read_item(path: Path) -> Item:
     Raises:
         ConfigError: It is not of the form that the extension asks for.
     """
-    values = read_values(path.read_text(encoding="utf-8"), f"STAC item {path}", json.loads)
+    values = read_file(path, f"STAC item {path}", json.loads)
     try:
         return Item.model_validate(values)
     except ValidationError as error:

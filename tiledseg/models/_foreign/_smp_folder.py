@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ...document import brief, read_document, read_values
+from ...document import brief, read_mapping
 from ...errors import ConfigError
 from .._architectures import find_architecture, multiple_of
 from ._state_dict import state_of
@@ -75,13 +75,7 @@ def read(path: Path) -> Understood:
 
 
 def _values(file: Path) -> dict[str, Any]:
-    try:
-        values = read_values(read_document(file), str(file), json.loads)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file}: expected keys and values")
-    return values
+    return read_mapping(file, f"file {file}", json.loads)
 
 
 def _weights(path: Path) -> Path | None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
-from ...datasets import Case, Dataset, read_dataset
+from ...datasets import Case, Dataset, match_files, read_dataset
+from ...document import located, read_rows, read_text
 from ...errors import ConfigError
 from ...io import Source
 from ...labels import ClassSchema
 from .._inputs import NAME, name_of
-from .._lists import joined, read_text
 
 
 @dataclass(frozen=True)
@@ -153,42 +149,21 @@ def _named(found: str, truth: str) -> list[Pair]:
 
 def _matches(pattern: str) -> dict[str, str]:
     """Return the files of a pattern by what stands for ``{name}`` in them."""
-    parts = pattern.split(NAME)
-    first, *rest = (re.escape(part) for part in parts)
-    shape = re.compile(first + "([^/]+)" + r"\1".join(rest))
-    found = {}
-    for path in glob("*".join(map(escape, parts))):
-        match = shape.fullmatch(path)
-        if match is not None:
-            found[match[1]] = path
-    return found
+    return {found["name"]: path for path, found in match_files(pattern, ("name",))}
 
 
 def _table(path: Path) -> list[Pair]:
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
-    try:
-        columns = [(c or "").strip() for c in rows.fieldnames or ()]
-        missing = [c for c in ("map", "truth") if c not in columns]
-        if missing:
-            raise ConfigError(
-                f"table {path} has no column {missing[0]}; its first line is "
-                f"{', '.join(columns)[:200] or 'nothing'}, expected map,truth or name,map,truth"
-            )
-        rows.fieldnames = columns
-        pairs = [_row(path, rows.line_num, row) for row in rows]
-    except csv.Error as error:
-        raise ConfigError(f"table {path} cannot be read: {error}") from None
+    told = f"table {path}"
+    pairs = []
+    for where, row in read_rows(read_text(path, told, most=None), told, ("map", "truth")):
+        found, truth = (row.get(key, "") for key in ("map", "truth"))
+        if not found or not truth:
+            raise ConfigError(f"{where}: it must name a map and a truth")
+        found_at, truth_at = (located(path.parent, text, told) for text in (found, truth))
+        pairs.append(Pair(row.get("name") or name_of(found), found_at, truth_at))
     if not pairs:
-        raise ConfigError(f"table {path} names no map")
+        raise ConfigError(f"{told} names no map")
     return _unlike(pairs)
-
-
-def _row(path: Path, line: int, row: dict[str, str | None]) -> Pair:
-    found, truth = ((row.get(key) or "").strip() for key in ("map", "truth"))
-    if not found or not truth:
-        raise ConfigError(f"table {path}, line {line}: it must name a map and a truth")
-    name = (row.get("name") or "").strip() or name_of(found)
-    return Pair(name, joined(path, found), joined(path, truth))
 
 
 def _unlike(pairs: list[Pair]) -> list[Pair]:

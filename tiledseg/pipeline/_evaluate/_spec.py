@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...document import read_document, read_values
-from ...errors import ConfigError, TiledsegError
+from ...document import read_file
+from ...errors import ConfigError
 from ...grid import Grid
 from ...labels import ClassSchema
 from ...models import find_card
@@ -88,14 +88,7 @@ def measuring_spacing(grid: Grid) -> tuple[tuple[float, ...], str]:
 def _read_classes(path: Path) -> ClassSchema:
     if path.suffix.lower() not in (".yaml", ".yml"):
         return find_card(path).schema
-    try:
-        values = read_values(read_document(path), f"classes {path}")
-    except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, TiledsegError):
-            raise
-        raise ConfigError(f"classes {path} cannot be read: {error}") from None
+    values = read_file(path, f"file {path}")
     try:
         entries = [c if isinstance(c, dict) else {"name": c} for c in values["classes"]]
         return ClassSchema.from_dict({"classes": entries, "background": values.get("background")})
