@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 
 
@@ -88,3 +90,16 @@ class Box:
             (*self.start[:axis], start, *self.start[axis + 1 :]),
             (*self.stop[:axis], stop, *self.stop[axis + 1 :]),
         )
+
+    def pieces(self, steps: tuple[int, ...]) -> Iterator[Box]:
+        """Cut the box at multiples of ``steps``; in row-major order, none where it is empty.
+
+        >>> [piece.shape for piece in Box((2, 0), (9, 8)).pieces((4, 8))]
+        [(2, 8), (4, 8), (1, 8)]
+        """
+        spans = [
+            [(max(a, low), min(b, low + step)) for low in range(a // step * step, b, step)]
+            for a, b, step in zip(self.start, self.stop, steps, strict=True)
+        ]
+        for piece in product(*spans) if self.size else ():
+            yield Box(tuple(a for a, _ in piece), tuple(b for _, b in piece))

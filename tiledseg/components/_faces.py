@@ -15,13 +15,7 @@ from ._union import Ints
 
 def block_boxes(shape: tuple[int, ...], block: tuple[int, ...]) -> list[Box]:
     """Return the boxes of a map's blocks, in row-major order; the last ones may be smaller."""
-    counts = [-(-n // b) for n, b in zip(shape, block, strict=True)]
-    boxes = []
-    for at in np.ndindex(*counts):
-        start = tuple(i * b for i, b in zip(at, block, strict=True))
-        stop = tuple(min(a + b, n) for a, b, n in zip(start, block, shape, strict=True))
-        boxes.append(Box(start, stop))
-    return boxes
+    return list(Box.of_shape(shape).pieces(block))
 
 
 class Faces:

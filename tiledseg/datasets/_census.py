@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from itertools import product
 from math import ceil, prod
 from typing import Any
 
@@ -333,7 +332,4 @@ def _pieces(shape: tuple[int, ...], block: tuple[int, ...], limit: int) -> Itera
     steps = list(block)
     for axis in reversed(range(len(steps))):
         steps[axis] *= max(1, min(limit // prod(steps), ceil(shape[axis] / steps[axis])))
-    spans = [range(0, n, step) for n, step in zip(shape, steps, strict=True)]
-    for start in product(*spans):
-        stop = (min(a + s, n) for a, s, n in zip(start, steps, shape, strict=True))
-        yield Box(start, tuple(stop))
+    return Box.of_shape(shape).pieces(tuple(steps))

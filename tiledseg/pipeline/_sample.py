@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import vector
+from ..components import rows_of
 from ..errors import ConfigError
 from ..io import Source, open_source, read_schema
 from ..labels import ClassSchema
@@ -204,13 +205,8 @@ def labelled_rows(
 
     Values that are no classes of the map, where it names its classes, are none.
     """
-    rows, columns = source.grid.shape
-    step = max(1, min(_BLOCK // columns, rows))
-    deep = source.blocks[0]
-    step = max(step // deep * deep, min(step, deep))
     known = np.array([c.id for c in schema.unique]) if schema else None
-    for top in range(0, rows, step):
-        box = source.grid.box.along(0, top, min(rows, top + step))
+    for box in source.grid.box.pieces(rows_of(source, _BLOCK)):
         values, valid = source.read(box)[0], source.valid(box)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values)
@@ -218,8 +214,8 @@ def labelled_rows(
             valid &= np.isin(values, known)
         labels = np.full(box.shape, -1, np.int32)
         labels[valid] = labels_of(values[valid], f"map {source.uri}")
-        yield top, labels
-        on_share(box.stop[0] / rows)
+        yield box.start[0], labels
+        on_share(box.stop[0] / source.grid.shape[0])
 
 
 def count_classes(source: Source, schema: ClassSchema | None, on_share: OnShare) -> dict[int, int]:

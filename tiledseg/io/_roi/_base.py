@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -64,18 +62,6 @@ def piece_steps(shape: tuple[int, ...], blocks: tuple[int, ...], limit: int) -> 
         times = max(1, limit // prod(steps))
         steps[axis] = min(shape[axis], steps[axis] * times)
     return tuple(steps)
-
-
-def pieces(box: Box, steps: tuple[int, ...]) -> Iterator[Box]:
-    """Cut a box at multiples of ``steps``; an empty box has no pieces."""
-    if box.size == 0:
-        return
-    spans = [
-        [(max(a, low), min(b, low + step)) for low in range(a // step * step, b, step)]
-        for a, b, step in zip(box.start, box.stop, steps, strict=True)
-    ]
-    for piece in product(*spans):
-        yield Box(tuple(a for a, _ in piece), tuple(b for _, b in piece))
 
 
 # ----------------------------------------------------------------- sentences

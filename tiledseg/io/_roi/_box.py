@@ -13,7 +13,7 @@ from ...box import Box
 from ...errors import ConfigError
 from ...grid import Grid
 from .._base import Mask
-from ._base import PIECE, Bounds, Roi, flat, outside, piece_steps, pieces
+from ._base import PIECE, Bounds, Roi, flat, outside, piece_steps
 
 
 class BoxRoi(Roi):
@@ -47,7 +47,7 @@ class BoxRoi(Roi):
         if self._upright:
             wanted[reach.relative_to(box).slices] = reach.size > 0
             return wanted
-        for piece in pieces(reach, self._steps):
+        for piece in reach.pieces(self._steps):
             wanted[piece.relative_to(box).slices] = self._judge(piece)
         return wanted
 

@@ -13,7 +13,7 @@ from ...errors import ConfigError, GridMismatch
 from ...grid import Grid
 from ...normalize import measured
 from .._base import Mask, Source
-from ._base import PIECE, Roi, flat, piece_steps, pieces
+from ._base import PIECE, Roi, flat, piece_steps
 
 
 class MaskRoi(Roi):
@@ -48,7 +48,7 @@ class MaskRoi(Roi):
     def mask(self, box: Box) -> Mask:
         """Return where samples of ``box`` are measured and not zero."""
         wanted = np.zeros(box.shape, dtype=np.bool_)
-        for piece in pieces(box.intersect(self._source.grid.box), self._steps):
+        for piece in box.intersect(self._source.grid.box).pieces(self._steps):
             values = self._source.read(piece)
             seen = measured(values, self._source.valid(piece))
             wanted[piece.relative_to(box).slices] = seen & (values[0] != 0)

@@ -15,7 +15,7 @@ from ...errors import ConfigError
 from ...grid import Grid
 from .._base import Mask
 from .._polygons import VERTEX_BYTES, PlacedPolygons, moved_to
-from ._base import Roi, outside, piece_steps, pieces
+from ._base import Roi, outside, piece_steps
 
 #: Polygons are handed to GDAL anew for every piece, so theirs are larger.
 _BURN_PIECE = 2**22
@@ -62,7 +62,7 @@ class PolygonRoi(Roi):
     def mask(self, box: Box) -> Mask:
         """Return where samples of ``box`` have their centre in a polygon."""
         wanted = np.zeros(box.shape, dtype=np.bool_)
-        for piece in pieces(box.intersect(self._grid.box), self._steps):
+        for piece in box.intersect(self._grid.box).pieces(self._steps):
             wanted[piece.relative_to(box).slices] = self._burn(piece)
         return wanted
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +137,7 @@ def block_boxes(shape: tuple[int, ...], blocks: tuple[int, ...]) -> Iterator[Box
     for axis in reversed(range(len(shape))):
         many = room // int(np.prod(extents))
         extents[axis] = min(shape[axis], extents[axis] * max(1, many))
-    for start in product(*(range(0, n, e) for n, e in zip(shape, extents, strict=True))):
-        stop = tuple(min(a + e, n) for a, e, n in zip(start, extents, shape, strict=True))
-        yield Box(start, stop)
+    return Box.of_shape(shape).pieces(tuple(extents))
 
 
 def _known(values: NDArray[Any]) -> NDArray[np.bool_]:
