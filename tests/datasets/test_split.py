@@ -53,24 +53,24 @@ def test_folds_are_disjoint_by_group_and_hold_every_case_once(
         return
     found = split_folds(dataset, folds, seed)
     group_of = {c.name: c.group for c in dataset.cases}
-    assert Counter(n for f in found for n in f.held) == Counter(list(group_of))
+    assert Counter(n for f in found for n in f.held_out) == Counter(list(group_of))
     for fold in found:
-        assert fold.held
-        assert {group_of[n] for n in fold.held}.isdisjoint(group_of[n] for n in fold.train)
-        assert sorted(fold.held + fold.train) == sorted(group_of)
+        assert fold.held_out
+        assert {group_of[n] for n in fold.held_out}.isdisjoint(group_of[n] for n in fold.train)
+        assert sorted(fold.held_out + fold.train) == sorted(group_of)
     other = list(dataset.cases)
     shuffle.shuffle(other)
     again = split_folds(Dataset("d", tuple(other), SCHEMA, dataset.legend), folds, seed)
-    assert [sorted(f.held) for f in again] == [sorted(f.held) for f in found]
+    assert [sorted(f.held_out) for f in again] == [sorted(f.held_out) for f in found]
 
 
 def test_the_seed_matters_and_is_told() -> None:
     dataset = dataset_of([f"g{i}" for i in range(40)])
-    helds = {split_folds(dataset, 5, seed)[0].held for seed in range(4)}
+    helds = {split_folds(dataset, 5, seed)[0].held_out for seed in range(4)}
     assert len(helds) == 4
     fold = split_folds(dataset, 5, 3)[1]
     assert fold.told().startswith("32 cases for training, 8 held out: fold 2 of 5 by group, seed 3")
-    assert all(f"g{n[1:]}" in fold.how for n in fold.held)
+    assert all(f"g{n[1:]}" in fold.how for n in fold.held_out)
 
 
 @given(seed=st.integers(0, 99))
@@ -86,10 +86,10 @@ def test_folds_are_alike_in_classes(seed: int) -> None:
 
 def test_the_test_split_is_left_alone() -> None:
     dataset = dataset_of(list("abcdef"), ["test", None, "train", "validation", None, "test"])
-    names = {n for f in split_folds(dataset, 2) for n in (*f.train, *f.held)}
+    names = {n for f in split_folds(dataset, 2) for n in (*f.train, *f.held_out)}
     assert names == {"c1", "c2", "c3", "c4"}
     fold = given_split(dataset)
-    assert (fold.train, fold.held) == (("c1", "c2", "c4"), ("c3",))
+    assert (fold.train, fold.held_out) == (("c1", "c2", "c4"), ("c3",))
     assert "own split; d held out" in fold.how
 
 
@@ -98,7 +98,7 @@ def test_the_test_split_is_left_alone_however_it_is_spelt() -> None:
     assert [c.split for c in dataset.cases] == ["test", "train", "validation", "test", "validation"]
     assert [c.name for c in dataset.learnable] == ["c1", "c2", "c4"]
     fold = given_split(dataset)
-    assert (fold.train, fold.held) == (("c1",), ("c2", "c4"))
+    assert (fold.train, fold.held_out) == (("c1",), ("c2", "c4"))
     assert [c.name for c in dataset.split("VAL").cases] == ["c2", "c4"]
 
 

@@ -51,7 +51,7 @@ def test_train_then_segment(
     assert page.count("<polyline") == 3
     assert "held-out groups: scene_" in page
     out = tmp_path / "map.tif"
-    (held,) = prepare_job(Recipe.read(recipe)).split.held
+    (held,) = prepare_job(Recipe.read(recipe)).split.held_out
     image = scenes.parent / f"{held}.tif"
     assert run(["segment", str(image), "-m", str(model), "-o", str(out), "-q"]) == 0
     found = accuracy(out, Path(str(image).replace("scene_", "labels_")))

@@ -189,7 +189,7 @@ def changed(kind: str, folder: Path) -> None:
     elif kind == "legend":
         told["legend"] = {0: "ground", 1: "water", 2: "road"}
     else:
-        held = prepare_job(recipe_of(path)).split.held[0].removeprefix("scene_")
+        held = prepare_job(recipe_of(path)).split.held_out[0].removeprefix("scene_")
         case = held if kind == "held out" else next(n for n in "0123" if n != held)
         with rasterio.open(folder / f"scene_{case}.tif", "r+") as image:
             if kind == "grid":

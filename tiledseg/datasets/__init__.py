@@ -9,7 +9,7 @@ from ._dataset import Dataset
 from ._labels import LabelSource
 from ._legend import Legend
 from ._read import DatasetDocument, read_dataset
-from ._split import Fold, cut_blocks, given_split, split_folds
+from ._split import Split, cut_blocks, given_split, split_folds
 from ._table import match_files
 
 __all__ = [
@@ -21,10 +21,10 @@ __all__ = [
     "Dataset",
     "DatasetDocument",
     "Finding",
-    "Fold",
     "LabelSource",
     "Legend",
     "Pair",
+    "Split",
     "census_of",
     "check_dataset",
     "cut_blocks",

@@ -17,27 +17,27 @@ from ._dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True)
-class Fold:
+class Split:
     """What is learned from, and what is held out.
 
     Args:
         train: Names of the cases that are learned from.
-        held: Names of those that are held out; no group has cases in both.
+        held_out: Names of those that are held out; no group has cases in both.
         how: How they were divided, in words for a model card.
     """
 
     train: tuple[str, ...]
-    held: tuple[str, ...]
+    held_out: tuple[str, ...]
     how: str
 
     def told(self) -> str:
         """Return the division as a model card states it."""
-        return f"{len(self.train)} cases for training, {len(self.held)} held out: {self.how}"
+        return f"{len(self.train)} cases for training, {len(self.held_out)} held out: {self.how}"
 
 
 def split_folds(
     dataset: Dataset, folds: int, seed: int = 0, census: Census | None = None
-) -> tuple[Fold, ...]:
+) -> tuple[Split, ...]:
     """Divide the labelled cases into folds, each held out once.
 
     Groups stay together. They are dealt out, the largest first, each to the fold that makes the
@@ -64,9 +64,9 @@ def split_folds(
     fold_of = dict(zip(groups, _dealt(_sizes(cases, groups, census), folds, seed), strict=True))
     by = "group" if census is None else "group, classes alike"
     return tuple(
-        Fold(
+        Split(
             train=tuple(c.name for c in cases if fold_of[c.group] != number),
-            held=tuple(c.name for c in cases if fold_of[c.group] == number),
+            held_out=tuple(c.name for c in cases if fold_of[c.group] == number),
             how=f"fold {number + 1} of {folds} by {by}, seed {seed}; held-out groups: "
             + _listed(g for g in groups if fold_of[g] == number),
         )
@@ -74,7 +74,7 @@ def split_folds(
     )
 
 
-def given_split(dataset: Dataset) -> Fold:
+def given_split(dataset: Dataset) -> Split:
     """Return the split that the dataset brings: ``validation`` is held out, ``test`` left alone.
 
     Raises:
@@ -93,9 +93,9 @@ def given_split(dataset: Dataset) -> Fold:
             f"dataset {dataset.name}: group {both[0]!r:.80} has cases in training and in "
             f"{VALIDATION}; move all of them to one side"
         )
-    return Fold(
+    return Split(
         train=tuple(c.name for c in train),
-        held=tuple(c.name for c in held),
+        held_out=tuple(c.name for c in held),
         how=f"the dataset's own split; {_listed({c.group for c in held})} held out",
     )
 

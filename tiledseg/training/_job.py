@@ -16,7 +16,7 @@ from ..datasets import (
     CaseCensus,
     Census,
     Dataset,
-    Fold,
+    Split,
     cut_blocks,
     given_split,
     read_dataset,
@@ -51,7 +51,7 @@ class Job:
 
     recipe: Recipe
     dataset: Dataset
-    split: Fold
+    split: Split
     census: Census
     held: Census
     card: ModelCard
@@ -65,7 +65,7 @@ class Job:
     @property
     def held_out(self) -> tuple[Case, ...]:
         """The cases to validate on."""
-        return self._cases(self.split.held)
+        return self._cases(self.split.held_out)
 
     @cached_property
     def encoder(self) -> str | None:
@@ -166,12 +166,12 @@ def prepare_job(recipe: Recipe, told: Callable[[str], None] | None = None) -> Jo
     _require_axes(recipe, census)
     card = card_of(recipe, dataset.schema, channels)
     create_network(card)  # says what it does not take, before anything is written
-    job = Job(recipe, dataset, split, census, known.of(split.held), card)
+    job = Job(recipe, dataset, split, census, known.of(split.held_out), card)
     _ = job.sampler, job.loss(), job.encoder
     return job
 
 
-def _split(dataset: Dataset, recipe: Recipe, census: Census) -> Fold:
+def _split(dataset: Dataset, recipe: Recipe, census: Census) -> Split:
     """Return what is learned from, and what is held out.
 
     Raises:
@@ -182,7 +182,7 @@ def _split(dataset: Dataset, recipe: Recipe, census: Census) -> Fold:
         return split_folds(dataset, data.folds, recipe.run.seed, census)[data.fold]
     if dataset.splits:
         return given_split(dataset)
-    return Fold(tuple(census.cases), (), "nothing to validate on")
+    return Split(tuple(census.cases), (), "nothing to validate on")
 
 
 def _spacing(case: CaseCensus, recipe: Recipe) -> tuple[float, ...]:
