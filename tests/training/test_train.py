@@ -62,10 +62,9 @@ _train.Loop = Loop
 
 
 def train(values: dict[str, Any], out: Path, **options: Any) -> Trained:
-    told = options.pop("told", None)
-    return run_training(
-        prepare_job(Recipe.parse(values)), out, Options(threads=1, **options), None, told
-    )
+    on_event = options.pop("on_event", None)
+    job = prepare_job(Recipe.parse(values))
+    return run_training(job, out, Options(threads=1, **options), None, on_event)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -169,7 +168,7 @@ def test_a_changed_recipe_or_dataset_is_refused(values: Values, tmp_path: Path) 
             raise Enough
 
     with pytest.raises(Enough):
-        train(values(), out, told=stop)
+        train(values(), out, on_event=stop)
     with pytest.raises(PlanChanged, match=r"optimizer.rate was 0\.02 and is 0\.5"):
         train(values(optimizer={"rate": 0.5}), out)
     job = prepare_job(Recipe.parse(values()))
@@ -254,7 +253,7 @@ def test_threads_are_kept_and_others_refused(values: Values, tmp_path: Path) -> 
             raise KeyError
 
     with pytest.raises(KeyError):
-        train(values(), out, told=stop)
+        train(values(), out, on_event=stop)
     job = prepare_job(Recipe.parse(values()))
     with pytest.raises(PlanChanged, match="threads were 1 and are 2"):
         run_training(job, out, Options(threads=2))
@@ -304,7 +303,7 @@ def test_a_second_training_in_one_folder_is_refused(values: Values, tmp_path: Pa
             train(values(), out)
         told.append(str(caught.value))
 
-    train(values(), out, told=again)
+    train(values(), out, on_event=again)
     assert told
     assert "\n" not in told[0]
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
@@ -348,7 +347,7 @@ def test_a_damaged_checkpoint_is_named(values: Values, tmp_path: Path) -> None:
             raise KeyError
 
     with pytest.raises(KeyError):
-        train(values(), tmp_path / "m", told=stop)
+        train(values(), tmp_path / "m", on_event=stop)
     path = tmp_path / "m" / "training" / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(OSError, match=r"is not a checkpoint .* --fresh"):

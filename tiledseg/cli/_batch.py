@@ -40,7 +40,7 @@ def execute_many(values: dict[str, Any], fresh: bool, quiet: bool, as_json: bool
             out,
             fresh=fresh,
             on_event=listen,
-            say=None if quiet else bar.say,
+            on_message=None if quiet else bar.say,
             **settings,
         )
     if as_json:

@@ -131,7 +131,7 @@ def probe(
         device=device or "cpu",
         threads=threads,
         tolerance=tolerance,
-        say=None if quiet else say,
+        on_message=None if quiet else say,
     )
     if as_json:
         show_values(found.to_dict(), True)

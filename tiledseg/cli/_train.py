@@ -91,7 +91,7 @@ def execute(
             threads=threads,
             command=" ".join(["tiledseg", *sys.argv[1:]]),
             on_event=steps,
-            counted=steps.counted,
+            on_case=steps.counted,
         )
     if not made.first:
         return

@@ -156,7 +156,7 @@ class Census:
 
 
 def take_census(
-    dataset: Dataset, block: int | None = None, told: Callable[[str], None] | None = None
+    dataset: Dataset, block: int | None = None, on_case: Callable[[str], None] | None = None
 ) -> Census:
     """Read all labelled cases of a dataset once.
 
@@ -167,7 +167,7 @@ def take_census(
         dataset: The cases.
         block: Extent of a block along every axis; by default 128, of volumes 16. Of scenes of more
             than 65,536 blocks it is doubled until there are fewer.
-        told: Is told the name of every case that was read.
+        on_case: Is told the name of every case that was read.
 
     Raises:
         ConfigError: A file is not there or not as the legend says.
@@ -178,8 +178,8 @@ def take_census(
     for case in dataset.labelled:
         with dataset.open(case) as pair, telling(case.name):
             found[case.name] = census_of(pair, dataset, block)
-        if told is not None:
-            told(case.name)
+        if on_case is not None:
+            on_case(case.name)
     return Census(dataset.schema, found)
 
 

@@ -64,12 +64,12 @@ _Error = partial(Finding, "error")
 _Warning = partial(Finding, "warning")
 
 
-def check_dataset(dataset: Dataset, told: Callable[[str], None] | None = None) -> Checked:
+def check_dataset(dataset: Dataset, on_case: Callable[[str], None] | None = None) -> Checked:
     """Read all of a dataset and say what is wrong with it; no case stops the others.
 
     Args:
         dataset: The dataset.
-        told: Is told the name of every case that was looked at.
+        on_case: Is told the name of every case that was looked at.
     """
     found: dict[str, CaseCensus] = {}
     findings: list[Finding] = []
@@ -85,8 +85,8 @@ def check_dataset(dataset: Dataset, told: Callable[[str], None] | None = None) -
                         hidden[pair.labels.hidden].append(case.name)
         except TiledsegError as error:
             findings.append(_Error(str(error), (case.name,)))
-        if told is not None:
-            told(case.name)
+        if on_case is not None:
+            on_case(case.name)
     census = Census(dataset.schema, found)
     findings += _unlike(census)
     findings += _of_classes(dataset, census)

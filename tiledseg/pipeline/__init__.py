@@ -179,7 +179,7 @@ def segment_many(
     *,
     fresh: bool = False,
     on_event: OnBatchEvent | None = None,
-    say: Callable[[str], None] | None = None,
+    on_message: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> BatchResult:
     """Segment many images; their tiles form one pool, and one that fails does not stop the others.
@@ -194,7 +194,7 @@ def segment_many(
         fresh: Do everything anew; else finished outputs of the same image, model and settings are
             kept, and unfinished ones are finished.
         on_event: Told an input's name and what happened to it, from one thread at a time.
-        say: Told what a person wants to know besides: where a dashboard is.
+        on_message: Told what a person wants to know besides: where a dashboard is.
         settings: As for `segment`.
 
     Returns:
@@ -215,7 +215,7 @@ def segment_many(
     models = _models(model)
     card = models.card if isinstance(models, Model) else find_card(models[0])
     inputs = collect_inputs(many, base, card.channels)
-    with Batch(base, models, inputs, fresh, on_event or _ignore_input, say) as batch:
+    with Batch(base, models, inputs, fresh, on_event or _ignore_input, on_message) as batch:
         return batch.run()
 
 
@@ -322,7 +322,7 @@ def train(
     threads: int | None = None,
     command: str = "",
     on_event: Callable[[TrainingEvent], None] | None = None,
-    counted: Callable[[str], None] | None = None,
+    on_case: Callable[[str], None] | None = None,
 ) -> Trained:
     """Train a model on labelled cases, or go on where an earlier run of the recipe stopped.
 
@@ -336,7 +336,7 @@ def train(
         threads: Threads of torch; None takes every core.
         command: How it was called, for the model's card.
         on_event: Told of steps, validations and checkpoints.
-        counted: Told the name of every case whose labels were counted.
+        on_case: Told the name of every case whose labels were counted.
 
     Returns:
         The model's card and how the training ended.
@@ -358,7 +358,7 @@ def train(
         quiet = {"report": False}
         return segment(image, Predictor(model, "training"), target, fresh=True, output=quiet).array
 
-    return execute_training(run, recipe, out, options, on_event, counted)
+    return execute_training(run, recipe, out, options, on_event, on_case)
 
 
 def _named(image: Any) -> str | list[str]:

@@ -33,14 +33,14 @@ _SIDE = {2: 512, 3: 160}
 def check(
     dataset: str | Path | Dataset,
     out: str | Path | None = None,
-    told: Callable[[str], None] | None = None,
+    on_case: Callable[[str], None] | None = None,
 ) -> Checked:
     """Look through a dataset before anything is trained on it.
 
     Args:
         dataset: What `read_dataset` takes or returned.
         out: Folder for ``report.html`` and ``report.json``; None: none is made.
-        told: Is told the name of every case that was looked at.
+        on_case: Is told the name of every case that was looked at.
 
     Returns:
         What was found; `Checked.errors` prevent an honest training.
@@ -50,7 +50,7 @@ def check(
         OutputFailed: The page cannot be written.
     """
     opened = dataset if isinstance(dataset, Dataset) else read_dataset(dataset)
-    checked = check_dataset(opened, told)
+    checked = check_dataset(opened, on_case)
     if out is not None:
         write_check_report(Path(out), check_facts(checked), _shown(checked))
     return checked

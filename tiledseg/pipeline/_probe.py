@@ -50,7 +50,7 @@ def probe(
     device: str = "cpu",
     threads: int | None = None,
     tolerance: float = 1e-3,
-    say: Callable[[str], None] | None = None,
+    on_message: Callable[[str], None] | None = None,
 ) -> tuple[Probe, Path]:
     """Measure a model and keep what was found beside it.
 
@@ -61,7 +61,7 @@ def probe(
         device: Where to run it.
         threads: Threads of one call; None takes every core.
         tolerance: Change of a score that counts as reached by the input.
-        say: Told what is being measured.
+        on_message: Told what is being measured.
 
     Returns:
         What was found, and the file it is kept in.
@@ -70,7 +70,7 @@ def probe(
         ConfigError: A wrong number, the model cannot be loaded, or the image does not fit it.
     """
     _check(model, threads, tolerance)
-    tell = say or _nothing
+    tell = on_message or _nothing
     threads = threads or machine.cores()
     torch.set_num_threads(threads)
     load = partial(load_model, model, device, threads, probed=False)

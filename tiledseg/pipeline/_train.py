@@ -32,8 +32,8 @@ def train(
     recipe: Recipe | str | Path | dict[str, Any],
     out: str | Path,
     options: Options,
-    told: Callable[[Event], None] | None = None,
-    counted: Callable[[str], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    on_case: Callable[[str], None] | None = None,
 ) -> Trained:
     """Train a model; see `tiledseg.train`.
 
@@ -42,17 +42,17 @@ def train(
         recipe: The settings, or their file.
         out: Folder of the model.
         options: How it is run.
-        told: Told of what happens.
-        counted: Told the name of every case whose labels were counted.
+        on_event: Told of what happens.
+        on_case: Told the name of every case whose labels were counted.
     """
     settings = _recipe(recipe)
     folder = Path(out)
-    job = prepare_job(settings, counted)
+    job = prepare_job(settings, on_case)
 
     def validator(card: ModelCard) -> Validate:
         return Validator(job, card, options.device, folder / WORK, segment)
 
-    trained = run_training(job, folder, options, validator, told)
+    trained = run_training(job, folder, options, validator, on_event)
     if not trained.first:
         return trained
     facts = TrainingFacts(

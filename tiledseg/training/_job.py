@@ -140,12 +140,12 @@ class Job:
         }
 
 
-def prepare_job(recipe: Recipe, told: Callable[[str], None] | None = None) -> Job:
+def prepare_job(recipe: Recipe, on_case: Callable[[str], None] | None = None) -> Job:
     """Read the dataset and its census, and check that the recipe fits them.
 
     Args:
         recipe: The settings; relative paths start at the working folder.
-        told: Is told the name of every case that was counted.
+        on_case: Is told the name of every case that was counted.
 
     Raises:
         ConfigError: The dataset cannot be read, or the recipe does not fit it.
@@ -159,7 +159,7 @@ def prepare_job(recipe: Recipe, told: Callable[[str], None] | None = None) -> Jo
     names = [case.name for case in dataset.learnable]
     if not names:
         raise ConfigError(f"dataset {dataset.name} has no labelled case to learn from; label some")
-    known = take_census(dataset.of(names), told=told)
+    known = take_census(dataset.of(names), on_case=on_case)
     split = _split(dataset, recipe, known)
     census = known.of(split.train)
     channels = _same_channels(census)

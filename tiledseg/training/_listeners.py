@@ -19,14 +19,14 @@ class Listeners:
     Args:
         out: Folder of the model.
         board: Whether TensorBoard's files are written.
-        told: The caller's, or None.
+        on_event: The caller's, or None.
         step: Steps done so far.
     """
 
     def __init__(
-        self, out: Path, board: bool, told: Callable[[Event], None] | None, step: int
+        self, out: Path, board: bool, on_event: Callable[[Event], None] | None, step: int
     ) -> None:
-        self._told = told
+        self._on_event = on_event
         self._log = Log(out / LOG, step)
         self._board = Board(out / BOARD, step) if board else None
 
@@ -42,8 +42,8 @@ class Listeners:
             self._log.add(**_line(event))
         if self._board is not None:
             self._board.add(event.step, **_scalars(event))
-        if self._told is not None:
-            self._told(event)
+        if self._on_event is not None:
+            self._on_event(event)
 
 
 def _line(event: StepsDone | Validated) -> dict[str, Any]:

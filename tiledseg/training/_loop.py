@@ -99,7 +99,7 @@ class Loop:
         world: This process among those of the training.
         folder: For checkpoints.
         validate: Of the first process, or None: nothing is held out.
-        told: Told of what happens, in the first process.
+        on_event: Told of what happens, in the first process.
         identity: What checkpoints are to hold besides: what must be the same to go on.
     """
 
@@ -111,7 +111,7 @@ class Loop:
     world: World
     folder: Path
     validate: Validate | None
-    told: Callable[[Event], None]
+    on_event: Callable[[Event], None]
     identity: dict[str, Any]
 
     def __post_init__(self) -> None:
@@ -216,7 +216,8 @@ class Loop:
         loss = sum(self._losses) / count
         self._losses, self._reported = [], now
         if self.world.first:
-            self.told(StepsDone(numbers.step, loss, rate, numbers.seconds, patches / took, left))
+            speed = patches / took
+            self.on_event(StepsDone(numbers.step, loss, rate, numbers.seconds, speed, left))
 
     def _is_to_validate(self) -> bool:
         """Whether the held-out cases are to be segmented now."""
@@ -237,7 +238,7 @@ class Loop:
             path = self.folder / CHECKPOINT
             values = {"identity": self.identity, "state": self.state.plain()}
             save_tensors(path, self.state.tensors(), values)
-            self.told(Kept(self.state.numbers.step, path))
+            self.on_event(Kept(self.state.numbers.step, path))
 
     def _validate(self) -> None:
         """Validate, keep the weights if they are the best, and decide whether to go on."""
@@ -259,7 +260,7 @@ class Loop:
         if self.world.first:
             if better:
                 save_tensors(self.folder / BEST, self.state.weights(), {"step": numbers.step})
-            self.told(Validated(numbers.step, score, figures, better))
+            self.on_event(Validated(numbers.step, score, figures, better))
         numbers.seconds = self._before + time.monotonic() - self._began
         self._save()
         self._reported = time.monotonic()

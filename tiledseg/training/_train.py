@@ -76,7 +76,7 @@ def run_training(
     out: Path,
     options: Options,
     validate: Callable[[ModelCard], Validate] | None = None,
-    told: Callable[[Event], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
 ) -> Trained:
     """Train a model, or go on where an earlier run stopped, and write it.
 
@@ -85,7 +85,7 @@ def run_training(
         out: Folder of the model.
         options: How it is run.
         validate: Makes what segments the held-out cases, for the model's card and its device.
-        told: Told of what happens; of the first process.
+        on_event: Told of what happens; of the first process.
 
     Returns:
         What was made.
@@ -117,7 +117,7 @@ def run_training(
             return Trained(out, read_card(out), done, done.step, world.first)
         state, resumed = _state(job, out, world, options.threads)
         board = job.recipe.run.tensorboard
-        hears = Listeners(out, board, told, state.numbers.step) if world.first else None
+        hears = Listeners(out, board, on_event, state.numbers.step) if world.first else None
         batches = job.batches((world.rank, world.size))
         with hears or nullcontext(_ignore) as listen, closing(batches):
             checks = validate(job.card) if validate is not None and job.held_out else None
