@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from .document import apply_change, brief, checked, read_mapping
+from .document import apply_change, brief, checked, read_mapping, to_yaml
 from .errors import ConfigError
 from .steps import plain_steps, read_steps
 from .tiling import TilingSpec
@@ -246,7 +245,7 @@ class RunConfig(BaseModel):
     def to_yaml(self) -> str:
         """Return the config as YAML that `read` turns back into it."""
         values = self.model_dump(mode="json", exclude_defaults=True)
-        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        return to_yaml(values)
 
     @classmethod
     def schema_text(cls) -> str:

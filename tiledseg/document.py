@@ -50,6 +50,24 @@ def parse_yaml(text: str) -> Any:
     return yaml.load(text, _Loader)  # noqa: S506  # a safe loader
 
 
+def to_yaml(values: Any) -> str:
+    """Return plain values as YAML, keys in their order."""
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def to_flow(value: Any) -> str:
+    """Return a plain value as YAML on one line.
+
+    >>> to_flow({"a": [1, "b"]})
+    '{a: [1, b]}'
+    """
+    text: str = yaml.safe_dump(
+        [value], default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**20
+    )
+    return text.strip()[1:-1]
+
+
 def read_text(path: Path, name: str, most: int | None = _BYTES) -> str:
     """Return the text of a file, UTF-8.
 

@@ -7,7 +7,8 @@ import unicodedata
 from typing import Any
 
 import typer
-import yaml
+
+from ..document import to_yaml
 
 #: Control characters (Cc) steer a terminal; some of Cf, like U+202E, turn the letters after them;
 #: half characters (Cs) of names that are not UTF-8 cannot be printed at all.
@@ -39,7 +40,7 @@ def show_values(values: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(values))
     else:
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        text = to_yaml(values)
         typer.echo(plain(text), nl=False)
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..document import brief, read_file
+from ..document import brief, read_file, to_yaml
 from ..errors import ConfigError
 from ..labels import ClassSchema
 from ..normalize import (
@@ -310,7 +309,7 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
 
 def write_card(card: ModelCard, folder: Path) -> None:
     """Write the ``model.yaml`` of a folder."""
-    text = yaml.safe_dump(card_to_dict(card), sort_keys=False, allow_unicode=True)
+    text = to_yaml(card_to_dict(card))
     write_whole(folder / CARD_NAME, text)
 
 

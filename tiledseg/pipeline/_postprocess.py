@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from .. import report
 from ..budget import format_bytes, parse_bytes
 from ..components import NODATA, read_labels, require_class_map, rows_of
+from ..document import to_yaml
 from ..engine import locked, machine
 from ..errors import ConfigError
 from ..grid import Grid
@@ -245,7 +245,7 @@ class _Work:
                 "peak_memory": format_bytes(result.peak_memory),
                 "memory_budget": format_bytes(self.limit),
             },
-            config=yaml.safe_dump({"postprocess": plain_steps(self.steps)}, sort_keys=False),
+            config=to_yaml({"postprocess": plain_steps(self.steps)}),
             versions=versions(),
             warnings=(),
             outputs=tuple(result.outputs),

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from ..budget import format_bytes
 from ..datasets import VALIDATION, Census, Dataset
+from ..document import to_flow
 from ..errors import ConfigError
 from ._decide import STEPPING, WANTED, Decision, Speed, decide
 from ._fingerprint import Fingerprint, fingerprint
@@ -293,18 +293,10 @@ def _entry(name: str, value: Any, reason: str | None, indent: str) -> list[str]:
     lines = _comment(reason, indent) if reason else []
     if isinstance(value, dict) and value:
         nested = (_entry(key, inner, None, indent + "  ") for key, inner in value.items())
-        return [*lines, f"{indent}{_flow(name)}:", *(line for some in nested for line in some)]
-    return [*lines, f"{indent}{_flow(name)}: {_flow(value)}"]
+        return [*lines, f"{indent}{to_flow(name)}:", *(line for some in nested for line in some)]
+    return [*lines, f"{indent}{to_flow(name)}: {to_flow(value)}"]
 
 
 def _comment(text: str, indent: str) -> list[str]:
     mark = f"{indent}# "
     return textwrap.wrap(text, _LINE, initial_indent=mark, subsequent_indent=mark)
-
-
-def _flow(value: Any) -> str:
-    """Return a value as YAML on one line."""
-    text = yaml.safe_dump(
-        [value], default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**20
-    )
-    return text.strip()[1:-1]

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..document import apply_change, brief, checked, read_mapping
+from ..document import apply_change, brief, checked, read_mapping, to_yaml
 from ..errors import ConfigError
 from ._sections import (
     AugmentSpec,
@@ -104,7 +103,7 @@ class Recipe(BaseModel):
     def to_yaml(self) -> str:
         """Return the recipe as YAML that `read` turns back into it, with all defaults."""
         values = self.model_dump(mode="json")
-        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        return to_yaml(values)
 
     def changes(self, other: Recipe) -> tuple[str, ...]:
         """Return what another recipe changes of what comes out, one clause a setting."""
