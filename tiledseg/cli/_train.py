@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from ..training import Event, Kept, Recipe, StepsDone, Trained, Validated
@@ -56,12 +55,7 @@ class Steps:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, KeyboardInterrupt | SystemExit) and self._kept is not None:
             kept = f"step {self._kept.step} of {self._total} is kept in {self._kept.path}"
             print(f"tiledseg: {kept}", file=sys.stderr)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ..io import write_text, writing
 from ._facts import ClassMeasure
-from ._html import batch_page
+from ._html import render
 
 State = Literal["done", "kept", "partly", "failed"]
 #: Classes that the page has columns for, the largest first; the table file has all.
@@ -88,7 +88,8 @@ def write_batch_report(folder: Path, facts: BatchFacts) -> list[Path]:
         out: Path(os.path.relpath(report, folder)).as_posix() + "/report.html"
         for out, report in facts.reports.items()
     }
-    write_text(html, batch_page(facts, links, _largest(facts.rows)))
+    classes = _largest(facts.rows)
+    write_text(html, render("batch.html", facts=facts, links=links, classes=classes))
     write_text(figures, _json(facts))
     write_text(table, _table(facts.rows))
     return [html, figures, table]
