@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tiledseg.datasets._census as module
+import tiledseg.datasets._counting as module
 from tests.datasets.files import write_raster, write_volume
 from tiledseg import read_dataset
 from tiledseg.datasets import Case, Census, Legend, Pair, take_census

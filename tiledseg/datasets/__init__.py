@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ._case import VALIDATION, Case, Pair
-from ._census import CaseCensus, Census, census_of, take_census
+from ._census import CaseCensus, Census
 from ._check import Checked, Finding, check_dataset
+from ._counting import census_of, take_census
 from ._dataset import Dataset
 from ._labels import LabelSource
 from ._legend import Legend

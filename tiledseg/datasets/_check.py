@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import TiledsegError
 from ._case import TEST, Case, telling
-from ._census import CaseCensus, Census, census_of
+from ._census import CaseCensus, Census
+from ._counting import census_of
 from ._dataset import Dataset
 
 #: Share of the labelled samples below which a class is called rare.
