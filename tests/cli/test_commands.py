@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import tiledseg
+from tests.runs import strike
 from tiledseg.cli import run
 
 MakeModel = Callable[..., Path]
@@ -118,15 +119,7 @@ def test_failed_tiles_are_status_3_and_the_next_run_mends_them(
         *("segment", str(scene), "-m", str(make_model()), "-o", str(out)),
         *("--set", "tiling.core=[70,140]"),
     ]
-    healthy, calls = TorchModel.__call__, [0]
-
-    def sick(self: TorchModel, x: object) -> object:
-        calls[0] += 1
-        if calls[0] == 4:  # two calls warm up; the second window fails
-            raise RuntimeError("cosmic ray")
-        return healthy(self, x)
-
-    monkeypatch.setattr(TorchModel, "__call__", sick)
+    calls = strike(monkeypatch, TorchModel, 4)  # two calls warm up; the second window fails
     assert run(arguments) == 3
     captured = capsys.readouterr()
     assert "cosmic ray" in captured.err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tracemalloc
 from collections.abc import Iterator
 from itertools import permutations, product
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from tests.runs import small_disk
 from tiledseg.box import Box
 from tiledseg.errors import ConfigError, OutputFailed
 from tiledseg.grid import PATIENT, Grid
@@ -339,25 +339,20 @@ def test_what_lies_in_the_place_of_a_temporary_file(tmp_path, suffix):
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "small", "1200k") as place:
+        yield place
 
 
 @SUFFIXES
-def test_a_full_disk_is_told_and_nothing_stays(small_disk, suffix):
+def test_a_full_disk_is_told_and_nothing_stays(disk, suffix):
     """Whether the samples find no room, or what they are compressed to."""
-    path = small_disk / f"labels{suffix}"
+    path = disk / f"labels{suffix}"
     spec = class_map(Grid.from_centers((60, 110, 130), (0, 0, 0), (1, 1, 1), None, PATIENT))
     noise = np.random.default_rng(0).integers(0, 255, (1, *spec.grid.shape)).astype("u1")
     sink = VolumeSink(path, spec)
     if suffix == ".nii":
-        (small_disk / "other").write_bytes(bytes(600_000))
+        (disk / "other").write_bytes(bytes(600_000))
     sink.prepare()
 
     def finish() -> None:
@@ -368,16 +363,16 @@ def test_a_full_disk_is_told_and_nothing_stays(small_disk, suffix):
         finish()
     assert "\n" not in str(caught.value)
     sink.abort()
-    assert [file.name for file in small_disk.iterdir() if file.name != "other"] == []
+    assert [file.name for file in disk.iterdir() if file.name != "other"] == []
     held = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
-    assert [file for file in held if file.startswith(str(small_disk))] == []  # nor the nameless
+    assert [file for file in held if file.startswith(str(disk))] == []  # nor the nameless
 
 
-def test_a_small_disk_is_told_before_any_work(small_disk):
+def test_a_disk_is_told_before_any_work(disk):
     spec = class_map(Grid.local((100, 110, 130)))
     told = r"its samples need 1\.4 MB before they are compressed, 1\.2 MB are free in .*make room"
     with pytest.raises(OutputFailed, match=told):
-        VolumeSink(small_disk / "labels.nii.gz", spec)
+        VolumeSink(disk / "labels.nii.gz", spec)
 
 
 @SUFFIXES

@@ -14,6 +14,7 @@ import zarr
 from numpy.testing import assert_array_equal
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
+from tests.runs import small_disk
 from tiledseg.box import Box
 from tiledseg.errors import ConfigError, DamagedInput, OutputFailed
 from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
@@ -315,24 +316,17 @@ def test_a_full_disk_is_one_sentence_that_names_the_path():
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 2 MiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip("no permission to mount a small file system")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+def disk(tmp_path):
+    with small_disk(tmp_path / "small", "2m") as place:
+        yield place
 
 
-def test_a_sink_on_a_full_disk_names_the_path_and_cleans_up(small_disk):
+def test_a_sink_on_a_full_disk_names_the_path_and_cleans_up(disk):
     grid = Grid.local((2000, 2000))
-    sink = create_sink(small_disk / "out.zarr", SinkSpec(grid, np.dtype("u2"), ("class",), 65535))
+    sink = create_sink(disk / "out.zarr", SinkSpec(grid, np.dtype("u2"), ("class",), 65535))
     noise = np.random.default_rng(0).integers(0, 60_000, (1, 2000, 2000)).astype("u2")
     sink.prepare()
     with pytest.raises(OutputFailed, match=r"small/out\.zarr: No space left"):
         sink.write(grid.box, noise)
     sink.abort()
-    assert os.listdir(small_disk) == []
+    assert os.listdir(disk) == []

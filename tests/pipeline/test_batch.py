@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import subprocess
 import sys
@@ -13,13 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import tiledseg
+from tests.runs import noise, sha, write_pixels
 from tiledseg.engine import TileDone, TileKept, TileStarted
-from tiledseg.grid import Grid
-from tiledseg.io import SinkSpec, create_sink
 from tiledseg.pipeline import BatchResult, InputEnded, InputPlanned, _batch, _network
 
 MakeModel = Callable[..., Path]
@@ -32,21 +29,7 @@ SETTINGS: dict[str, Any] = {
 
 def write_scene(path: Path, shape: tuple[int, int] = (200, 260), seed: int = 0) -> Path:
     """Write a three-band GeoTIFF of blocky noise."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(1, 250, (3, shape[0] // 4 + 1, shape[1] // 4 + 1), np.uint8)
-    pixels = pixels.repeat(4, 1).repeat(4, 2)[:, : shape[0], : shape[1]].copy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    spec = SinkSpec(Grid.local(shape), np.dtype(np.uint8), ("c0", "c1", "c2"), 0)
-    sink = create_sink(path, spec)
-    sink.prepare()
-    sink.write(spec.grid.box, pixels)
-    sink.commit()
-    return path
-
-
-def sha(path: Path) -> str:
-    """Return the sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return write_pixels(path, noise(shape, seed))
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 import torch
 import yaml
 
 import tiledseg
+from tests.datasets.files import write_raster
+from tests.runs import strike
 from tiledseg.engine import WorkStore
 from tiledseg.errors import ConfigError, PlanChanged
 from tiledseg.models import (
@@ -37,23 +38,12 @@ MakeModel = Callable[..., Path]
 REFERENCE = Runtime("torch")
 
 
-def write_scene(path: Path, values: np.ndarray, nodata: int | None = None) -> Path:
-    """Write samples (c, y, x) as a GeoTIFF."""
-    shape = dict(zip(("count", "height", "width"), values.shape, strict=True))
-    away = rasterio.Affine(10, 0, 5e5, 0, -10, 5.4e6)
-    with rasterio.open(
-        path, "w", "GTiff", **shape, dtype=values.dtype, nodata=nodata, transform=away
-    ) as file:
-        file.write(values)
-    return path
-
-
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
     """Return a scene of a few windows."""
     rng = np.random.default_rng(0)
     values = rng.integers(0, 255, (3, 20, 22), np.uint8).repeat(8, 1).repeat(8, 2)
-    return write_scene(tmp_path / "scene.tif", values)
+    return write_raster(tmp_path / "scene.tif", values)
 
 
 @pytest.fixture
@@ -245,7 +235,7 @@ def test_another_image_is_measured_anew(
     scene: Path, image: np.ndarray, tmp_path: Path, make_model: MakeModel
 ) -> None:
     planned(scene, make_model(), precision="auto")
-    other = write_scene(tmp_path / "other.tif", 255 - image)
+    other = write_raster(tmp_path / "other.tif", 255 - image)
     choice, _ = planned(other, make_model(), precision="auto")
     assert "measured before" not in choice.why
 
@@ -275,7 +265,7 @@ def test_a_runtime_that_says_something_else_is_not_taken(
 
 @pytest.mark.usefixtures("long_run")
 def test_an_empty_sample_chooses_the_reference(make_model: MakeModel, tmp_path: Path) -> None:
-    path = write_scene(tmp_path / "empty.tif", np.zeros((3, 160, 176), np.uint8), nodata=0)
+    path = write_raster(tmp_path / "empty.tif", np.zeros((3, 160, 176), np.uint8), nodata=0)
     choice, _ = planned(path, make_model(), precision="auto")
     assert choice.runtime == REFERENCE
     assert "no window of the sample is valid" in choice.why
@@ -309,15 +299,7 @@ def test_unfinished_work_keeps_its_runtime(
 
     out = tmp_path / "map.tif"
     tiling = {"window": [64, 64], "core": [64, 64]}
-    healthy, calls = OpenVinoModel.__call__, [0]
-
-    def sick(self: OpenVinoModel, x: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == 4:
-            raise RuntimeError("cosmic ray")
-        return healthy(self, x)
-
-    monkeypatch.setattr(OpenVinoModel, "__call__", sick)
+    strike(monkeypatch, OpenVinoModel, 4)
     runtime = {"runtime": "openvino", "precision": "bf16"}
     first = tiledseg.segment(scene, make_model(), out, tiling=tiling, runtime=runtime)
     assert first.ran.lost

@@ -5,7 +5,6 @@ In one process, in threads, on Dask workers that are killed, by a driver that is
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -29,6 +28,7 @@ from PIL import Image
 
 import tiledseg
 from tests.engine.tasks import Dying, Heavy
+from tests.runs import sha
 from tiledseg import cli
 from tiledseg.config import RunConfig
 from tiledseg.engine._dask import DaskRunner, local_workers
@@ -75,10 +75,6 @@ class Subject(NamedTuple):
     def outputs(self, folder: Path) -> tuple[Path, Path]:
         suffix = ".tif" if self.kind == "scene" else ".nii"
         return folder / f"map{suffix}", folder / f"scores{suffix}"
-
-
-def sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_mosaic(data: Path, out: Path) -> Path:

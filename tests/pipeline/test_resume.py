@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import tiledseg
+from tests.runs import noise, sha, small_disk, write_pixels
 from tiledseg.engine import TileDone, WindowsDone
-from tiledseg.grid import Grid
-from tiledseg.io import SinkSpec, create_sink
 
 MakeModel = Callable[..., Path]
 
 
 def write_scene(path: Path, shape: tuple[int, int], seed: int = 0) -> Path:
     """Write a three-band GeoTIFF of blocky noise with a nodata corner."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(1, 250, (3, shape[0] // 4 + 1, shape[1] // 4 + 1), np.uint8)
-    pixels = pixels.repeat(4, 1).repeat(4, 2)[:, : shape[0], : shape[1]].copy()
+    pixels = noise(shape, seed)
     pixels[:, :60, :70] = 0
-    spec = SinkSpec(Grid.local(shape), np.dtype(np.uint8), ("c0", "c1", "c2"), 0)
-    sink = create_sink(path, spec)
-    sink.prepare()
-    sink.write(spec.grid.box, pixels)
-    sink.commit()
-    return path
-
-
-def sha(path: Path) -> str:
-    """Return the sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return write_pixels(path, pixels)
 
 
 def command(scene: Path, model: Path, out: Path, *more: str) -> list[str]:
@@ -149,19 +132,6 @@ def test_resume_keeps_the_cores_under_another_budget(tmp_path: Path, make_model:
         scene, make_model(), out, runtime={"threads": 1}, budget={"memory": "20GB"}
     )
     assert result.ran.resumed == 1
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Mount a file system of ``size``, where that is allowed."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("size", ["120k", "720k"])

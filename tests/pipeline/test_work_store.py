@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -15,12 +14,12 @@ import numpy as np
 import pytest
 
 import tiledseg
+from tests.runs import sha, strike, write_pixels
 from tiledseg import pipeline
 from tiledseg.cli import run
 from tiledseg.engine import TileDone, TileKept, WindowsDone, WorkStore, stored
 from tiledseg.errors import ConfigError, OutputFailed, PlanChanged
-from tiledseg.grid import Grid
-from tiledseg.io import SinkSpec, create_sink, open_folder
+from tiledseg.io import open_folder
 
 MakeModel = Callable[..., Path]
 
@@ -29,13 +28,7 @@ MakeModel = Callable[..., Path]
 def scene(tmp_path: Path) -> Path:
     """A three-band GeoTIFF of 30 tiles of 100 x 100."""
     pixels = np.random.default_rng(3).integers(1, 250, (3, 500, 600), np.uint8)
-    path = tmp_path / "scene.tif"
-    spec = SinkSpec(Grid.local(pixels.shape[1:]), pixels.dtype, ("c0", "c1", "c2"), 0)
-    sink = create_sink(path, spec)
-    sink.prepare()
-    sink.write(spec.grid.box, pixels)
-    sink.commit()
-    return path
+    return write_pixels(tmp_path / "scene.tif", pixels)
 
 
 SETTINGS: dict[str, Any] = {"tiling": {"core": (100, 100)}, "runtime": {"threads": 1}}
@@ -47,11 +40,6 @@ def command(scene: Path, model: Path, out: Path, *more: str) -> list[str]:
         *(sys.executable, "-m", "tiledseg", "segment", str(scene), "-m", str(model), "-o"),
         *(str(out), "--set", "tiling.core=[100,100]", "--threads", "1", *more),
     ]
-
-
-def sha(path: Path) -> str:
-    """Return the sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def whole(scene: Path, model: Path, out: Path) -> tuple[str, int]:
@@ -368,15 +356,7 @@ def test_status_of_failed_and_stopped_runs(
     out = tmp_path / "out.tif"
     shard = pipeline.Shard(2, 3)
     with pipeline.plan(scene, make_model(), out, shard=shard, **SETTINGS) as job:
-        healthy, calls = TorchModel.__call__, [0]
-
-        def sick(self: TorchModel, x: object) -> object:
-            calls[0] += 1
-            if calls[0] == 20:
-                raise RuntimeError("cosmic ray")
-            return healthy(self, x)
-
-        monkeypatch.setattr(TorchModel, "__call__", sick)
+        strike(monkeypatch, TorchModel, 20)
         result = pipeline.execute_shard(job, out, shard, lambda event: None)
     assert list(result.lost.values()) == ["RuntimeError: cosmic ray"]
     assert (result.computed, result.tiles) == (9, 10)
@@ -458,15 +438,7 @@ def test_a_lost_tile_is_logged_with_its_reason(
     from tiledseg.models._torch import TorchModel
 
     out, log = tmp_path / "out.tif", tmp_path / "tiles.jsonl"
-    healthy, calls = TorchModel.__call__, [0]
-
-    def sick(self: TorchModel, x: object) -> object:
-        calls[0] += 1
-        if calls[0] == 20:
-            raise RuntimeError("cosmic ray")
-        return healthy(self, x)
-
-    monkeypatch.setattr(TorchModel, "__call__", sick)
+    strike(monkeypatch, TorchModel, 20)
     arguments = command(scene, make_model(), out, "--log", str(log), "--quiet")[3:]
     assert run(arguments) == 3
     lost = [r for r in map(json.loads, log.read_text().splitlines()) if r["state"] == "lost"]
