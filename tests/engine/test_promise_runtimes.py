@@ -19,16 +19,14 @@ import torch
 import yaml
 from torch import nn
 
+from tests.engine.stores import begun
 from tiledseg.engine import (
-    Decision,
     Runner,
     ScoreCoding,
     SerialRunner,
     ThreadRunner,
     TileLost,
-    TileTask,
     Unit,
-    WorkStore,
 )
 from tiledseg.io import MemorySource
 from tiledseg.labels import ClassSchema
@@ -87,14 +85,7 @@ def compute(
     order: random.Random,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return class map and scores of a plan whose tiles come in some order."""
-    card = model.card
-    ids, nodata = card.schema.ids, card.schema.nodata
-    labels, scores = (card.schema.dtype, nodata), (EXACT, card.outputs)
-    store = WorkStore.create(folder, plan, {}, {}, labels, scores)
-    decision = Decision(ids, nodata, 0, EXACT)
-    task = TileTask(
-        plan, source, card.normalization, model, decision, store, np.ones(plan.grid.shape[0])
-    )
+    store, task = begun(folder, plan, source, model, EXACT)
     tiles = list(plan)
     order.shuffle(tiles)
     events: list[Any] = []

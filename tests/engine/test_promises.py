@@ -15,16 +15,14 @@ import torch
 
 import tiledseg
 from tests.engine.images import blocky
+from tests.engine.stores import begun
 from tiledseg.engine import (
-    Decision,
     Runner,
     SerialRunner,
     ThreadRunner,
     TileDone,
     TileLost,
-    TileTask,
     Unit,
-    WorkStore,
 )
 from tiledseg.io import MemorySource
 from tiledseg.lattice import Lattice
@@ -53,17 +51,7 @@ def compute(
     order: random.Random | None = None,
 ) -> tuple[np.ndarray, list[Any]]:
     """Run a plan and return the class map and the events."""
-    schema = model.card.schema
-    store = WorkStore.create(folder, plan, {}, {}, (schema.dtype, schema.nodata), None)
-    task = TileTask(
-        plan,
-        source,
-        model.card.normalization,
-        model,
-        Decision(schema.ids, schema.nodata, 0, None),
-        store,
-        np.ones(plan.grid.shape[0]),
-    )
+    store, task = begun(folder, plan, source, model)
     tiles = list(plan)
     if order is not None:
         order.shuffle(tiles)

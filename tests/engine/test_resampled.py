@@ -16,17 +16,15 @@ from scipy import ndimage
 from skimage.transform import resize
 
 from tests.engine.images import blocky
+from tests.engine.stores import begun
 from tiledseg.box import Box
 from tiledseg.engine import (
-    Decision,
     ScoreCoding,
     SerialRunner,
     ThreadRunner,
     TileDone,
     TileLost,
-    TileTask,
     Unit,
-    WorkStore,
 )
 from tiledseg.engine._open_ring import open_score_ring
 from tiledseg.engine._result_rows import _DeviceRows, _HostRows
@@ -75,20 +73,7 @@ def compute(
     **more: Any,
 ) -> tuple[np.ndarray, np.ndarray, list[Any]]:
     """Run a plan and return class map, scores and the tiles' receipts."""
-    schema = model.card.schema
-    scores = (FLOAT, model.card.outputs)
-    store = WorkStore.create(folder, plan, {}, {}, (schema.dtype, schema.nodata), scores)
-    task = TileTask(
-        plan,
-        sources[0],
-        model.card.normalization,
-        model,
-        Decision(schema.ids, schema.nodata, 0, FLOAT),
-        store,
-        np.ones(plan.output.shape[0]),
-        shown=sources[1],
-        **more,
-    )
+    store, task = begun(folder, plan, sources[0], model, FLOAT, shown=sources[1], **more)
     tiles = list(plan)
     if seed is not None:
         random.Random(seed).shuffle(tiles)

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import tiledseg
+from tests.engine.stores import begun
 from tiledseg.budget import chunk_shape
 from tiledseg.engine import (
-    Decision,
     ScoreCoding,
     SerialRunner,
     TileDone,
@@ -60,19 +60,8 @@ def filled(where: Path, path: Path, scores: bool) -> tuple[WorkStore, TileTask]:
     source = MemorySource(np.random.default_rng(0).integers(0, 255, (3, 200, 130), np.uint8))
     shape = ModelShape(model.card.window, 2, True, 0)
     plan = make_plan(source.grid, TilingSpec(core=(80, 70)), shape, 1, 1)
-    schema = model.card.schema
     coding = ScoreCoding(np.dtype(np.float32), None, float("nan")) if scores else None
-    channels = None if coding is None else (coding, model.card.outputs)
-    store = WorkStore.create(where, plan, {}, {}, (schema.dtype, schema.nodata), channels)
-    task = TileTask(
-        plan,
-        source,
-        model.card.normalization,
-        model,
-        Decision(schema.ids, schema.nodata, 0, coding),
-        store,
-        np.ones(plan.grid.shape[0]),
-    )
+    store, task = begun(where, plan, source, model, coding)
     SerialRunner().run(Unit(task, tile, lambda event: None) for tile in plan)
     return store, task
 

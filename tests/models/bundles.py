@@ -332,3 +332,15 @@ def _balance(network: torch.nn.Module, channels: int, window: list[int]) -> None
         raw = network(torch.rand(1, channels, *window))
     with torch.no_grad():
         last.bias -= raw.flatten(2).mean((0, 2))
+
+
+def write_picture_bundle(folder: Path, scaled: dict[str, Any]) -> tuple[Path, Path]:
+    """Write a bundle for pictures, whose preprocessing ends with ``scaled``, and a picture."""
+    config = spleen(output_ext=".png", output_dtype="uint8")
+    config["network_def"].update(spatial_dims=2, in_channels=3, out_channels=3)
+    config["preprocessing"] = compose([*LOAD, FIRST, scaled])
+    config["inferer"].update(roi_size=[48, 32], overlap=0.25)
+    config["postprocessing"] = compose([SOFTMAX, ARGMAX, SAVE])
+    coarse = np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8)
+    Image.fromarray(coarse.repeat(7, 0).repeat(5, 1)).save(folder / "x.png")
+    return write_bundle(folder / "b", config), folder / "x.png"

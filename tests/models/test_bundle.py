@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 import tiledseg
 from tests.models import bundles
@@ -139,17 +138,8 @@ def test_without_an_orientation_axes_are_those_of_the_file(
 
 
 def test_pictures_have_x_first_too(tmp_path: Path) -> None:
-    config = bundles.spleen(output_ext=".png", output_dtype="uint8")
-    config["network_def"].update(spatial_dims=2, in_channels=3, out_channels=3)
-    config["preprocessing"] = bundles.compose(
-        [*bundles.LOAD, bundles.FIRST, {"_target_": "ScaleIntensityd", "keys": "image"}]
-    )
-    config["inferer"].update(roi_size=[48, 32], overlap=0.25)
-    config["postprocessing"] = bundles.compose([bundles.SOFTMAX, bundles.ARGMAX, bundles.SAVE])
-    bundle = bundles.write_bundle(tmp_path / "b", config)
-    coarse = np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8)
-    image = tmp_path / "x.png"
-    Image.fromarray(coarse.repeat(7, 0).repeat(5, 1)).save(image)
+    scaled = {"_target_": "ScaleIntensityd", "keys": "image"}
+    bundle, image = bundles.write_picture_bundle(tmp_path, scaled)
     wanted = bundles.run_monai(bundle, image)
     assert len(np.unique(wanted)) == 3
     out = tmp_path / "out.tif"

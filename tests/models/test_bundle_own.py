@@ -13,7 +13,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image
 
 import tiledseg
 from tests.models import bundles
@@ -215,20 +214,8 @@ def test_slices_in_another_order_are_refused(tmp_path: Path, image: Path) -> Non
 
 
 def test_pictures(tmp_path: Path) -> None:
-    config = bundles.spleen(output_ext=".png", output_dtype="uint8")
-    config["network_def"].update(spatial_dims=2, in_channels=3, out_channels=3)
-    config["preprocessing"] = bundles.compose(
-        [
-            *(*bundles.LOAD, bundles.FIRST),
-            {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x / 255"},
-        ]
-    )
-    config["inferer"].update(roi_size=[48, 32], overlap=0.25)
-    config["postprocessing"] = bundles.compose([bundles.SOFTMAX, bundles.ARGMAX, bundles.SAVE])
-    bundle = bundles.write_bundle(tmp_path / "b", config)
-    coarse = np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8)
-    image = tmp_path / "x.png"
-    Image.fromarray(coarse.repeat(7, 0).repeat(5, 1)).save(image)
+    scaled = {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x / 255"}
+    bundle, image = bundles.write_picture_bundle(tmp_path, scaled)
     wanted = bundles.run_monai(bundle, image)
     assert len(np.unique(wanted)) == 3
     found = tiledseg.segment(image, bundle, tmp_path / "out.tif", trust_code=True)
