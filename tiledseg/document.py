@@ -7,7 +7,7 @@ import io
 import os
 import reprlib
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -250,6 +250,16 @@ def located(folder: Path, text: str, name: str) -> str:
     if url.scheme == "file":
         return unquote(url.path)
     return text if "://" in text or text.startswith("/vsi") else str(folder / text)
+
+
+def name_of(place: str) -> str:
+    """Return the name of a file, or of what a URL leads to, without folder and suffixes.
+
+    >>> name_of("cases/ct_01.nii.gz"), name_of("https://host/a/S2.B4.tif?key=1")
+    ('ct_01', 'S2.B4')
+    """
+    name = PurePosixPath(urlsplit(place).path if "://" in place else place).name
+    return PurePosixPath(name.removesuffix(".gz")).stem.removesuffix(".ome")
 
 
 def _is_trap(values: Any) -> bool:

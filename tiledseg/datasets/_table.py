@@ -11,7 +11,7 @@ from glob import escape, glob
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..document import located, read_rows, read_text
+from ..document import located, name_of, read_rows, read_text
 from ..errors import ConfigError
 from ._case import Case
 
@@ -49,16 +49,6 @@ def inside(folder: Path, name: str, where: object) -> Path:
             "list images and labels in a YAML or table of your own"
         )
     return folder / pure
-
-
-def name_of(image: str) -> str:
-    """Return an image's name without folder and suffixes.
-
-    >>> name_of("cases/ct_01.nii.gz")
-    'ct_01'
-    """
-    name = PurePosixPath(image.rstrip("/")).name
-    return PurePosixPath(name.removesuffix(".gz")).stem.removesuffix(".ome")
 
 
 def read_table(path: Path) -> list[Case]:

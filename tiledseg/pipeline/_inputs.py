@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
-from .. import io
+from .. import document, io
 from ..config import RunConfig
 from ..errors import ConfigError
 from ..io import is_zarr
@@ -186,16 +185,10 @@ def _series(folder: Path) -> list[Entry]:
 
 
 def name_of(image: str) -> str:
-    """Return an image's name without folder and suffixes.
-
-    >>> name_of("cases/ct_01.nii.gz"), name_of("https://host/a/S2.B4.tif?key=1")
-    ('ct_01', 'S2.B4')
-    """
-    place = urlsplit(image).path if "://" in image else image
-    name = PurePosixPath(place).name
+    """Return an image's name without folder and suffixes; all of a folder's."""
     if Path(image).is_dir() and not is_zarr(image):
-        return name or Path(image).resolve().name
-    return PurePosixPath(name.removesuffix(".gz")).stem.removesuffix(".ome")
+        return PurePosixPath(image).name or Path(image).resolve().name
+    return document.name_of(image)
 
 
 def _input(entry: Entry, base: RunConfig) -> Input:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...document import brief
+from ...document import brief, name_of
 from ...errors import ConfigError
 from ...labels import ClassInfo, ClassSchema, default_colors
 from .._case import Case
-from .._table import inside, name_of
+from .._table import inside
 from ._layout import Layout, modality_of, read_json_object
 
 _FILE = "dataset.json"
