@@ -20,12 +20,13 @@ from tiledseg.components import (
     Components,
     Graph,
     Legend,
-    RemoveSmall,
+    applied,
     component_table,
     find_components,
 )
 from tiledseg.io import MemorySource
 from tiledseg.labels import ClassSchema
+from tiledseg.steps import RemoveSmall
 
 _CLASSES = 6
 
@@ -52,7 +53,7 @@ def _timed(what: Callable[[], Any]) -> tuple[float, Any]:
 
 def _sieved(found: Components) -> Graph:
     legend = Legend(ClassSchema.of_names(["a"]), "samples", "map")
-    return RemoveSmall(64, becomes="neighbour").apply(Graph.of(found), legend)
+    return applied(RemoveSmall(64, becomes="neighbour"), Graph.of(found), legend)
 
 
 def main() -> None:

@@ -17,10 +17,11 @@ from pyproj import CRS
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
+from tiledseg.box import Box
 from tiledseg.components import component_table
 from tiledseg.errors import ConfigError, OutputFailed
 from tiledseg.grid import Grid, Space, SpaceKind
-from tiledseg.io import MemorySource
+from tiledseg.io import CroppedSource, MemorySource, open_source
 from tiledseg.vector import PolygonSpec, _polygons, write_polygons
 
 MATRIX = np.array([[10.0, 0, 500_000], [0, -10, 5_000_000], [0, 0, 1]])
@@ -215,3 +216,25 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, name: str, size: int)
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.data
+def test_a_real_map_in_the_middle(data: Path, tmp_path: Path) -> None:
+    """Land cover in Web Mercator, where areas are those on the ellipsoid."""
+    with open_source(next(data.rglob("cog_cmap.tif"))) as whole:
+        part = CroppedSource(whole, Box((3000, 2500), (3600, 3100)))
+        labels, valid = part.read(part.grid.box)[0], part.valid(part.grid.box)
+        spec = PolygonSpec(simplify=2 * part.grid.spacing[0])
+        write_polygons(part, tmp_path / "a.parquet", PolygonSpec())
+        write_polygons(part, tmp_path / "b.parquet", spec)
+    shapes, fields = read(tmp_path / "a.parquet")
+    assert len(shapes) > 100
+    affine = Affine(*part.grid.matrix[:2].ravel())
+    pairs = list(zip(shapes, fields["class_id"].tolist(), strict=True))
+    burnt = rasterize(pairs, labels.shape, transform=affine, dtype=np.uint8)
+    np.testing.assert_array_equal(burnt, np.where(valid, labels, 0))
+    assert shapely.coverage_is_valid(shapes)
+    thin, told = read(tmp_path / "b.parquet")
+    assert shapely.coverage_is_valid(thin)
+    assert shapely.is_valid(thin).all()
+    assert told["area_m2"].tolist() == fields["area_m2"].tolist()
