@@ -51,9 +51,25 @@ def parse_yaml(text: str) -> Any:
 
 
 def to_yaml(values: Any) -> str:
-    """Return plain values as YAML, keys in their order."""
-    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    """Return plain values as YAML, keys in their order, texts of several lines as such.
+
+    >>> to_yaml({"told": "one\\ntwo"})
+    'told: |-\\n  one\\n  two\\n'
+    """
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines line by line."""
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def to_flow(value: Any) -> str:

@@ -106,6 +106,7 @@ CASES = [
     ),
     Case("meshnet", FLAT, None, {"features": 5}),
     Case("meshnet", CUBE, None, {"features": 4, "dilations": (1, 2, 4, 1)}),
+    Case("separable_unet", FLAT, None, {"features": (8, 8, 16)}),
     Case("plain_conv_unet", FLAT, None, {"features": (4, 4, 8, 8)}),
     Case("plain_conv_unet", FLAT, None, {"norm": "batch", "features": (4, 4, 8, 8)}),
     Case("plain_conv_unet", CUBE, None, {"features": (4, 4, 8, 8)}, probed=False),

@@ -82,12 +82,18 @@ def models(
     name: Annotated[
         str | None, typer.Argument(help="One architecture, with the arguments it takes.")
     ] = None,
+    bundled: Annotated[
+        bool, typer.Option("--bundled", help="Only the models that come with the package.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print the architectures that `create_model` and cards know."""
-    from ._models import show
+    """Print the architectures that `create_model` and cards know, and the bundled models."""
+    from ._models import show, show_bundled
 
-    show(name, as_json)
+    if not bundled:
+        show(name, as_json)
+    if bundled or (name is None and not as_json):
+        show_bundled(as_json)
 
 
 @app.command()

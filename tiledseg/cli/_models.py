@@ -1,4 +1,4 @@
-"""The architectures, as a table; one of them, with what it takes."""
+"""The architectures and the bundled models, as tables; one architecture, with what it takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Any
 
 import typer
 
-from ..models import ARCHITECTURE_COLUMNS, architecture_rows, arguments_of, find_architectures
+from ..models import (
+    ARCHITECTURE_COLUMNS,
+    BUNDLED_COLUMNS,
+    architecture_rows,
+    arguments_of,
+    bundled_rows,
+    find_architectures,
+)
 
 
 def show(name: str | None, as_json: bool) -> None:
@@ -30,6 +37,16 @@ def show(name: str | None, as_json: bool) -> None:
         typer.echo(f"\n{name}{with_encoder} takes:")
         for key, default in arguments.items():
             typer.echo(f"  {key}: {default}")
+
+
+def show_bundled(as_json: bool) -> None:
+    """Print the models that come with the package."""
+    if as_json:
+        rows = [dict(zip(BUNDLED_COLUMNS, row, strict=True)) for row in bundled_rows()]
+        typer.echo(json.dumps(rows))
+        return
+    typer.echo("\nbundled models, for `tiledseg segment IMAGE --model NAME`:")
+    _print_table([BUNDLED_COLUMNS, *bundled_rows()])
 
 
 def _taken(arguments: dict[str, Any]) -> dict[str, str]:

@@ -23,7 +23,11 @@ Image = Annotated[
 ]
 ModelPath = Annotated[
     list[str],
-    typer.Option("--model", "-m", help="Model folder, card or weights; several are averaged."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Model folder, card or weights, or a bundled model's name; several are averaged.",
+    ),
 ]
 Out = Annotated[
     str,

@@ -16,6 +16,7 @@ from ._architectures import (
     find_architectures,
 )
 from ._base import Activation, Average, Model, ModelCard, Precision, Runtime, RuntimeName
+from ._bundled import BUNDLED_COLUMNS, bundled_models, bundled_rows
 from ._cache import cache_folder, write_whole
 from ._card import card_from_dict, card_to_dict, read_card
 from ._combine import CombinedModel, combine, turns_of
@@ -48,6 +49,7 @@ __all__ = [
     "AGREEMENT",
     "ARCHITECTURES",
     "ARCHITECTURE_COLUMNS",
+    "BUNDLED_COLUMNS",
     "FAILURES",
     "Activation",
     "Average",
@@ -65,6 +67,8 @@ __all__ = [
     "activate",
     "architecture_rows",
     "arguments_of",
+    "bundled_models",
+    "bundled_rows",
     "cache_folder",
     "card_from_dict",
     "card_to_dict",
@@ -125,9 +129,9 @@ def load_model(
     """Load a model.
 
     Args:
-        path: Folder with ``model.yaml``, a card (.yaml), a .safetensors file with its card inside,
-            a graph file (.onnx, .xml, TorchScript, .pt2), or a model of another tool. A card beside
-            a file (same name, .yaml) says what the file does not.
+        path: Name of a bundled model, folder with ``model.yaml``, a card (.yaml), a .safetensors
+            file with its card inside, a graph file (.onnx, .xml, TorchScript, .pt2), or a model of
+            another tool. A card beside a file (same name, .yaml) says what the file does not.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Threads of one call, for libraries that ask for it when loading.
         runtime: Library and precision; None takes the model's reference.

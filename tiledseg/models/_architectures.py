@@ -16,7 +16,7 @@ from torch import nn
 from ..document import brief
 from ..errors import ConfigError, TiledsegError
 
-DoorName = Literal["monai", "smp", "segnet", "meshnet", "nnunet"]
+DoorName = Literal["monai", "smp", "segnet", "meshnet", "separable", "nnunet"]
 
 #: Packages, besides torch and MONAI, that a door's networks are made with.
 _BEHIND: dict[DoorName, tuple[str, ...]] = {
@@ -115,6 +115,9 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _monai("swin_unetr", 32, "global"),
     _monai("unetr", 16, "global"),
     _own("meshnet", 1),
+    Architecture(
+        *("separable_unet", (2,), 4, "local", "separable", "tiledseg", "Apache-2.0"),
+    ),
     _nnunet("plain_conv_unet"),
     _nnunet("residual_encoder_unet"),
 )
@@ -237,6 +240,10 @@ def door_of(name: DoorName) -> Door:
         from . import _segnet as segnet
 
         return segnet
+    if name == "separable":
+        from . import _separable as separable
+
+        return separable
     if name == "nnunet":
         from . import _nnunet_nets as nnunet
 

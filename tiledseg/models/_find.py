@@ -12,6 +12,7 @@ from typing import Any
 from ..document import require_plain
 from ..errors import ConfigError, DamagedInput
 from ._base import ModelCard
+from ._bundled import bundled_models, placed
 from ._cache import known_sha256
 from ._card import CARD_NAME, card_from_dict, card_to_dict, card_values, weights_paths, within
 from ._companions import companions
@@ -46,6 +47,7 @@ class Fold:
 
 def is_model(place: Path) -> bool:
     """Return whether there is a model, native or foreign, as far as its outside tells."""
+    place = placed(place)
     return _is_native(place) or graph_format(place) is not None or find_reader(place) is not None
 
 
@@ -56,6 +58,7 @@ def describe_model(place: Path) -> dict[str, Any]:
         ConfigError: There is no model, or its card is wrong.
         DamagedInput: The model is not what it claims to be.
     """
+    place = placed(place)
     if graph_format(place) is not None or _native_card(place) is not None:
         card, folds = find_model(place)
         there = all(os.path.isfile(fold.file) for fold in folds)
@@ -81,8 +84,10 @@ def find_model(place: Path) -> tuple[ModelCard, tuple[Fold, ...]]:
             f"model {place}: what is elsewhere is fetched only when asked: tiledseg import URL "
             "--out MODEL --sha256 HEX"
         )
+    place = placed(place)
     if not os.path.exists(place):  # which takes names of any length
-        raise ConfigError(f"there is no model at {place}")
+        known = ", ".join(bundled_models())
+        raise ConfigError(f"there is no model at {place}; bundled models, by name: {known}")
     require_plain(place)
     if graph_format(place) is not None:
         return _graph_card(place), (_graph_fold(place),)
@@ -107,6 +112,7 @@ def model_files(place: Path) -> tuple[Path, ...]:
         ConfigError: There is no model, or its card is wrong or says too little.
         DamagedInput: The model is not what it claims to be.
     """
+    place = placed(place)
     if graph_format(place) is None and _native_card(place) is None:
         return understand(place).files
     card, folds = find_model(place)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from ..errors import OutputFailed
 from ._base import ModelCard
+from ._bundled import placed
 from ._cache import cache_folder, write_whole
 from ._card import CARD_NAME
 from ._locality import Reach
@@ -171,5 +172,6 @@ def _tuple(value: Any) -> Any:
 
 
 def _places(model: Path, sha256: str) -> tuple[Path, Path]:
+    model = placed(model)
     card = model / CARD_NAME if model.is_dir() else model
     return card.with_suffix(".probe.json"), cache_folder() / "probes" / f"{sha256[:32]}.json"

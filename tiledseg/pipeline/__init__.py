@@ -295,9 +295,9 @@ def load_model(
     """Load a model.
 
     Args:
-        path: Folder with ``model.yaml``, a card (.yaml), a .safetensors file with its card inside,
-            a graph file (.onnx, .xml, TorchScript, .pt2), or a model of another tool. A card beside
-            a file (same name, .yaml) says what the file does not.
+        path: Name of a bundled model, folder with ``model.yaml``, a card (.yaml), a .safetensors
+            file with its card inside, a graph file (.onnx, .xml, TorchScript, .pt2), or a model of
+            another tool. A card beside a file (same name, .yaml) says what the file does not.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Threads of one model call; None takes every core.
         runtime: Library that runs it; None takes the reference: torch, or that of a graph file.

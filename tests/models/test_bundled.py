@@ -1,0 +1,61 @@
+"""The models that come with the package: small, licensed, found by name, as good as they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiledseg
+from tiledseg.cli import run
+from tiledseg.errors import ConfigError
+from tiledseg.models import bundled_models, find_card, load_model, model_files
+
+NAMES = ("cloud-mask",)
+
+
+def test_these_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bundled_models() == NAMES
+    assert run(["models"]) == 0
+    told = capsys.readouterr().out
+    assert "bundled models" in told
+    assert run(["models", "--bundled", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert tuple(row["name"] for row in rows) == NAMES
+    assert all(row["licence"] for row in rows)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_small_and_says_what_it_is(name: str) -> None:
+    card, files = find_card(name), model_files(Path(name))
+    assert sum(file.stat().st_size for file in files) < 3e6
+    assert card.name == name
+    assert card.sha256 is not None
+    assert load_model(name, threads=1).card.schema == card.schema
+    assert "MIT License" in (files[0].parent / "LICENSE").read_text()
+
+
+def test_a_name_is_looked_for_in_the_working_folder_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_card("cloud-mask").name == "cloud-mask"
+    Path("cloud-mask").mkdir()
+    with pytest.raises(ConfigError, match="no model card"):
+        find_card("cloud-mask")
+    with pytest.raises(ConfigError, match=f"there is no model at clouds; .*{', '.join(NAMES)}"):
+        find_card("clouds")
+    with pytest.raises(ConfigError, match="there is no model at"):
+        find_card("../cloud-mask")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("scene", ["sentinel2", "landsat7"])
+def test_clouds_are_those_of_the_published_network(data: Path, scene: str) -> None:
+    image = np.load(data / f"geo/cloud_csmask/{scene}.npz")["img"].transpose(2, 0, 1)
+    stored = np.load(data / f"models/cloud_unet/expected/rgbiswir_{scene}.npz")
+    clouds = np.unpackbits(stored["mask_gt_0_5"])[: 512 * 512].reshape(512, 512)
+    found = tiledseg.load_model("cloud-mask", threads=1).predict(image, runtime={"threads": 1})
+    np.testing.assert_array_equal(found, clouds)
