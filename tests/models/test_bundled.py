@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from tiledseg.cli import run
 from tiledseg.errors import ConfigError
 from tiledseg.models import bundled_models, find_card, load_model, model_files
 
-NAMES = ("cloud-mask",)
+NAMES = ("cloud-mask", "hippocampus-mr")
 
 
 def test_these_are_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,7 +36,14 @@ def test_it_is_small_and_says_what_it_is(name: str) -> None:
     assert card.name == name
     assert card.sha256 is not None
     assert load_model(name, threads=1).card.schema == card.schema
-    assert "MIT License" in (files[0].parent / "LICENSE").read_text()
+    if name == "cloud-mask":
+        assert "MIT License" in (files[0].parent / "LICENSE").read_text()
+        return
+    for told in (f"tiledseg train examples/{name}.yaml", "seed: 0", "licence of the data"):
+        assert told in card.provenance
+    if name == "hippocampus-mr":
+        assert card.licence == "CC-BY-SA-4.0"
+        assert "Medical Segmentation Decathlon" in card.provenance
 
 
 def test_a_name_is_looked_for_in_the_working_folder_first(
@@ -49,6 +58,27 @@ def test_a_name_is_looked_for_in_the_working_folder_first(
         find_card("clouds")
     with pytest.raises(ConfigError, match="there is no model at"):
         find_card("../cloud-mask")
+
+
+@pytest.mark.data
+def test_held_out_volumes_come_out_as_the_card_says(data: Path) -> None:
+    """Five of the 40 cases that the card lists; their mean Dice is near that of all."""
+    card = find_card("hippocampus-mr")
+    listed = card.provenance.split("held-out cases:")[1].split("trained by")[0]
+    held = re.findall(r"hippocampus_\d{3}", listed)
+    assert len(set(held)) == 40
+    told = re.search(
+        r"mean Dice over cases: anterior ([\d.]+), posterior ([\d.]+)", card.provenance
+    )
+    assert told is not None
+    model = tiledseg.load_model("hippocampus-mr", threads=1)
+    folder, found = data / "medical/msd_hippocampus", []
+    for name in sorted(set(held))[::8]:
+        truth = np.asarray(nibabel.load(folder / f"labels/{name}.nii.gz").dataobj)
+        labels = model.predict(folder / f"images/{name}.nii.gz").T  # (z, y, x) to nibabel's order
+        pairs = [(labels == one, truth == one) for one in (1, 2)]
+        found.append([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs])
+    np.testing.assert_allclose(np.mean(found, 0), [float(n) for n in told.groups()], atol=0.02)
 
 
 @pytest.mark.data

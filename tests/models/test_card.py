@@ -14,7 +14,7 @@ import yaml
 from tiledseg.errors import ConfigError
 from tiledseg.lattice import Lattice
 from tiledseg.models import card_from_dict, card_to_dict, read_card
-from tiledseg.models._card import weights_paths
+from tiledseg.models._card import weights_paths, write_card
 from tiledseg.normalize import Linear, Normalization, Sigmoid
 from tiledseg.tiling import TilingSpec
 
@@ -217,6 +217,15 @@ def test_what_is_no_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ConfigError, match=r"card .*model\.yaml cannot be read") as caught:
         read_card(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_texts_of_several_lines_stay_readable(values: dict[str, Any], tmp_path: Path) -> None:
+    told = "trained on:\na table  of two\nlines"
+    card = replace(card_from_dict(values, "x"), provenance=told)
+    write_card(card, tmp_path)
+    lines = (tmp_path / "model.yaml").read_text().splitlines()
+    assert "  a table  of two" in lines
+    assert read_card(tmp_path) == card
 
 
 def test_no_card(tmp_path: Path) -> None:
