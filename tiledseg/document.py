@@ -51,10 +51,10 @@ def parse_yaml(text: str) -> Any:
 
 
 def to_yaml(values: Any) -> str:
-    """Return plain values as YAML, keys in their order, texts of several lines as such.
+    r"""Return plain values as YAML, keys in their order, texts of several lines as such.
 
-    >>> to_yaml({"told": "one\\ntwo"})
-    'told: |-\\n  one\\n  two\\n'
+    >>> to_yaml({"told": "one\ntwo"})
+    'told: |-\n  one\n  two\n'
     """
     text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text
