@@ -50,6 +50,7 @@ DOORS = {
     "shapely": (
         "io/_rasterio/_shapes.py",
         "io/_polygons.py",
+        "io/_touched.py",
         "io/_roi/_polygons.py",
         "vector/",
         "datasets/_burnt.py",

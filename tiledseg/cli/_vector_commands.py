@@ -1,4 +1,4 @@
-"""The commands between maps and shapes: surfaces."""
+"""The commands between maps and shapes: surfaces and rasterize."""
 
 from __future__ import annotations
 
@@ -49,6 +49,50 @@ def surfaces(
             smooth=smooth,
             decimate=decimate,
             budget=memory,
+            on_share=share,
+        )
+    _print(made, quiet, as_json)
+
+
+@app.command()
+def rasterize(
+    polygons: Annotated[str, typer.Argument(help="Vector file: .gpkg, .geojson, .fgb, .shp ...")],
+    like: Annotated[str, typer.Option(help="Image whose grid is taken.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Class map: .tif, .zarr")],
+    attribute: Annotated[
+        str | None,
+        typer.Option(
+            help="Field that holds the class, by label or name; else that of tiledseg's polygons, "
+            "or all are one class."
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Names of classes 1, 2 ...: house,tree; or a YAML that lists classes."),
+    ] = None,
+    all_touched: Annotated[
+        bool, typer.Option("--all-touched", help="Take samples that are covered in part, too.")
+    ] = False,
+    outside: Annotated[
+        Literal["background", "nodata"], typer.Option(help="What samples in no polygon become.")
+    ] = "background",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Burn polygons on the grid of an image, as class map or labels for training."""
+    from .. import pipeline
+    from ._progress import Share
+
+    listed = classes is not None and classes.lower().endswith((".yaml", ".yml"))
+    with Share("burning", quiet) as share:
+        made = pipeline.rasterize(
+            polygons,
+            like,
+            out,
+            attribute=attribute,
+            classes=classes if listed else _words(classes),
+            all_touched=all_touched,
+            outside=outside,
             on_share=share,
         )
     _print(made, quiet, as_json)

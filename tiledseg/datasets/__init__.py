@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._burnt import BurntLabels, MarkedPolygons
 from ._case import VALIDATION, Case, Pair
 from ._census import CaseCensus, Census
 from ._check import Checked, Finding, check_dataset
@@ -15,6 +16,7 @@ from ._table import match_files
 
 __all__ = [
     "VALIDATION",
+    "BurntLabels",
     "Case",
     "CaseCensus",
     "Census",
@@ -24,6 +26,7 @@ __all__ = [
     "Finding",
     "LabelSource",
     "Legend",
+    "MarkedPolygons",
     "Pair",
     "Split",
     "census_of",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -17,7 +17,14 @@ from .. import vector
 from ..box import Box
 from ..errors import ConfigError
 from ..grid import Grid
-from ..io import VERTEX_BYTES, PlacedPolygons, burn_values, moved_to, reproject_owned
+from ..io import (
+    VERTEX_BYTES,
+    PlacedPolygons,
+    burn_values,
+    moved_to,
+    raise_touched,
+    reproject_owned,
+)
 from ..labels import ClassSchema
 from ._labels import LabelSource
 from ._legend import Legend, Mark
@@ -29,10 +36,27 @@ _BLOCK = 1024
 _BURN_BYTES = 4
 
 
+class MarkedPolygons(NamedTuple):
+    """Polygons as a file holds them.
+
+    Args:
+        polygons: shapely polygons and multipolygons.
+        marks: What the file says of each.
+        crs: Their CRS, or None where the file names none.
+        path: The file.
+    """
+
+    polygons: Sequence[Any]
+    marks: Sequence[Any]
+    crs: str | None
+    path: Path
+
+
 class BurntLabels(LabelSource):
     """The class of the last polygon that a sample's centre lies in.
 
-    That is GDAL's default rule ("all touched" is off). Where polygons overlap, the later one in the
+    That is GDAL's default rule; with `all_touched`, that of the last polygon that covers any part
+    of a sample. Where polygons overlap, the later one in the
     file counts; a FlatGeobuf with an index holds its polygons by place, not as they were drawn. A
     polygon of a mark that the legend does not know burns "no truth".
 
@@ -44,6 +68,8 @@ class BurntLabels(LabelSource):
         rest: Class id of samples in no polygon; the schema's `nodata` for no truth.
         uri: What to call it.
     """
+
+    all_touched: bool = False
 
     def __init__(
         self,
@@ -73,13 +99,16 @@ class BurntLabels(LabelSource):
     def look(self, box: Box) -> tuple[NDArray[Any], Counter[str]]:
         """Return class ids of ``box``; marks not known are those of whole polygons."""
         here = self._placed.near(box)
-        burnt: NDArray[Any] = burn_values(
-            list(self._placed.polygons[here]),
-            self._ids[here].tolist(),
-            box.shape,
-            moved_to(box),
-            self._rest,
-        )
+        polygons, ids = self._placed.polygons[here], self._ids[here]
+        frame = (box.shape, moved_to(box))
+        burnt: NDArray[Any]
+        if self.all_touched:
+            numbers = range(1, len(ids) + 1)
+            ranks = burn_values(list(polygons), numbers, *frame, 0, np.int32)
+            raise_touched(ranks, polygons, box)
+            burnt = np.concatenate([[self._rest], ids])[ranks]
+        else:
+            burnt = burn_values(list(polygons), ids.tolist(), *frame, self._rest)
         return burnt.astype(self.dtype), Counter()
 
     def fingerprint(self) -> dict[str, Any]:
@@ -122,13 +151,27 @@ class BurntLabels(LabelSource):
             marks: Sequence[Any] = [_only_class(schema, path)] * len(polygons)
         else:
             polygons, values, crs = vector.read_fields(path, field)
-            marks = values.tolist()
-        if crs is not None and grid.space.crs is not None:
-            polygons, owners = reproject_owned(polygons, crs, grid.space.crs, grid.bounds)
+            marks = values[field].tolist()
+        return cls.of_polygons(
+            MarkedPolygons(polygons, marks, crs, path), grid, schema, legend, rest
+        )
+
+    @classmethod
+    def of_polygons(
+        cls, found: MarkedPolygons, grid: Grid, schema: ClassSchema, legend: Legend, rest: int
+    ) -> BurntLabels:
+        """Return the labels of polygons that were read; see `of_file`.
+
+        Where polygons and image both have a CRS, polygons are brought into the image's; else both
+        are taken to have the same.
+        """
+        polygons, marks = found.polygons, found.marks
+        if found.crs is not None and grid.space.crs is not None:
+            polygons, owners = reproject_owned(polygons, found.crs, grid.space.crs, grid.bounds)
             marks = [marks[owner] for owner in owners]
         ids, strange = _ids_of(marks, schema, legend)
-        burnt = cls(grid, polygons, ids, schema, rest, str(path))
-        burnt.strange, burnt._files = strange, [path]
+        burnt = cls(grid, polygons, ids, schema, rest, str(found.path))
+        burnt.strange, burnt._files = strange, [found.path]
         return burnt
 
 

@@ -30,6 +30,7 @@ from ._previous import MarkedSource, OneHotSource, PreviousSource
 from ._resampled import ResampledSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
 from ._stack import StackedSource
+from ._touched import raise_touched
 from ._whole import Cropped
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "open_folder",
     "open_source",
     "oriented",
+    "raise_touched",
     "read_padded",
     "read_schema",
     "reproject",

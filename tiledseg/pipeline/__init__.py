@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ._evaluate import METRICS, Assessment, Evaluation, assess, evaluate
     from ._instances import Instances, instances
     from ._postprocess import Postprocessed, postprocess
+    from ._rasterize import rasterize
     from ._sample import Sample, sample
     from ._surfaces import surfaces
 
@@ -74,6 +75,7 @@ __all__ = [
     "plan_training",
     "postprocess",
     "probe",
+    "rasterize",
     "sample",
     "segment",
     "segment_many",
@@ -91,6 +93,7 @@ _HOMES = {
     "._evaluate": ("METRICS", "Assessment", "Evaluation", "assess", "evaluate"),
     "._instances": ("Instances", "instances"),
     "._postprocess": ("Postprocessed", "postprocess"),
+    "._rasterize": ("rasterize",),
     "._sample": ("Sample", "sample"),
     "._surfaces": ("surfaces",),
 }

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DamagedInput, TiledsegError
 from ..io import silenced
 
+Fields = dict[str, NDArray[np.generic]]
+
 
 def read_polygons(path: Path) -> tuple[list[shapely.Geometry], str | None]:
     """Read the polygons of a vector file.
@@ -30,39 +32,39 @@ def read_polygons(path: Path) -> tuple[list[shapely.Geometry], str | None]:
         ConfigError: There is no such file, or it holds no polygons, or other geometries too.
         DamagedInput: It is not what it claims to be.
     """
-    shapes, _, crs = _read(path, None)
+    shapes, _, crs = _read(path)
     return shapes, crs
 
 
 def read_fields(
-    path: Path, field: str
-) -> tuple[list[shapely.Geometry], NDArray[np.generic], str | None]:
-    """Read the polygons of a vector file with one value each, in the order of the file.
+    path: Path, *fields: str, optional: bool = False
+) -> tuple[list[shapely.Geometry], Fields, str | None]:
+    """Read the polygons of a vector file and what it says of each, in the order of the file.
 
     Args:
         path: As `read_polygons`.
-        field: Name of the field that holds the values.
+        fields: Names of the fields wanted.
+        optional: Whether fields that there are not are left out.
 
     Returns:
-        Polygons and multipolygons, their values, their CRS as `read_polygons`.
+        Polygons and multipolygons, their values by field, their CRS as `read_polygons`.
 
     Raises:
         ConfigError: As `read_polygons`, or there is no such field.
         DamagedInput: It is not what it claims to be.
     """
-    shapes, values, crs = _read(path, field)
-    return shapes, np.array([]) if values is None else values, crs
+    return _read(path, fields, optional)
 
 
 def _read(
-    path: Path, field: str | None
-) -> tuple[list[shapely.Geometry], NDArray[np.generic] | None, str | None]:
+    path: Path, fields: tuple[str, ...] = (), optional: bool = False
+) -> tuple[list[shapely.Geometry], Fields, str | None]:
     if not path.exists():
         raise ConfigError(f"there is no file {path}")
     try:
         _check_whole(path)
         with silenced():  # a ring that is not closed: shapely refuses it below
-            return _first_polygons(path, field)
+            return _first_polygons(path, fields, optional)
     except TiledsegError:
         raise
     except Exception as error:  # a cut FlatGeobuf comes out as IndexError
@@ -73,14 +75,14 @@ def _read(
 
 
 def _first_polygons(
-    path: Path, field: str | None
-) -> tuple[list[shapely.Geometry], NDArray[np.generic] | None, str | None]:
+    path: Path, fields: tuple[str, ...], optional: bool
+) -> tuple[list[shapely.Geometry], Fields, str | None]:
     found: list[str] = []
     for layer, kind in pyogrio.list_layers(str(path)):
         if kind is None or "Point" in kind or "Line" in kind:  # cheap to know: never read
             found.append(str(kind or "table"))
             continue
-        columns = [] if field is None else [_require_field(path, layer, field)]
+        columns = _columns(path, layer, fields, optional)
         meta, _, wkb, values = pyogrio.raw.read(
             str(path), layer=layer, columns=columns, force_2d=True
         )
@@ -95,7 +97,8 @@ def _first_polygons(
                     "delete those polygons"
                 )
             kept = there & ~shapely.is_empty(shapes)
-            return list(shapes[kept]), values[0][kept] if field else None, meta["crs"]
+            named = dict(zip(meta["fields"], values, strict=True))
+            return list(shapes[kept]), {c: named[c][kept] for c in columns}, meta["crs"]
         found += kinds or ["nothing"]
     if not found:  # a FlatGeobuf cut within its header
         raise DamagedInput(f"{path} must hold layers, found none; export it again")
@@ -104,12 +107,13 @@ def _first_polygons(
     )
 
 
-def _require_field(path: Path, layer: str, field: str) -> str:
-    fields = list(pyogrio.read_info(str(path), layer=layer)["fields"])
-    if field not in fields:
-        there = ", ".join(fields)[:200] or "none"
-        raise ConfigError(f"layer {layer!r} of {path} has no field {field!r}; it has {there}")
-    return field
+def _columns(path: Path, layer: str, fields: tuple[str, ...], optional: bool) -> list[str]:
+    known = list(pyogrio.read_info(str(path), layer=layer)["fields"]) if fields else []
+    for field in fields:
+        if field not in known and not optional:
+            there = ", ".join(known)[:200] or "none"
+            raise ConfigError(f"layer {layer!r} of {path} has no field {field!r}; it has {there}")
+    return [field for field in fields if field in known]
 
 
 def _require_polygons(path: Path, layer: str, kinds: list[str]) -> None:

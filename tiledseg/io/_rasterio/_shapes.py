@@ -52,20 +52,22 @@ def burn_values(
     shape: tuple[int, ...],
     affine: NDArray[np.float64],
     rest: int,
-) -> NDArray[np.uint16]:
+    dtype: type[np.uint16 | np.int32] = np.uint16,
+) -> NDArray[Any]:
     """Return for every sample the value of the last polygon that its centre lies in.
 
     Args:
         geometries: As `burn`.
-        values: One per polygon, 0 to 65535.
+        values: One per polygon, of 0 or more.
         shape: (y, x).
         affine: Edge-registered 3 x 3 matrix, (x, y) index -> world.
         rest: Value of samples in no polygon.
+        dtype: Of what is returned.
 
     Returns:
-        uint16, (y, x).
+        (y, x).
     """
-    whole = np.full(shape, rest, dtype=np.uint16)
+    whole = np.full(shape, rest, dtype=dtype)
     if len(geometries) and 0 not in shape:
         with _ONE_AT_A_TIME:
             pairs = zip(geometries, values, strict=True)

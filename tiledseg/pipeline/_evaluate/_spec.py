@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...document import read_file
 from ...errors import ConfigError
 from ...grid import Grid
 from ...labels import ClassSchema
-from ...models import find_card
 from ...resampling import metric_spacing
+from .._classes import read_classes
 
 #: What can be measured: per sample, along boundaries (streamed), between surfaces (a class at a
 #: time in memory), by amount, by instance.
@@ -77,25 +76,9 @@ class EvaluateSpec:
         """
         if self.classes is None or isinstance(self.classes, ClassSchema):
             return self.classes
-        return _read_classes(Path(self.classes))
+        return read_classes(Path(self.classes))
 
 
 def measuring_spacing(grid: Grid) -> tuple[tuple[float, ...], str]:
     """Return the distance between samples per axis and its unit: mm, m or samples."""
     return metric_spacing(grid) or ((1.0,) * grid.ndim, "samples")
-
-
-def _read_classes(path: Path) -> ClassSchema:
-    if path.suffix.lower() not in (".yaml", ".yml"):
-        return find_card(path).schema
-    values = read_file(path, f"file {path}")
-    try:
-        entries = [c if isinstance(c, dict) else {"name": c} for c in values["classes"]]
-        return ClassSchema.from_dict({"classes": entries, "background": values.get("background")})
-    except ConfigError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise ConfigError(
-            f"{path} lists no classes: write classes: [{{id: 0, name: water}}, ...], or give a "
-            "model's card"
-        ) from None
