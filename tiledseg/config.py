@@ -167,6 +167,9 @@ class OutputSpec:
         log: File to append a line of JSON to for every tile that ends, or None.
         grid: Grid of class map and scores: the ``source`` image's, the ``model``'s, or that of the
             image in a file whose axes run as the source's.
+        thresholds: By name or id of a class, the score that it must reach to count; else the next
+            best class that counts is taken, else the background, or nodata where there is none. The
+            model's card decides where nothing is said; ``{}``: none.
         postprocess: Steps that change the finished class map, in this order; see `tiledseg.steps`.
             The model's card decides where nothing is said; an empty list: none.
     """
@@ -183,6 +186,7 @@ class OutputSpec:
     work: str | None = None
     log: str | None = None
     grid: str = "source"
+    thresholds: dict[str | int, float] | None = None
     postprocess: tuple[Any, ...] | None = None
 
     def __post_init__(self) -> None:

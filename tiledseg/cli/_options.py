@@ -76,6 +76,14 @@ Tta = Annotated[
     typer.Option(help="Average over mirrored, or turned, views of the input, or over both."),
 ]
 Scores = Annotated[str | None, typer.Option(help="Also write the scores here.")]
+Thresholds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--threshold",
+        help="Score that a class must reach to count, like water=0.7; else the next best is taken, "
+        "else the background.",
+    ),
+]
 Polygons = Annotated[str | None, typer.Option(help="Also write polygons: .gpkg, .geojson, .fgb")]
 Surfaces = Annotated[
     str | None, typer.Option(help="Also write surfaces into this folder, or this .glb.")
@@ -134,6 +142,7 @@ class Options:
     surfaces: str | None = None
     work: str | None = None
     log: str | None = None
+    thresholds: list[str] | None = None
     steps: StepOptions = field(default_factory=StepOptions)
 
     def sections(self) -> dict[str, dict[str, Any]]:
@@ -161,6 +170,7 @@ class Options:
             "budget": self._named("memory", "device_memory"),
             "output": {
                 **self._named("scores", "polygons", "surfaces", "work", "log"),
+                "thresholds": _scores(self.thresholds),
                 "postprocess": self.steps.listed() or None,
             },
         }
@@ -215,6 +225,18 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     except ValueError:
         raise ConfigError(
             f"{text!r:.80} is not numbers per axis; write them like 512,512"
+        ) from None
+
+
+def _scores(texts: list[str] | None) -> dict[str, float] | None:
+    if not texts:
+        return None
+    try:
+        pairs = [text.rsplit("=", 1) for text in texts]
+        return {name.strip(): float(score) for name, score in pairs}
+    except ValueError:
+        raise ConfigError(
+            f"--threshold {' '.join(texts)!r:.80}: write it like water=0.7, once for every class"
         ) from None
 
 

@@ -40,6 +40,7 @@ from ._options import (
     SkipBelow,
     Surfaces,
     Threads,
+    Thresholds,
     TrustCode,
     Tta,
     Work,
@@ -76,6 +77,7 @@ def segment(
     scores: Scores = None,
     polygons: Polygons = None,
     surfaces: Surfaces = None,
+    thresholds: Thresholds = None,
     smooth: step.Smooth = None,
     keep_largest: step.KeepLargest = None,
     min_area: step.MinArea = None,
@@ -120,6 +122,7 @@ def segment(
         surfaces=surfaces,
         work=work,
         log=log,
+        thresholds=thresholds,
         steps=step.StepOptions(
             smooth=smooth,
             keep_largest=keep_largest,

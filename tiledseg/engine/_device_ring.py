@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..box import Box
-from ..models import Activation, activate, decide, paint
+from ..models import Activation, activate, admit, decide, paint
 from ..tiling import TilePlan
 from ._score_ring import ScoreRing
 
@@ -57,4 +57,7 @@ class DeviceRing(ScoreRing):
         return np.take(labels, self._choose(scores).cpu().numpy())
 
     def _choose(self, scores: torch.Tensor) -> torch.Tensor:
-        return paint(scores, self.limit) if self.painted else decide(scores)
+        if self.admits:
+            return admit(scores, self.limits)
+        painted = self.painted or self.reached is not None
+        return paint(scores, self.limits) if painted else decide(scores)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..box import Box
 from ..budget import HALF_ROOM
-from ..models import Model
+from ..models import Model, activate
 from ..tiling import TilePlan
 from . import _half_kernels as kernels
 from ._device_ring import DeviceRing
@@ -88,6 +88,7 @@ class _HalfHostRing(HostRing):
         return self._labels(scores.copy_(scores.half()), labels)
 
     def _labels(self, scores: torch.Tensor, labels: NDArray[Any]) -> NDArray[Any]:
+        scores = _likely(self, scores)
         found = self._best(swept(scores), slice(0, scores.shape[1]), labels)
         return found.reshape(scores.shape[1:])
 
@@ -154,7 +155,8 @@ class _HalfDeviceRing(DeviceRing):
 
     def take(self, low: int, high: int, labels: NDArray[Any]) -> Iterator[Final]:
         for rows, mean in self.drain(low, high):
-            yield Final(rows, mean, np.take(labels, self._choose(mean).cpu().numpy()))
+            chosen = self._choose(_likely(self, mean))
+            yield Final(rows, mean, np.take(labels, chosen.cpu().numpy()))
 
     def drain(self, low: int, high: int) -> Iterator[tuple[slice, torch.Tensor]]:
         if not self._finite():
@@ -170,7 +172,8 @@ class _HalfDeviceRing(DeviceRing):
             self._counts[:, rows].zero_()
 
     def settle(self, scores: torch.Tensor, labels: NDArray[Any]) -> NDArray[Any]:
-        return np.take(labels, self._choose(scores.copy_(scores.half())).cpu().numpy())
+        chosen = self._choose(_likely(self, scores.copy_(scores.half())))
+        return np.take(labels, chosen.cpu().numpy())
 
     def _gather(self, box: Box, offset: Box, raw: torch.Tensor) -> None:
         weights = self._weights[offset.slices]
@@ -178,6 +181,11 @@ class _HalfDeviceRing(DeviceRing):
         inner = box.relative_to(self.core).slices[1:]
         for rows, part in pieces(box.start[0], box.stop[0], self.depth):
             self._counts[(slice(None), rows, *inner)].add_(weights[part])
+
+
+def _likely(ring: ScoreRing, mean: torch.Tensor) -> torch.Tensor:
+    """Return what labels are told from: scores where these have limits, else raw outputs."""
+    return mean if ring.reached is None else activate(mean, ring.pending)
 
 
 def _certainty(output: int, channel: int | None, activation: str) -> float:

@@ -113,8 +113,10 @@ class HostRing(ScoreRing):
         self, scores: NDArray[np.float32], first: int, labels: NDArray[Any], found: NDArray[Any]
     ) -> None:
         """Write the labels of rows of scores from ``first`` on."""
-        if self.painted:
-            kernels.paint_rows(scores, first, np.float32(self.limit), labels, found)
+        if self.admits:
+            kernels.admit_rows(scores, first, self.limits, labels, found)
+        elif self.painted or self.reached is not None:
+            kernels.paint_rows(scores, first, self.limits, labels, found)
         else:
             kernels.decide_rows(scores, first, labels, found)
 

@@ -270,16 +270,16 @@ def decide_rows(
 def paint_rows(
     ring: NDArray[np.float32],
     first: int,
-    limit: np.float32,
+    limits: NDArray[np.float32],
     labels: NDArray[Any],
     found: NDArray[Any],
 ) -> None:
-    """Write the label of the last channel that exceeds a limit, of ring rows.
+    """Write the label of the last channel that exceeds its limit, of ring rows.
 
     Args:
         ring: Scores, (k, depth, y, x).
         first: First row of the ring; they do not wrap.
-        limit: What a score must exceed.
+        limits: What the score of every channel must exceed.
         labels: Label where none does, then of every channel.
         found: Labels, (rows, y, x); written.
     """
@@ -289,9 +289,47 @@ def paint_rows(
             out[:] = labels[0]
             for k in range(ring.shape[0]):
                 scores = ring[k, first + r, c]
-                label = labels[k + 1]
+                label, limit = labels[k + 1], limits[k]
                 for i in range(found.shape[2]):
                     out[i] = label if scores[i] > limit else out[i]
+
+
+@compiled
+def admit_rows(
+    ring: NDArray[np.float32],
+    first: int,
+    limits: NDArray[np.float32],
+    labels: NDArray[Any],
+    found: NDArray[Any],
+) -> None:
+    """Write the label of the best of the channels that exceed their limits, of ring rows.
+
+    Of equal scores the first channel wins.
+
+    Args:
+        ring: Scores, (k, depth, y, x).
+        first: First row of the ring; they do not wrap.
+        limits: What the score of every channel must exceed.
+        labels: Label of every channel, then of what none of them is.
+        found: Labels, (rows, y, x); written.
+    """
+    high = np.empty(_LANE, np.float32)
+    index = np.empty(_LANE, np.int16)
+    for r in range(found.shape[0]):
+        for c in range(found.shape[1]):
+            for start in range(0, found.shape[2], _LANE):
+                n = min(_LANE, found.shape[2] - start)
+                high[:] = -np.inf
+                index[:] = ring.shape[0]
+                for k in range(ring.shape[0]):
+                    scores, limit = ring[k, first + r, c, start : start + n], limits[k]
+                    for i in range(n):
+                        better = scores[i] > limit and scores[i] > high[i]
+                        index[i] = k if better else index[i]
+                        high[i] = scores[i] if better else high[i]
+                out = found[r, c, start : start + n]
+                for i in range(n):
+                    out[i] = labels[index[i]]
 
 
 def load(labels: np.dtype[Any], resampled: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..box import Box
 from ..models import Model
@@ -15,8 +16,23 @@ from ._host_ring import HostRing
 from ._score_ring import ScoreRing
 
 
-def open_score_ring(plan: TilePlan, core: Box, model: Model) -> ScoreRing:
-    """Return a ring for a model's scores, on its device."""
+def open_score_ring(
+    plan: TilePlan, core: Box, model: Model, reached: NDArray[np.float32] | None = None
+) -> ScoreRing:
+    """Return a ring for a model's scores, on its device.
+
+    Args:
+        plan: The plan.
+        core: Box of the tile's core, on the model's grid.
+        model: The network.
+        reached: What the score of every channel must reach; see `ScoreRing`.
+    """
+    ring = _open(plan, core, model)
+    ring.reached = reached
+    return ring
+
+
+def _open(plan: TilePlan, core: Box, model: Model) -> ScoreRing:
     if plan.taper is Taper.NNUNET:
         return open_half_ring(plan, core, model)
     card = model.card

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -51,10 +52,13 @@ class ScoreRing(ABC):
 
     Attributes:
         limit: What a score must exceed, where labels are painted.
+        reached: What the score of every channel must reach for its label to be given, -inf: what it
+            must without; None: no channel has such a limit.
         pending: What turns final numbers into scores, where that is not done yet.
     """
 
     limit: float = 0.5
+    reached: NDArray[np.float32] | None = None
     pending: Activation = "none"
 
     def __init__(
@@ -184,6 +188,20 @@ class ScoreRing(ABC):
         """Add up the weights of a window, where they do not sum to one."""
         if self.plan.weight_map is not None:
             self.gather(box, self.weights(where, offset)[None], slice(self.outputs, None))
+
+    @property
+    def admits(self) -> bool:
+        """Whether labels are those of the best channel among those that reach their limits."""
+        return self.reached is not None and self.outputs > 1 and not self.painted
+
+    @property
+    def limits(self) -> NDArray[np.float32]:
+        """What the score of every channel must exceed."""
+        if self.reached is None:
+            return np.full(self.outputs, self.limit, np.float32)
+        usual = np.float32(-np.inf if self.admits else ScoreRing.limit)
+        below = np.nextafter(self.reached, np.float32(-np.inf))
+        return np.where(np.isneginf(self.reached), usual, below)
 
     def close(self) -> None:  # noqa: B027 - only the host has threads
         """Let go of threads."""

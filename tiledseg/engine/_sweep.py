@@ -71,12 +71,23 @@ class Decision:
         nodata: Label of samples that were not measured, or not wanted.
         background: Index into ``labels`` of what skipped air is.
         coding: How to store scores, or None to drop them.
+        reached: What the score of every output channel must reach, -inf: anything; or None.
+        rest: Label of what no channel reaches, where the best one is chosen.
     """
 
     labels: NDArray[Any]
     nodata: int
     background: int
     coding: ScoreCoding | None
+    reached: NDArray[np.float32] | None = None
+    rest: int = 0
+
+    @property
+    def choices(self) -> NDArray[Any]:
+        """Label of every choice: of every channel, and of none of them."""
+        if self.reached is None or len(self.reached) < len(self.labels):
+            return self.labels
+        return np.append(self.labels, self.labels.dtype.type(self.rest))
 
 
 class _Row(NamedTuple):
@@ -117,7 +128,7 @@ class Sweep:
         card = model.card
         self._outputs = card.outputs
         self._scored = plan.scored(tile.core)
-        self._scores = open_score_ring(plan, self._scored, model)
+        self._scores = open_score_ring(plan, self._scored, model, decision.reached)
         self._result = open_result_rows(plan, tile.core, card.outputs, model.device)
         shape = (plan.microbatch, len(card.channels), *plan.window)
         self._batch = torch.zeros(shape, device=model.device)
@@ -256,7 +267,7 @@ class Sweep:
 
     def _finals(self, row: _Row) -> tuple[Box, NDArray[np.bool_], Iterator[Final]]:
         """Return a box of the result, where it is wanted, and its scores and labels."""
-        labels = self.decision.labels
+        labels = self.decision.choices
         if self._result is not None:
             finals = self._result.finals(self._scores, (row.start, row.stop), labels)
             return *self._result.ready(row.stop), finals

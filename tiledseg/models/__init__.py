@@ -26,10 +26,11 @@ from ._exported import Graph
 from ._find import Fold, describe_model, find_model, identified, is_model, model_files
 from ._foreign import Understood, understand
 from ._import import Imported, import_model
+from ._limits import limits_of
 from ._locality import Reach, draw_noise, measure_reach
 from ._probe import Probe, find_probe, save_probe
 from ._runtime import check_runtime, library_versions, reference, runtimes, versions_behind
-from ._scores import activate, decide, paint
+from ._scores import activate, admit, decide, paint
 from ._trial import (
     AGREEMENT,
     FAILURES,
@@ -65,6 +66,7 @@ __all__ = [
     "Trial",
     "Understood",
     "activate",
+    "admit",
     "architecture_rows",
     "arguments_of",
     "bundled_models",
@@ -89,6 +91,7 @@ __all__ = [
     "import_model",
     "is_model",
     "library_versions",
+    "limits_of",
     "load_model",
     "measure_reach",
     "model_files",

@@ -94,6 +94,8 @@ class ModelCard:
         average: What the mean over folds and mirrored views is taken of, where the user does not
             say. ``blended``: that of views is taken of logits, that of folds of blended logits, as
             nnU-Net does; it needs the taper ``nnunet``, and is as ``logits`` with others.
+        thresholds: By name or id of a class, the score that it must reach to count, where the user
+            does not say; see `tiledseg.models.limits_of`.
         postprocess: Steps that change the finished class map, where the user does not say.
         microbatch: Windows per call in torch, where the user does not say: its results depend on
             it, in the last bits.
@@ -133,6 +135,7 @@ class ModelCard:
     folds: tuple[str, ...] = ()
     mirror: tuple[int, ...] = ()
     average: Average = "scores"
+    thresholds: dict[str | int, float] = field(default_factory=dict)
     postprocess: tuple[Step, ...] = ()
     layout: Layout = "auto"
     output: str | None = None

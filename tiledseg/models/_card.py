@@ -82,6 +82,7 @@ class CardDocument(BaseModel):
     folds: list[str] = Field(default_factory=list)
     mirror: list[Annotated[int, Field(ge=0, le=2)]] = Field(default_factory=list)
     average: Average = "scores"
+    thresholds: dict[str | int, float] = Field(default_factory=dict)
     postprocess: list[Any] = Field(default_factory=list)
     layout: Layout = "auto"
     output: str | None = None

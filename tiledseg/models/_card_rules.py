@@ -9,8 +9,10 @@ from typing import get_args
 import numpy as np
 
 from ..document import brief
+from ..errors import ConfigError
 from ..normalize import AnyStep, Clip, How, SceneRange, Standard, WholeImage
 from ._base import ModelCard, Previous
+from ._limits import limits_of
 
 #: Beyond this a number is infinite where it is computed with.
 _LARGEST = float(np.finfo(np.float32).max)
@@ -48,6 +50,10 @@ def problem_of(card: ModelCard) -> str | None:
         return "single_output: needs two classes and activation sigmoid or none"
     if card.painted and (card.single_output or card.activation == "softmax"):
         return "painted: needs activation sigmoid or none, and no single_output"
+    try:
+        limits_of(card, card.thresholds)
+    except ConfigError as error:
+        return str(error)
     if card.crop is not None and background is None:
         return "crop: what is cropped off is background, and no class is named as that"
     if card.previous is not None and (problem := _previous_problem(card.previous, card)):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ._base import Activation
 
@@ -14,11 +16,25 @@ def activate(raw: torch.Tensor, activation: Activation) -> torch.Tensor:
     return torch.sigmoid(raw) if activation == "sigmoid" else raw.clone()
 
 
-def paint(scores: torch.Tensor, limit: float) -> torch.Tensor:
-    """Return 1 + the last channel of scores (k, ...) that exceeds a limit; 0 where none does."""
+def paint(scores: torch.Tensor, limits: NDArray[np.float32]) -> torch.Tensor:
+    """Return 1 + the last channel of scores (k, ...) that exceeds its limit; 0 where none does."""
     index = torch.zeros(scores.shape[1:], dtype=torch.int16, device=scores.device)
     for channel in range(len(scores)):
-        index.masked_fill_(scores[channel] > limit, channel + 1)
+        index.masked_fill_(scores[channel] > float(limits[channel]), channel + 1)
+    return index
+
+
+def admit(scores: torch.Tensor, limits: NDArray[np.float32]) -> torch.Tensor:
+    """Return the best of the channels of scores (k, ...) that exceed their limits; k for none.
+
+    Of equal scores the first channel wins.
+    """
+    best = torch.full(scores.shape[1:], -torch.inf, device=scores.device)
+    index = torch.full(scores.shape[1:], len(scores), dtype=torch.int16, device=scores.device)
+    for channel in range(len(scores)):
+        better = (scores[channel] > float(limits[channel])) & (scores[channel] > best)
+        index.masked_fill_(better, channel)
+        best = torch.where(better, scores[channel], best)
     return index
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import TiledsegError
@@ -85,7 +86,8 @@ def _classes(raw: torch.Tensor, model: Model) -> torch.Tensor:
     """Return the best channel of raw outputs (f * k, ...); NaN and infinity are no class: -1."""
     raw = raw.reshape(model.stacked, -1, *raw.shape[1:]).mean(0)
     scores = activate(raw, model.card.activation)
-    best = (paint(scores, 0.5) if model.card.painted else decide(scores)).to(torch.int16)
+    halves = np.full(len(scores), 0.5, np.float32)
+    best = (paint(scores, halves) if model.card.painted else decide(scores)).to(torch.int16)
     return best.masked_fill_(~torch.isfinite(raw).all(0), -1)
 
 

@@ -41,9 +41,11 @@ class Cleaned(NamedTuple):
 
 def settled(config: RunConfig, card: ModelCard) -> RunConfig:
     """Return a config with what the card wishes to be done, where the user does not say."""
-    if config.output.postprocess is not None or not card.postprocess:
-        return config
-    output = replace(config.output, postprocess=tuple(plain_steps(card.postprocess)))
+    output = config.output
+    if output.postprocess is None and card.postprocess:
+        output = replace(output, postprocess=tuple(plain_steps(card.postprocess)))
+    if output.thresholds is None and card.thresholds:
+        output = replace(output, thresholds=card.thresholds)
     return config.model_copy(update={"output": output})
 
 

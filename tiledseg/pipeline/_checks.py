@@ -52,14 +52,15 @@ def check_air(config: RunConfig, card: ModelCard) -> None:
 
 
 def check_own(config: RunConfig, own: bool) -> None:
-    """Refuse to change labels that a bundle's own code makes.
+    """Refuse to choose, or change, labels that a bundle's own code makes.
 
     Raises:
         ConfigError: That is asked for.
     """
-    if own and config.output.postprocess:
+    asked = [n for n in ("thresholds", "postprocess") if getattr(config.output, n)]
+    if own and asked:
         raise ConfigError(
-            "output.postprocess: with --trust-code the bundle's own code makes the labels; change "
+            f"output.{asked[0]}: with --trust-code the bundle's own code makes the labels; change "
             "them afterwards with `tiledseg postprocess`"
         )
 

@@ -30,7 +30,7 @@ from ._tasks import coding_of
 _ELSEWHERE = {
     *("name", "weights", "folds", "sha256", "licence", "provenance", "locality"),
     *("channels", "window", "multiple", "any_size", "margin", "tiling", "mirror", "average"),
-    *("normalization", "orientation", "spacing", "postprocess"),
+    *("normalization", "orientation", "spacing", "thresholds", "postprocess"),
 }
 
 
@@ -138,6 +138,7 @@ class Job:
             "device": str(self.model.device),
             "libraries": versions_behind(self.model.runtime, self.card),
             "scores": self.config.output.score_type if self.config.output.scores else None,
+            "thresholds": self.config.output.thresholds or None,
             "roi": None if self.roi is None else self.roi.fingerprint(),
             "skip_below": self.config.input.skip_below,
             "own_code": None if self.own is None else True,

@@ -13,7 +13,7 @@ from ..models import ModelCard, card_to_dict
 _RUNTIME = ("device", "runtime", "precision", "threads", "microbatch")
 _OUTPUT = (
     *("layout", "scores", "score_type", "polygons", "surfaces", "surface_format", "grid"),
-    "postprocess",
+    *("thresholds", "postprocess"),
 )
 
 

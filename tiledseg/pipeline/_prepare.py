@@ -13,7 +13,7 @@ from ..budget import Budget, check_core, fit_core
 from ..config import RunConfig
 from ..engine import Stored, machine, stored
 from ..io import Roi
-from ..models import Model, ModelCard
+from ..models import Model, ModelCard, limits_of
 from ..planning import ModelShape, make_plan
 from ..tiling import TilePlan
 from ._after import settled, stages_of
@@ -77,6 +77,7 @@ def prepare(
     check_vectors(config, card.dims)
     check_air(config, card)
     check_own(config, own is not None)
+    limits_of(card, config.output.thresholds)
     with ExitStack() as on_error:
         view = open_view(config, image, card)
         on_error.callback(view.source.close)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..config import RunConfig
 from ..engine import Decision, ScoreCoding, TileTask, WorkStore
 from ..io import Roi
-from ..models import Model, ModelCard
+from ..models import Model, ModelCard, limits_of
 from ..vector import row_measures
 from ._grids import Grids
 
@@ -32,7 +34,7 @@ def tile_task(
         source=grids.source,
         normalization=grids.lane,
         model=model,
-        decision=decision_of(model.card, store.coding),
+        decision=decision_of(model.card, store.coding, config.output.thresholds),
         store=store,
         sizes=row_measures(store.plan.output)[0],
         roi=roi,
@@ -50,8 +52,21 @@ def coding_of(config: RunConfig) -> ScoreCoding | None:
     return ScoreCoding(kind, _SCORE_SCALES.get(config.output.score_type), nodata)
 
 
-def decision_of(card: ModelCard, coding: ScoreCoding | None) -> Decision:
-    """Return what becomes of scores."""
+def decision_of(
+    card: ModelCard, coding: ScoreCoding | None, thresholds: Mapping[str | int, float] | None
+) -> Decision:
+    """Return what becomes of scores.
+
+    Args:
+        card: Of the model.
+        coding: How scores are stored, or None.
+        thresholds: By name or id of a class, the score that it must reach.
+
+    Raises:
+        ConfigError: A threshold does not fit the model.
+    """
     schema = card.schema
     air = 0 if schema.background is None else schema.ids.tolist().index(schema.background)
-    return Decision(schema.ids, schema.nodata, air, coding)
+    rest = schema.nodata if schema.background is None else schema.background
+    reached = limits_of(card, thresholds)
+    return Decision(schema.ids, schema.nodata, air, coding, reached, rest)
