@@ -23,6 +23,7 @@ import tiledseg
 from tests.oracles.nnunet_cases import CASCADE, PLAIN, RESAMPLED, write_images, write_model
 from tiledseg.errors import ConfigError, DamagedInput, TiledsegError
 from tiledseg.models import find_card, understand
+from tiledseg.steps import KeepLargest
 
 HERE = Path(__file__).parent
 LABELS = HERE / "nnunet_labels.npz"
@@ -281,6 +282,32 @@ def test_folds_and_postprocessing_are_noted(tmp_path: Path) -> None:
     assert len(understand(folder).states) == 1  # fold_all is taken where it is alone
     (folder / "fold_all" / "checkpoint_final.pth").unlink()
     assert "checkpoint_best.pth was taken" in " ".join(understand(folder).notes)
+
+
+def test_what_nnunet_found_worth_doing_is_done(tmp_path: Path) -> None:
+    """Written as nnU-Net 2.6 does, with the figures left out."""
+    folder = write_model(BY_NAME["batch_norm"], tmp_path)
+    classes = find_card(folder).schema.classes
+    results = folder / "crossval_results_folds_0_1_2_3_4"
+    results.mkdir()
+    (results / "postprocessing.pkl").write_bytes(b"never read")
+    all_of_them = [c.id for c in classes if c.id]
+    name = "remove_all_but_largest_component_from_segmentation"
+    values = {
+        "postprocessing_fns": [name, name],
+        "postprocessing_kwargs": [{"labels_or_regions": n} for n in (all_of_them, all_of_them[0])],
+    }
+    (results / "postprocessing.json").write_text(json.dumps(values))
+    first = classes[1].name
+    assert find_card(folder).postprocess == (
+        KeepLargest(tuple(c.name for c in classes[1:]), together=True, connectivity=26),
+        KeepLargest((first,), together=True, connectivity=26),
+    )
+    assert f"only the largest component of {first} is kept" in " ".join(understand(folder).notes)
+    for wrong in ({**values, "postprocessing_fns": ["erode", name]}, [], {"postprocessing_fns": 1}):
+        (results / "postprocessing.json").write_text(json.dumps(wrong))
+        assert find_card(folder).postprocess == ()
+        assert "was not applied: it is not as nnU-Net" in " ".join(understand(folder).notes)
 
 
 def test_the_card_says_what_nnunet_does(made: Any) -> None:

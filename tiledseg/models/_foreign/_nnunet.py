@@ -3,7 +3,7 @@
     plans.json, dataset.json, fold_*/checkpoint_final.pth
 
 Nothing of nnU-Net is run. Checkpoints are pickles: they are read as tensors and plain values, and
-what else they hold is refused. ``postprocessing.pkl`` is a pickle of functions and is never read.
+what else they hold is refused.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ...document import read_values
 from ...errors import ConfigError, DamagedInput
 from .._nnunet_nets import plain_names
 from ._checkpoint import read_checkpoint
+from ._nnunet_after import after_of
 from ._nnunet_plans import card_of, configuration
 from ._understood import Understood
 
@@ -62,15 +63,20 @@ def read(path: Path) -> Understood:
             f"{path} ({_KIND}): its plans.json or dataset.json lacks something, or has it in "
             f"another form ({type(error).__name__}: {str(error)[:100]})"
         ) from None
+    steps, after = after_of(path, card["classes"])
     told = [
         f"configuration {name} of {plans.get('dataset_name', path.parent.name)}, trained by "
         f"{first['trainer']}, {len(files)} fold{'s' * (len(files) > 1)}",
         *notes,
-        *_about_postprocessing(path),
+        *after,
     ]
     return Understood(
         kind=_KIND,
-        card={**card, "name": f"{plans.get('dataset_name', path.parent.name)} {name}"},
+        card={
+            **card,
+            "name": f"{plans.get('dataset_name', path.parent.name)} {name}",
+            "postprocess": steps,
+        },
         files=(path / "plans.json", path / "dataset.json", *files),
         states=tuple(partial(_state, file) for file in files),
         notes=tuple(told),
@@ -158,12 +164,3 @@ def _require_network(trainer: str) -> None:
     """
     if any(name in trainer.lower() for name in _OTHER):
         raise ConfigError(f"its trainer {trainer} builds a network of its own, which is not here")
-
-
-def _about_postprocessing(path: Path) -> list[str]:
-    found = sorted(path.glob("crossval_results_folds_*/postprocessing.pkl"))
-    if not found:
-        return []
-    return [
-        f"{found[0].relative_to(path)} was not applied: it is a pickle, which could run anything"
-    ]
