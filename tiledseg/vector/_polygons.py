@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..arcs import Faces, Thinning, simplify, trace_arcs
 from ..box import Box
-from ..components import SCORE_PARTS, Components, Legend, find_components
+from ..components import SCORE_PARTS, Components, Legend, find_components, rows_of
 from ..grid import Grid
 from ..io import Source
 from ..labels import ClassInfo, ClassSchema
@@ -22,9 +22,9 @@ from ._place import Place
 from ._stream import Batch, Layer, write_stream
 
 #: Samples of a band.
-_BAND = 1 << 20
+_BAND = 1 << 19
 #: Corners of the features that are made at a time.
-_BATCH = 1 << 19
+_BATCH = 1 << 18
 #: Share of the work after which components are found, and arcs traced.
 _FOUND, _TRACED = 0.25, 0.4
 OnShare = Callable[[float], None]
@@ -83,7 +83,7 @@ def write_polygons(
     check_polygon_format(path)
     place, tell = Place.of(grid or source.grid, path), on_share or _ignore
     rows, columns = source.grid.shape
-    block = (max(1, min(rows, _BAND // columns)), columns)
+    block = rows_of(source, _BAND)
     found = find_components(
         source,
         4,
