@@ -101,6 +101,18 @@ def test_a_run_makes_the_same(tmp_path: Path, make_model: Callable[..., Path]) -
         assert (tmp_path / "memory" / path.name).stat().st_size == path.stat().st_size
 
 
+def test_names_and_colours_of_slicer(volume: Path, tmp_path: Path) -> None:
+    """A colour table beside the volume, as 3D Slicer writes it."""
+    copy = tmp_path / "organs.nii.gz"
+    copy.write_bytes(volume.read_bytes())
+    table = "# Color table file\n# 4 values\n0 Background 0 0 0 0\n1 Liver 221 130 101 255\n"
+    (tmp_path / "organs.ctbl").write_text(table)
+    made = tiledseg.surfaces(copy, tmp_path / "s", file_format="ply", classes=["Liver"])
+    assert [p.name for p in made.outputs] == ["001_Liver.ply"]
+    colors = trimesh.load(made.outputs[0]).visual.vertex_colors
+    assert (colors[:, :3] == (221, 130, 101)).all()
+
+
 def test_labels_without_names(tmp_path: Path) -> None:
     labels = np.zeros((9, 9, 9), np.uint16)
     labels[2:5, 2:5, 2:5] = 300

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...box import Box
 from ...errors import ConfigError
-from ...labels import ClassSchema
+from ...labels import ClassInfo, ClassSchema
 from .._base import Sink, SinkSpec
 from .._deflate import deflated
 from .._files import (
@@ -179,11 +179,26 @@ def _color_table(schema: ClassSchema, nodata: float | None) -> str:
 
 
 def read_schema(path: Path) -> ClassSchema | None:
-    """Return the classes of the JSON sidecar of a label map, or None."""
+    """Return the classes of a label map's sidecar, JSON or colour table, or None."""
     if not path.name.lower().endswith(_SUFFIXES):
         return None
-    sidecar = path.with_name(path.name[: -len(_suffix(path))] + ".json")
+    stem = path.name[: -len(_suffix(path))]
     try:
-        return ClassSchema.from_dict(json.loads(sidecar.read_text(encoding="utf-8")))
+        text = path.with_name(f"{stem}.json").read_text(encoding="utf-8")
+        return ClassSchema.from_dict(json.loads(text))
     except (OSError, ValueError, KeyError, TypeError):
+        return _read_color_table(path.with_name(f"{stem}.ctbl"))
+
+
+def _read_color_table(path: Path) -> ClassSchema | None:
+    """Return the classes of a colour table as 3D Slicer writes it, or None."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+        classes = tuple(
+            ClassInfo(int(number), name, (int(r), int(g), int(b)))
+            for number, name, r, g, b, _ in rows
+        )
+        return ClassSchema(classes, 0 if any(c.id == 0 for c in classes) else None)
+    except (OSError, ValueError, ConfigError):
         return None
