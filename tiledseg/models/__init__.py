@@ -14,11 +14,12 @@ from ._architectures import (
     ARCHITECTURES,
     architecture_rows,
     find_architectures,
+    usual_locality,
 )
 from ._base import Activation, Average, Model, ModelCard, Precision, Runtime, RuntimeName
 from ._bundled import BUNDLED_COLUMNS, bundled_models, bundled_rows
 from ._cache import cache_folder, write_whole
-from ._card import card_from_dict, card_to_dict, read_card
+from ._card import TRAINING, card_from_dict, card_to_dict, read_card
 from ._combine import CombinedModel, combine, turns_of
 from ._create import arguments_of, create_model, create_network, multiples_of
 from ._device import find_device
@@ -52,6 +53,7 @@ __all__ = [
     "ARCHITECTURE_COLUMNS",
     "BUNDLED_COLUMNS",
     "FAILURES",
+    "TRAINING",
     "Activation",
     "Average",
     "CombinedModel",
@@ -108,6 +110,7 @@ __all__ = [
     "try_runtime",
     "turns_of",
     "understand",
+    "usual_locality",
     "versions_behind",
     "write_whole",
 ]

@@ -148,6 +148,19 @@ def architecture_rows(name: str | None = None) -> Iterator[tuple[str, ...]]:
         )
 
 
+def usual_locality(architecture: Mapping[str, Any], dims: int) -> str | None:
+    """Return what the table says of how far a card's network looks; None: it does not say."""
+    try:
+        row = find_architecture(architecture.get("name"), architecture.get("encoder"), dims)
+    except ConfigError:  # a graph
+        return None
+    if row.locality == "local":
+        with_batch = " with encoders of batch norm" if row.encoder else ""
+        return f"{row.name} is local{with_batch} unless told otherwise (tiledseg models)"
+    local = f", local with {row.local_with}" if row.local_with else ""
+    return f"{row.name} is global unless told otherwise{local} (tiledseg models)"
+
+
 def packages_of(architecture: Mapping[str, Any], dims: int) -> tuple[str, ...]:
     """Return the packages, besides torch and MONAI, that the bits of a card's network depend on."""
     if not architecture:  # a graph

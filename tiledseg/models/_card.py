@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
@@ -25,6 +26,8 @@ from ._cache import write_whole
 from ._card_rules import problem_of
 
 CARD_NAME = "model.yaml"
+#: What a training keeps in the folder of its model to go on from, and its settings in there.
+TRAINING = ("training", "recipe.yaml")
 #: Keys whose values take another form in `ModelCard`.
 _TURNED = {
     *("classes", "background", "channels", "window", "spacing", "normalization"),
@@ -108,6 +111,12 @@ def card_values(path: Path) -> tuple[Any, str]:
         ConfigError: There is none, or it cannot be read.
     """
     file = path / CARD_NAME if path.is_dir() else path
+    recipe = path.joinpath(*TRAINING)
+    if not os.path.exists(file) and os.path.isfile(recipe):
+        raise ConfigError(
+            f"the training in {path} is unfinished, and there is no model yet: go on with "
+            f"tiledseg train {shlex.quote(str(recipe))} --out {shlex.quote(str(path))}"
+        )
     return read_file(file, f"model card {file}"), str(file)
 
 

@@ -17,7 +17,7 @@ from ._cache import known_sha256
 from ._card import CARD_NAME, card_from_dict, card_to_dict, card_values, weights_paths, within
 from ._companions import companions
 from ._fetch import is_url
-from ._foreign import Understood, find_reader, understand
+from ._foreign import Understood, complete, find_reader, understand
 from ._graph_card import GRAPHS, graph_format, graph_values
 from ._state import State
 
@@ -66,7 +66,7 @@ def describe_model(place: Path) -> dict[str, Any]:
     found = understand(place)
     told: dict[str, Any] = {"understood": found.kind}
     try:
-        told |= card_to_dict(found.complete(place)) | {"sha256": found.sha256}
+        told |= card_to_dict(complete(found, place)) | {"sha256": found.sha256}
     except ConfigError as error:
         told |= {**found.values(place, {}), "missing": str(error)}
     return {**told, "notes": list(found.notes)}
@@ -94,7 +94,7 @@ def find_model(place: Path) -> tuple[ModelCard, tuple[Fold, ...]]:
     card, folder = _native_card(place), place if place.is_dir() else place.parent
     if card is None:
         understood = understand(place)
-        return understood.complete(place), _folds(understood)
+        return complete(understood, place), _folds(understood)
     files = weights_paths(card, folder)
     for file in files:
         require_plain(file)

@@ -16,6 +16,8 @@ from ._kinds import kind_of
 
 #: Windows for graphs that take any extents and name none, by number of axes.
 _WINDOW = {2: 512, 3: 128}
+#: Values of a list that a message shows all of.
+_SHOWN = 12
 #: Keys that a file can tell; a card with all of them is taken as it is.
 _KNOWN = ("name", "format", "weights", "dims", "channels", "window", "classes")
 GRAPHS: tuple[Format, ...] = ("onnx", "openvino", "torchscript", "pt2")
@@ -208,23 +210,52 @@ def _output_channels(values: Mapping[str, Any], facts: Facts) -> list[int]:
     return found
 
 
+def class_names(values: Mapping[str, Any], path: Path) -> list[str]:
+    """Return names to be replaced by a person, as many as a graph has classes, as far as it tells.
+
+    Args:
+        values: What is known of its card.
+        path: The graph file.
+
+    Raises:
+        DamagedInput: The file is damaged.
+        MissingBackend: The library that reads it is not installed.
+    """
+    found = graph_format(path)
+    return _class_names(values, Facts() if found is None else _FACTS[found](path))
+
+
+def _class_names(values: Mapping[str, Any], facts: Facts) -> list[str]:
+    counts = _output_channels(values, facts)
+    return [f"class {n}" for n in range(max(2, counts[0] if counts else 2))]
+
+
 def _missing(path: Path, values: Mapping[str, Any], facts: Facts) -> str:
     """Return the sentence on a card that has to name its classes, with one to complete."""
-    counts = _output_channels(values, facts)
-    count = max(2, counts[0]) if counts else 2
+    names = _class_names(values, facts)
     first = [key for key in ("dims", "channels", "window") if key not in values]
     dims = len(facts.kernel) - 2
     channels = ", ".join(f"channel {i}" for i in range(1, facts.kernel[1] + 1))
     window = ", ".join([str(_WINDOW[dims])] * dims)
     lines = {"dims": str(dims), "channels": f"[{channels}]", "window": f"[{window}]"}
-    names = ", ".join(f"{{name: class {i}}}" for i in range(min(count, 9)))
-    told = [*(f"{key}: {lines[key]}" for key in first), f"classes: [{names}]"]
-    known = [f"{key} {brief(values[key])}" for key in ("channels", "window") if key in values]
-    knows = f" (the file itself says: {', '.join(known)})" if known else ""
+    listed = ", ".join(f"{{name: {name}}}" for name in names)
+    told = [*(f"{key}: {lines[key]}" for key in first), f"classes: [{listed}]"]
+    known = [f"{key} {_listed(values[key])}" for key in ("channels", "window") if key in values]
+    knows = f"; the file itself tells {' and '.join(known)}" if known else ""
     return (
         f"{path} needs a card that says what its classes are: write {path.with_suffix('.yaml')} "
-        f"with {{{', '.join(told)}}}, and normalization and activation if it needs them{knows}"
+        f"with {{{', '.join(told)}}}, and normalization (none) and "
+        f"activation ({values.get('activation', 'softmax')}) where they are others; cards of "
+        f"published networks are in configs/models of the repository{knows}"
     )
+
+
+def _listed(values: Any) -> str:
+    """Return values of a list, the first and the last of a long one."""
+    if not isinstance(values, list):
+        return brief(values)
+    shown = values if len(values) <= _SHOWN else [*values[:3], "...", values[-1]]
+    return f"[{', '.join(map(str, shown))}]"
 
 
 # --------------------------------------------------------------------- doors

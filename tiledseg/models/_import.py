@@ -16,8 +16,8 @@ from ._base import ModelCard
 from ._card import CARD_NAME, read_card, weights_paths, write_card
 from ._companions import companions
 from ._fetch import fetch, is_url
-from ._foreign import Understood, linked_url, understand
-from ._state import fit_state
+from ._foreign import Understood, complete, linked_url, understand
+from ._likeness import fit_or_tell
 
 #: Folder in the folder of a model, in which it is made.
 _STAGED = ".partial"
@@ -48,7 +48,8 @@ def import_model(
     Args:
         source: The file or folder of the foreign model; or ``https://...`` or
             ``hf://OWNER/REPOSITORY[@REVISION]/FILE``, which is fetched now.
-        out: Folder to write, with ``model.yaml`` in it. Of an earlier import it is overwritten.
+        out: Folder to write, with ``model.yaml`` in it. What an earlier import wrote there is
+            replaced, and a note says so.
         sha256: Of the file that is fetched: that of a URL, or that which a STAC item points to.
         card: Keys of a card, as in ``model.yaml``, that complete or overrule what the source says:
             ``channels=["red", "nir"], classes=["land", "water"], licence="MIT"``.
@@ -65,20 +66,32 @@ def import_model(
         told = f"fetched from {source}, sha256 {understood.sha256[:12]}"
         own = understood.card.get("provenance")
         card = {"provenance": f"{own}; {told}" if own else told, **card}
-    whole = understood.complete(place, card)
+    whole = complete(understood, place, card)
     try:
-        _check_out(folder, place)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        replaced = _replaced(folder, place)
+        with _made(folder), _alone(folder):
             notes = _write(understood, whole, folder)
     except TiledsegError:
         raise
     except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise OutputFailed(f"{folder} cannot be written: {reason}") from None
-    return Imported(
-        understood.kind, whole, tuple(_files(whole, folder)), (*understood.notes, *notes)
-    )
+    files = tuple(_files(whole, folder))
+    return Imported(understood.kind, whole, files, (*understood.notes, *notes, *replaced))
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; where what follows fails, take away what was made, as far as it is empty."""
+    new = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for place in new:
+                place.rmdir()
+        raise
 
 
 @contextmanager
@@ -153,17 +166,23 @@ def _local(source: str | Path, sha256: str | None) -> Path:
     return Path(source)
 
 
-def _check_out(folder: Path, source: Path) -> None:
+def _replaced(folder: Path, source: Path) -> tuple[str, ...]:
     """Refuse to write over what is not an imported model, or over the source.
+
+    Returns:
+        A note on the model that will be replaced; nothing where there is none.
 
     Raises:
         ConfigError: There is something else, or the source.
     """
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
-        return
+        return ()
     own: list[Path] = []
+    told: tuple[str, ...] = ()
     with suppress(TiledsegError):
-        own = _files(read_card(folder / CARD_NAME), folder)
+        card = read_card(folder / CARD_NAME)
+        own = _files(card, folder)
+        told = (f"replaced {card.name!r} ({card.provenance or 'no provenance'}) in {folder}",)
     kept = {path for path in own if path.is_file()}
     probe = folder / CARD_NAME.replace(".yaml", ".probe.json")
     known = {*kept, folder / _STAGED, *([probe] if kept else [])}
@@ -174,6 +193,7 @@ def _check_out(folder: Path, source: Path) -> None:
     read = Path(os.path.realpath(source))
     if Path(os.path.realpath(folder)) in (read, *read.parents):
         raise ConfigError(f"{folder} is, or holds, what is imported: name another --out")
+    return told
 
 
 def _write_weights(understood: Understood, card: ModelCard, folder: Path) -> list[str]:
@@ -183,7 +203,7 @@ def _write_weights(understood: Understood, card: ModelCard, folder: Path) -> lis
 
     network, notes = create_network(card), []
     for name, state in zip((card.weights, *card.folds), understood.states, strict=True):
-        note = fit_state(network, state(), name, card.name)
+        note = fit_or_tell(network, state(), name, card.name)
         if note is not None and note not in notes:
             notes.append(note)
         save_weights(network, replace(card, weights=name, folds=()), folder / name)

@@ -167,7 +167,8 @@ def _encoder_name(name: Any) -> str:
     others = timm.list_models()
     if bare in others:
         return f"tu-{bare}"
-    close = ", ".join(get_close_matches(bare, [*own, *others], 5) or own[:5])
+    known = list(dict.fromkeys((*own, *others)))
+    close = ", ".join(get_close_matches(bare, known, 5) or own[:5])
     raise ConfigError(
         f"there is no encoder {brief(name)}: choose one of segmentation_models_pytorch or timm, "
         f"like {close}"

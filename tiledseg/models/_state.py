@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError, DamagedInput
+from ._wrapped import prefix_of
 
 #: Reads the weights of one network from their file.
 State = Callable[[], dict[str, torch.Tensor]]
-#: What data parallelism, compilation and training frameworks put in front of every name.
-_WRAPPERS = {"module", "model", "net", "network", "_orig_mod", "_forward_module"}
 #: Counts that batch norm keeps for training; old files have none.
 _COUNTER = "num_batches_tracked"
 _NAMED = 3
@@ -40,7 +39,7 @@ def fit_state(
         DamagedInput: There is NaN in them.
     """
     wanted = network.state_dict()
-    prefix = _prefix(set(state), set(wanted))
+    prefix = prefix_of(state.keys(), wanted.keys())
     found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     problem = "; ".join(_problems(found, wanted))
     if problem:
@@ -56,15 +55,6 @@ def fit_state(
         return None
     outside = f", {left} tensors outside of it were left out" if left else ""
     return f"{prefix!r} was taken off the names of the weights{outside}"
-
-
-def _prefix(given: set[str], wanted: set[str]) -> str:
-    """Return what stands in front of most of the names wanted; nothing where that is as good."""
-    ends = {key[: -len(name)] for name in sorted(wanted)[:1] for key in given if key.endswith(name)}
-    known = {p for p in ends if p.endswith(".") and set(p[:-1].split(".")) <= _WRAPPERS}
-    return max(
-        sorted({"", *known}, key=len), key=lambda p: sum(p + name in given for name in wanted)
-    )
 
 
 def _problems(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> list[str]:

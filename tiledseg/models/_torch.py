@@ -22,7 +22,8 @@ from ._cache import cache_folder, writing_cache
 from ._card import card_from_dict, card_to_dict, write_card
 from ._create import create_network
 from ._device import exact_device
-from ._state import State, fit_state
+from ._likeness import fit_or_tell
+from ._state import State
 
 _CARD_KEY = "tiledseg_card"
 #: Networks, shapes and threads compiled in one process.
@@ -81,7 +82,7 @@ def load_network(card: ModelCard, state: State, weights: str) -> nn.Module:
         DamagedInput: They cannot be read.
     """
     network = create_network(card)
-    fit_state(network, state(), weights, card.name)
+    fit_or_tell(network, state(), weights, card.name)
     return network.eval()
 
 

@@ -26,7 +26,7 @@ from ._sections import (
 #: digest, wherever it lies, and so are pretrained weights.
 _FREE = {
     *("data.dataset", "network.encoder_weights", "patches.cache", "patches.readers", "licence"),
-    *("run.checkpoint", "run.checkpoint_minutes", "run.tensorboard"),
+    *("run.checkpoint", "run.checkpoint_minutes", "run.tensorboard", "run.minutes"),
 }
 
 

@@ -14,7 +14,7 @@ import torch
 
 from ..errors import ConfigError, DamagedInput, PlanChanged
 from ..io import open_folder, write_text, writing
-from ..models import ModelCard, create_network, fast_layout, read_card, save_model
+from ..models import TRAINING, ModelCard, create_network, fast_layout, read_card, save_model
 from ._card import provenance
 from ._checkpoint import load_tensors
 from ._identity import content, require_same
@@ -28,7 +28,7 @@ from ._state import Numbers, State
 from ._world import World, joined
 
 #: What a training keeps in the model's folder to go on from, and its settings there.
-WORK, RECIPE = "training", "recipe.yaml"
+WORK, RECIPE = TRAINING
 #: Written last: how the training ended.
 DONE = "train.json"
 #: The files of the model.

@@ -19,11 +19,12 @@ from ...document import require_plain
 from ...errors import ConfigError
 from .._state import State
 from . import _archive, _bundle, _mlm, _native, _nnunet, _smp_folder
+from ._complete import complete
 from ._mlm import linked_url
 from ._understood import Understood
 from ._weights import WEIGHTS, Reader
 
-__all__ = ["State", "Understood", "find_reader", "linked_url", "understand"]
+__all__ = ["State", "Understood", "complete", "find_reader", "linked_url", "understand"]
 
 
 #: To add a kind of model, write a reader and name it here.

@@ -10,13 +10,18 @@ from ...errors import ConfigError
 from .._card import card_values
 
 
+def place_beside(path: Path) -> Path:
+    """Return where the card of a file is looked for."""
+    return path.with_suffix(".yaml")
+
+
 def read_beside(path: Path) -> tuple[dict[str, Any], tuple[Path, ...], tuple[str, ...]]:
     """Return the keys in the file of the same name ending in .yaml, that file, and a note on it.
 
     Raises:
         ConfigError: It cannot be read.
     """
-    beside = path.with_suffix(".yaml")
+    beside = place_beside(path)
     if not beside.is_file():
         return {}, (), ()
     values, name = card_values(beside)

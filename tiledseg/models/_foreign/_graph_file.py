@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from .._companions import companions
-from .._graph_card import completed, graph_format
-from ._beside import read_beside
+from .._graph_card import class_names, completed, graph_format
+from ._beside import place_beside, read_beside
 from ._understood import Understood
 
 _KINDS = {
@@ -33,11 +33,14 @@ def read(path: Path) -> Understood:
     values, files, notes = read_beside(path)
     card, more = completed(values, path)
     beside = companions(path, card["format"])
+    names = {} if "classes" in card else {"classes": class_names(card, path)}
     return Understood(
         _KINDS[card["format"]],
         card,
         (path, *beside, *files),
         graph=path,
         beside=beside,
+        examples=names,
+        completed_by=place_beside(path),
         notes=(*notes, *more),
     )

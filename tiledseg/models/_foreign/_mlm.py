@@ -64,6 +64,7 @@ def read(path: Path) -> Understood:
         weights.beside,
         {**weights.missing, **missing},
         (*notes, *weights.notes),
+        weights.examples,
     )
 
 

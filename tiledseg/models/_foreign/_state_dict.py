@@ -11,7 +11,7 @@ import torch
 
 from ...errors import DamagedInput
 from .._kinds import is_zip, kind_of
-from ._beside import read_beside
+from ._beside import place_beside, read_beside
 from ._checkpoint import read_checkpoint
 from ._understood import Understood
 
@@ -45,7 +45,14 @@ def read(path: Path) -> Understood:
     kind = "state dict"
     if path.suffix == ".safetensors":
         kind = "state dict with no card inside"
-    return Understood(kind, values, (path, *files), (lambda: state_of(path),), notes=notes)
+    return Understood(
+        kind,
+        values,
+        (path, *files),
+        (lambda: state_of(path),),
+        completed_by=place_beside(path),
+        notes=notes,
+    )
 
 
 def _check_start(path: Path) -> None:

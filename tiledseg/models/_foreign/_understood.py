@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError
-from .._base import ModelCard
 from .._cache import known_sha256
-from .._card import card_from_dict
 from .._state import State
 
 
@@ -30,6 +27,8 @@ class Understood:
         beside: Files that the graph needs in its folder, under their names.
         missing: Keys of a card that the user must say, and why: a clause each.
         notes: Sentences on what was understood, and on what was left out.
+        examples: Values of missing keys for an example, where the source tells of what kind.
+        completed_by: A file beside the source, with keys of a card, that completes what it says.
     """
 
     kind: str
@@ -40,6 +39,8 @@ class Understood:
     beside: tuple[Path, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    completed_by: Path | None = None
 
     @property
     def sha256(self) -> str:
@@ -53,32 +54,6 @@ class Understood:
         if len(self.states) < 2:
             return [whole]
         return [_digest(whole, str(fold)) for fold in range(len(self.states))]
-
-    def complete(self, source: Path, changes: Mapping[str, Any] | None = None) -> ModelCard:
-        """Return the checked card, with what the user says over what the source says.
-
-        Args:
-            source: Where the model is.
-            changes: Keys of a card, as in ``model.yaml``; classes may be plain names.
-
-        Raises:
-            ConfigError: A key is missing or wrong.
-        """
-        said = changes or {}
-        values = self.values(source, said)
-        problems = [f"{key}: {why}" for key, why in self.missing.items() if key not in said]
-        if self.states and "name" not in (values.get("architecture") or ()):
-            problems.append("architecture.name: is missing")
-        try:
-            card = card_from_dict(values, f"of {source}")
-        except ConfigError as error:
-            problems.insert(0, str(error).removeprefix(f"card of {source}: "))
-        if problems:
-            raise ConfigError(
-                f"{source} ({self.kind}): {'; '.join(problems)}; say it with tiledseg import "
-                f"{source} --out MODEL --set KEY=VALUE"
-            )
-        return card
 
     def values(self, source: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keys of the card that are known so far."""
