@@ -21,6 +21,8 @@ _MOST = 1_000_000
 #: Bytes of a file beyond which it is no document.
 _BYTES = 8_000_000
 _PROBLEMS = 5
+#: Letters of a list of names that stand on one line.
+_LINE = 100
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3
 _SHORT.maxstring = _SHORT.maxother = 60
@@ -70,6 +72,52 @@ def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
+
+
+class _Row(dict[str, Any]):
+    """Keys and values that stand on one line."""
+
+
+class _ShortDumper(_Dumper):
+    """Writes rows and lists on one line where they are short."""
+
+
+def _list(dumper: yaml.SafeDumper, values: list[Any]) -> yaml.Node:
+    numbers = all(isinstance(value, int | float | list) for value in values)
+    names = sum(len(str(value)) for value in values) <= _LINE
+    one_line = numbers or (names and not any(isinstance(value, dict) for value in values))
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=one_line)
+
+
+def _row(dumper: yaml.SafeDumper, values: _Row) -> yaml.Node:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", values.items(), flow_style=True)
+
+
+_ShortDumper.add_representer(list, _list)
+_ShortDumper.add_representer(_Row, _row)
+
+
+def to_short_yaml(values: Any) -> str:
+    """Return plain values as YAML for people: numbers and short names of a list on one line.
+
+    >>> print(to_short_yaml({"shape": [3, 5], "classes": [{"id": 0, "name": "a"}]}), end="")
+    shape: [3, 5]
+    classes:
+    - {id: 0, name: a}
+    """
+    text: str = yaml.dump(
+        _rows(values), Dumper=_ShortDumper, sort_keys=False, allow_unicode=True, width=2**20
+    )
+    return text
+
+
+def _rows(values: Any) -> Any:
+    """Return values with rows for what lists hold."""
+    if isinstance(values, list):
+        return [_Row(_rows(v)) if isinstance(v, dict) else _rows(v) for v in values]
+    if not isinstance(values, dict):
+        return values
+    return {key: _rows(value) for key, value in values.items()}
 
 
 def to_flow(value: Any) -> str:

@@ -93,6 +93,25 @@ def test_plan_info_vectorize_and_run(
     assert vectors.stat().st_size > 0
 
 
+def test_info_is_short_and_json_is_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import rasterio
+
+    path = tmp_path / "a.tif"
+    profile = {"driver": "GTiff", "width": 20, "height": 30, "count": 2, "dtype": "uint8"}
+    profile |= {"crs": "EPSG:32633", "transform": rasterio.Affine(2, 0, 5e5, 0, -2, 4e6)}
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(np.ones((2, 30, 20), np.uint8))
+    assert run(["info", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "crs: WGS 84 / UTM zone 33N (EPSG:32633)" in lines
+    assert "channels: [band 1, band 2]" in lines
+    assert "shape: [30, 20]" in lines
+    assert run(["info", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["crs"].startswith("PROJCS[")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert re.fullmatch(r"tiledseg \d+\.\d+\.\d+\n", capsys.readouterr().out)

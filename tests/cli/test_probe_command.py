@@ -122,7 +122,10 @@ def test_plan_uses_what_was_found(
     ask = ["plan", str(scene), "-m", str(model), "--json"]
     assert run(ask) == 0
     before = json.loads(capsys.readouterr().out)
-    assert any("may be global" in text for text in before["warnings"])
+    (warning,) = before["warnings"]
+    assert "may be global" in warning
+    assert "unet is local unless told otherwise" in warning
+    assert f"tiledseg probe {model}" in warning
     assert run(["probe", str(model), "-q", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert run(ask) == 0

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from typing import Any
 
 import typer
 
-from ..document import to_yaml
+from ..document import to_short_yaml
 
 #: Control characters (Cc) steer a terminal; some of Cf, like U+202E, turn the letters after them;
 #: half characters (Cs) of names that are not UTF-8 cannot be printed at all.
 _STEERING = {"Cc", "Cf", "Cs"}
+#: The name of a CRS in WKT, and its code, which is the last thing in it (OGC 01-009; 18-010r7).
+_NAME = re.compile(r'\s*\w+\s*\[\s*"([^"]*)"')
+_CODE = re.compile(r'(?:AUTHORITY|ID)\["(\w+)",\s*"?(\w+)"?\]\s*\]\s*$')
 
 
 def plain(text: object) -> str:
@@ -35,13 +39,38 @@ def tell(text: object, err: bool = False) -> None:
 
 
 def show_values(values: dict[str, Any], as_json: bool) -> None:
-    """Print values by name, as YAML or as one line of JSON."""
+    """Print values by name, as YAML or as one line of JSON.
+
+    In YAML, numbers and short names of a list stand on one line, and a CRS by its name.
+    """
     values = json.loads(json.dumps(values, default=str))
     if as_json:
         typer.echo(json.dumps(values))
     else:
-        text = to_yaml(values)
-        typer.echo(plain(text), nl=False)
+        typer.echo(plain(to_short_yaml(_named(values))), nl=False)
+
+
+def _named(values: Any) -> Any:
+    """Return values with every CRS by its name."""
+    if isinstance(values, list):
+        return [_named(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    return {k: crs_name(v) if k == "crs" and v else _named(v) for k, v in values.items()}
+
+
+def crs_name(wkt: str) -> str:
+    """Return the name of a CRS in WKT, and its code where it ends with one.
+
+    >>> crs_name('PROJCS["WGS 84 / UTM zone 33N",GEOGCS["WGS 84"],AUTHORITY["EPSG","32633"]]')
+    'WGS 84 / UTM zone 33N (EPSG:32633)'
+    >>> crs_name("EPSG:4326")
+    'EPSG:4326'
+    """
+    name, code = _NAME.match(wkt), _CODE.search(wkt)
+    if name is None:
+        return wkt
+    return name[1] + (f" ({code[1]}:{code[2]})" if code else "")
 
 
 def _steers(letter: str) -> bool:

@@ -11,7 +11,7 @@ from ..config import RunConfig, RuntimeSpec
 from ..engine import machine
 from ..errors import ConfigError
 from ..grid import SpaceKind
-from ..models import ModelCard
+from ..models import ModelCard, usual_locality
 from ..resampling import filled, spacing_of
 from ..tiling import TilePlan
 from ._grids import Grids
@@ -90,8 +90,17 @@ def crowd_warnings(plan: TilePlan, spec: RuntimeSpec) -> list[str]:
     ]
 
 
-def plan_warnings(grids: Grids, plan: TilePlan, card: ModelCard) -> list[str]:
-    """Return what there is to say of a plan: wasted work, results that may differ, spacing."""
+def plan_warnings(
+    grids: Grids, plan: TilePlan, card: ModelCard, model: str | list[str]
+) -> list[str]:
+    """Return what there is to say of a plan: wasted work, results that may differ, spacing.
+
+    Args:
+        grids: Image and result.
+        plan: The plan.
+        card: The model's card.
+        model: The models by name.
+    """
     told = []
     if plan.extra_work > _EXTRA_WORK:
         told.append(
@@ -100,11 +109,7 @@ def plan_warnings(grids: Grids, plan: TilePlan, card: ModelCard) -> list[str]:
             "tiling.core or budget.memory, or lower tiling.window or runtime.microbatch"
         )
     if card.locality != "local" and plan.planned > 1:
-        sure = "is" if card.locality == "global" else "may be"
-        told.append(
-            f"model {card.name!r} {sure} global: an output sample depends on its whole window, so "
-            "the result can differ from whole-image inference"
-        )
+        told.append(_reach_warning(card, model if isinstance(model, str) else "MODEL"))
     if card.locality == "local" and plan.margin < card.margin and plan.planned > 1:
         told.append(
             f"the margin {plan.margin} is less than the model's receptive radius {card.margin}: "
@@ -112,6 +117,24 @@ def plan_warnings(grids: Grids, plan: TilePlan, card: ModelCard) -> list[str]:
         )
     told += _spacing_warnings(grids, card)
     return told
+
+
+def _reach_warning(card: ModelCard, model: str) -> str:
+    """Return what there is to say of a model that is, or may be, global."""
+    if card.locality == "global":
+        return (
+            f"model {card.name!r} is global: an output sample depends on its whole window (by "
+            "instance norm, attention or pooling over the window), so the result can differ from "
+            "whole-image inference; tiledseg probe names the layers"
+        )
+    usual = usual_locality(card.architecture, card.dims)
+    known = "" if usual is None else f"; {usual}"
+    return (
+        f"model {card.name!r} may be global, nobody has measured it: where an output sample "
+        "depends on its whole window (instance norm, attention, squeeze-and-excitation), the "
+        f"result can differ from whole-image inference{known}; measure it once with tiledseg "
+        f"probe {model}, and runs go by what was found"
+    )
 
 
 def _spacing_warnings(grids: Grids, card: ModelCard) -> list[str]:

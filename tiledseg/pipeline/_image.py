@@ -127,7 +127,7 @@ def open_image(config: RunConfig, image: Any, card: ModelCard) -> Source:
             f"model {card.name!r} takes {len(names)} channels "
             f"({', '.join(names)}), {source.uri} has "
             f"{len(source.channels)} ({_names(source.channels)}); "
-            "choose them with --channels"
+            "choose them (input.channels, on the command line --channels)"
         )
     return source
 

@@ -130,7 +130,7 @@ def _decide(
         choice=chosen.choice,
         overview=view.overview,
         warnings=(
-            *plan_warnings(view.grids, plan, first.card),
+            *plan_warnings(view.grids, plan, first.card, config.model),
             *crowd_warnings(plan, config.runtime),
             *(() if own is None else (own.warning,)),
         ),

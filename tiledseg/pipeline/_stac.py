@@ -143,5 +143,6 @@ def _main(path: Path, item: str, assets: list[_Asset], wanted: Sequence[int | st
     raise ConfigError(
         f"item {item} of {path} does not say which asset to take: none is named as the channels "
         f"{', '.join(map(str, wanted))}, and not one alone has the role data or visual or is a "
-        f"GeoTIFF; it has {told[:400]}; name the bands with --channels"
+        f"GeoTIFF; it has {told[:400]}; name the bands (input.channels, on "
+        "the command line --channels)"
     )
