@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import rasterio
 
 import tiledseg
 from tiledseg.cli import run
+from tiledseg.errors import ConfigError
 from tiledseg.training import Recipe, prepare_job, read_log
 
 Values = Callable[..., dict[str, Any]]
@@ -40,12 +42,20 @@ def test_train_then_segment(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The held-out figures in the card are those of the class maps that segment writes."""
-    recipe = written(values(data={"spacing": spacing}, run={"steps": 80, "validate": 40}), tmp_path)
+    recipe = written(
+        values(data={"spacing": spacing}, run={"steps": 80, "validate": 40, "minutes": 0.01}),
+        tmp_path,
+    )
     model = tmp_path / "model"
     assert run(["train", str(recipe), "--out", str(model), "--threads", "1"]) == 0
     told = capsys.readouterr()
     assert "step 80/80: loss" in told.err
-    assert "step 40: held-out cases" in told.err
+    assert "step 40: held-out cases: mean dice 0." in told.err
+    assert re.search(
+        r"step 80/80: loss [\d.]+, held-out mean dice [\d.]+, acc.* at step 40", told.err
+    )
+    (late,) = (line for line in told.err.splitlines() if line.startswith("warning: "))
+    assert "planned: 1 s (run.minutes); for less set run.steps=" in late
     assert f"wrote {model}" in told.out
     page = (model / "train.html").read_text()
     assert page.count("<polyline") == 3
@@ -75,6 +85,10 @@ def test_interrupted_it_says_what_it_kept(values: Values, tmp_path: Path) -> Non
     assert "of 100000 is kept in" in left
     assert "terminated; run the same command again to go on" in left
     assert not (tmp_path / "m" / "model.yaml").exists()
+    with pytest.raises(ConfigError, match="unfinished, and there is no model yet: go on") as caught:
+        tiledseg.load_model(tmp_path / "m")
+    on = str(caught.value).partition("tiledseg ")[2].split()
+    assert run([*on, "-q", "--set", "network.architecture.norm=instance"]) == 2  # it is that recipe
 
 
 def test_the_way_of_the_readme(scenes: Path, tmp_path: Path) -> None:
@@ -127,6 +141,8 @@ def test_what_is_wrong_is_one_sentence(
     ]:
         assert run([*arguments, "--set", change]) == 2
         assert sentence in capsys.readouterr().err
+    assert run(["train", str(tmp_path / "none.yaml"), "-o", str(tmp_path / "m")]) == 2
+    assert capsys.readouterr().err == f"tiledseg: there is no recipe {tmp_path / 'none.yaml'}\n"
     assert run([*arguments, "--device", "cuda:77"]) == 2
     assert "cuda:77" in capsys.readouterr().err
     assert run(["config", "--recipe"]) == 0

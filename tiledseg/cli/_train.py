@@ -8,36 +8,53 @@ import time
 from pathlib import Path
 from typing import Self
 
-from ..training import Event, Kept, Recipe, StepsDone, Trained, Validated
+from ..training import Event, Kept, Recipe, RunSpec, StepsDone, Trained, Validated
 from ._tell import tell
 
 #: Seconds between lines.
 _LINE_EVERY = 10.0
+#: Reports of steps after which the speed is known: what is new at the first steps is done then.
+_SPEED_KNOWN = 3
+#: Times the planned minutes beyond which a training is late.
+_LATE = 1.1
 
 
 class Steps:
     """Tells how a training is getting on, on stderr.
 
     Args:
-        total: Steps of the recipe.
+        run: How long the recipe wants it to be.
         quiet: Tell nothing.
     """
 
-    def __init__(self, total: int, quiet: bool) -> None:
-        self._total, self._quiet = total, quiet
+    def __init__(self, run: RunSpec, quiet: bool) -> None:
+        self._total, self._minutes, self._quiet = run.steps, run.minutes, quiet
         self._said, self._stepped = time.monotonic(), False
         self._kept: Kept | None = None
+        self._validated: Validated | None = None
+        self._reports = 0
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
         if isinstance(event, Kept):
             self._kept = event
         elif isinstance(event, Validated):
+            self._validated = event
             best = ", the best so far" if event.best else ""
-            self._say(f"step {event.step}: held-out cases {event.score:.4f}{best}")
-        elif self._is_time() or not self._stepped or event.step == self._total:
-            self._said, self._stepped = time.monotonic(), True
-            self._say(_progress(event, self._total))
+            self._say(f"step {event.step}: held-out cases: {_scores(event)}{best}")
+        else:
+            self._warn(event)
+            if self._is_time() or not self._stepped or event.step == self._total:
+                self._said, self._stepped = time.monotonic(), True
+                self._say(_progress(event, self._total, self._validated))
+
+    def _warn(self, event: StepsDone) -> None:
+        """Say once, as soon as the speed is known, if it will take longer than was planned."""
+        self._reports += 1
+        if self._reports == _SPEED_KNOWN and self._minutes is not None:
+            late = _late(event, self._total, self._minutes)
+            if late is not None:
+                self._say(f"warning: {late}")
 
     def counted(self, case: str) -> None:
         """Take note that the labels of a case were counted."""
@@ -76,7 +93,7 @@ def execute(
     from .. import pipeline
 
     fresh, device, threads = options
-    with Steps(recipe.run.steps, quiet) as steps:
+    with Steps(recipe.run, quiet) as steps:
         made = pipeline.train(
             recipe,
             out,
@@ -106,10 +123,34 @@ def _summary(made: Trained) -> None:
     tell(f"wrote {made.folder}")
 
 
-def _progress(event: StepsDone, total: int) -> str:
+def _progress(event: StepsDone, total: int, last: Validated | None) -> str:
+    held = "" if last is None else f", held-out {_scores(last)} at step {last.step}"
     return (
-        f"step {event.step}/{total}: loss {event.loss:.4f}, {event.speed:.1f} patches/s, "
+        f"step {event.step}/{total}: loss {event.loss:.4f}{held}, {event.speed:.1f} patches/s, "
         f"about {_time(event.left)} left"
+    )
+
+
+def _scores(event: Validated) -> str:
+    """Return the figures of all classes together by name, or the score where there are none."""
+    found = {k: v for k, v in event.figures.items() if isinstance(v, float)}
+    return ", ".join(f"{k} {v:.4f}" for k, v in found.items()) or f"score {event.score:.4f}"
+
+
+def _late(event: StepsDone, total: int, minutes: float) -> str | None:
+    """Return what to say of a training that will take longer than it was planned for.
+
+    >>> print(_late(StepsDone(20, 1.0, 0.1, 40.0, 4.0, 1960.0), 1000, 20.0))
+    it will take about 33 min, planned: 20 min (run.minutes); for less set run.steps=600, --fresh
+    >>> _late(StepsDone(20, 1.0, 0.1, 40.0, 4.0, 1960.0), 1000, 40.0)
+    """
+    needed, planned = event.seconds + event.left, 60 * minutes
+    if needed <= _LATE * planned:
+        return None
+    steps = max(1, int(total * planned / needed))
+    return (
+        f"it will take about {_time(needed)}, planned: {_time(planned)} (run.minutes); for less "
+        f"set run.steps={steps}, --fresh"
     )
 
 

@@ -118,6 +118,7 @@ def plan_training(
         "run": {
             "steps": decision.steps,
             "validate": max(1, decision.steps // _VALIDATIONS),
+            "minutes": minutes,
         },
     }
     reasons = {
@@ -230,6 +231,7 @@ def _network_reasons(
             f"measured on this machine{tight}"
         ),
         "run.validate": f"{_VALIDATIONS} times",
+        "run.minutes": "planned for; a training that will take longer says so, and goes on",
         "optimizer.warmup": "a tenth of the steps, at most 100; AdamW, as nnU-Net's SGD needs more",
     }
 

@@ -321,6 +321,7 @@ class RunSpec:
         checkpoint: Steps after which the state is kept on disk, so that a killed training goes on.
         checkpoint_minutes: Minutes after which it is kept, if that is earlier.
         tensorboard: Whether TensorBoard's files are written, too (extra ``train``).
+        minutes: That the training was planned for: one that will take longer says so, and goes on.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -333,6 +334,7 @@ class RunSpec:
     checkpoint: int = 500
     checkpoint_minutes: float = 5.0
     tensorboard: bool = False
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         require(1 <= self.steps < _LARGEST, "run.steps", "at least 1", self.steps)
@@ -345,5 +347,7 @@ class RunSpec:
         require(
             fine, "run.patience", "none where run.validate is none: it counts those", self.patience
         )
+        fine = self.minutes is None or 0 < self.minutes < _LARGEST
+        require(fine, "run.minutes", "above 0", self.minutes)
         fine = 0 < self.checkpoint_minutes < _LARGEST
         require(fine, "run.checkpoint_minutes", "above 0", self.checkpoint_minutes)
