@@ -42,9 +42,8 @@ def good(tmp_path: Path) -> Path:
 
 
 def test_a_dataset_without_faults(
-    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     assert run(["check", str(good)]) == 0
     out = capsys.readouterr()
     assert "3, 3 of them labelled, in 3 groups" in out.out
@@ -53,6 +52,7 @@ def test_a_dataset_without_faults(
     assert "forest" in out.out
     assert "error" not in out.out + out.err
     assert "warning" not in out.out
+    assert f"pictures in {tmp_path / 'land.check' / 'report.html'}" in out.out
     page = (tmp_path / "land.check" / "report.html").read_text()
     assert page.count("data:image/jpeg") == 3
     assert "http" not in page.replace("http://www.w3.org", "")

@@ -516,6 +516,51 @@ def test_the_page_of_a_scene_shows_its_worst_places(tmp_path: Path) -> None:
     assert "http" not in page.replace("data:image", "")
 
 
+def test_a_perfect_map_has_no_worst_places(tmp_path: Path) -> None:
+    truth, _ = fields()
+    paths = [write(tmp_path / name, truth) for name in ("map.tif", "truth.tif")]
+    result = tiledseg.evaluate(*paths, tmp_path / "out")
+    assert not [path for path in result.outputs if "worst" in path.name]
+    assert (tmp_path / "out/report.html").is_file()
+
+
+def test_outlines_are_drawn_on_the_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Gray, with the colour of a class along its inner border only, where truth and map have it."""
+    truth, found = np.zeros((100, 100), np.uint8), np.zeros((100, 100), np.uint8)
+    truth[20:60, 20:60], found[20:60, 20:80] = 1, 1
+    colors = [{"name": "nothing", "color": [0, 0, 0]}, {"name": "field", "color": [250, 0, 0]}]
+    schema = ClassSchema.from_dict({"classes": colors, "background": 0})
+    write(tmp_path / "map.tif", found, schema=schema)
+    write(tmp_path / "truth.tif", truth)
+    write(tmp_path / "image.tif", np.full((100, 100), 90, np.uint8), nodata=None)
+    command = ["evaluate", str(tmp_path / "map.tif"), "-t", str(tmp_path / "truth.tif")]
+    drawn = [*command, "-o", str(tmp_path / "out"), "--image"]
+    assert run([*drawn, str(tmp_path / "image.tif"), "-q"]) == 0
+    (picture,) = (tmp_path / "out").glob("worst_*.png")
+    pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    red = (pixels[..., 0] > 190) & (pixels[..., 1] < 40)
+    parts = [red[:, n * 408 : n * 408 + 400] for n in range(4)]  # image, truth, map, difference
+    assert not parts[0].any()
+    for part, right in ((parts[1], 240), (parts[2], 320)):
+        inside = part[80:240, 80:right]  # 4 pixels a sample
+        assert part.sum() == inside.sum()
+        assert inside[:2].all()
+        assert inside[:, -2:].all()
+        assert not inside[2:-2, 2:-2].any()
+    assert parts[3].sum() == (truth != found).sum() * 16
+    write(tmp_path / "other.tif", np.zeros((50, 50), np.uint8))
+    assert run([*drawn, str(tmp_path / "other.tif")]) == 0
+    assert "map is drawn without its image: its grid is not that of" in capsys.readouterr().out
+    for arguments, sentence in (
+        ([*drawn, str(tmp_path / "none.tif")], "there is no image"),
+        ([*command, "--image", str(tmp_path / "image.tif")], "without a folder"),
+    ):
+        assert run(arguments) == 2
+        assert sentence in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("block", [(1300, 1200), (100, 700), (512, 512), (7, 1200)])
 def test_worst_places_are_counted_whatever_the_blocks(block: tuple[int, int]) -> None:
     wrong = np.random.default_rng(0).random((1300, 1200)) < 0.1

@@ -50,6 +50,22 @@ def fill(points: Path, truth: Any, space: Space = SPACE) -> Path:
     return filled
 
 
+@pytest.mark.parametrize(
+    ("total", "minimum", "told"),
+    [
+        (60, None, "150 points, not 60: every class gets 50 at least, which a smaller minimum"),
+        (60, 20, None),
+        (10**6, None, "points, not 1,000,000: the map has no more samples of some classes"),
+    ],
+)
+def test_other_numbers_than_asked_for_are_told(
+    class_map: Path, tmp_path: Path, total: int, minimum: int | None, told: str | None
+) -> None:
+    made = tiledseg.sample(class_map, tmp_path / "p.fgb", total=total, minimum=minimum)
+    assert (told is None) == (sum(made.drawn.values()) == total) == (made.note == "")
+    assert (told or "") in made.summary()
+
+
 @pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".geojson"])
 def test_points_lie_at_centres_of_samples_of_their_class(
     class_map: Path, tmp_path: Path, suffix: str

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ._commands import app
 from ._options import Json, Quiet
 from ._tell import tell
+
+if TYPE_CHECKING:
+    from ..datasets import Dataset
 
 __all__ = ["app"]
 
@@ -30,7 +34,12 @@ def check(
     dataset: _Dataset,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for the page; default: NAME.check."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the page; default: NAME.check beside the dataset, or here where that "
+            "cannot be written.",
+        ),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -41,7 +50,7 @@ def check(
     from ._check import show
 
     opened = read_dataset(dataset)
-    folder = out or Path(f"{Path(opened.name).name}.check")
+    folder = out or _beside(opened, dataset)
     seen = 0
 
     def said(name: str) -> None:
@@ -56,6 +65,12 @@ def check(
     else:
         show(facts, folder / "report.html")
     return _BAD if checked.errors else 0
+
+
+def _beside(opened: Dataset, named: str) -> Path:
+    """Return the folder of a page: beside the dataset, where that can be written."""
+    home, name = Path(named).parent, f"{Path(opened.name).name}.check"
+    return home / name if os.access(home, os.W_OK) else Path(name)
 
 
 @app.command("plan-training")

@@ -35,6 +35,10 @@ def evaluate(
             "--truth", "-t", help="Labels on the map's grid: labels/{name}.tif; or a dataset."
         ),
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", help="Image beneath, for the pictures: images/{name}.tif"),
+    ] = None,
     points: Annotated[
         str | None,
         typer.Option("--points", help="Points of `tiledseg sample` with truth filled in."),
@@ -74,6 +78,7 @@ def evaluate(
         if truth is not None:
             raise ConfigError("give labels (--truth) or points (--points), not both")
         others = {
+            "--image": image,
             "--metrics": metrics,
             "--tolerance": tolerance,
             "--ignore": ignore,
@@ -101,7 +106,7 @@ def evaluate(
         "memory": memory,
     }
     with _telling("measuring", quiet) as told:
-        result = pipeline.evaluate(class_map, truth, out, on_share=told, **settings)
+        result = pipeline.evaluate(class_map, truth, out, image=image, on_share=told, **settings)
     _print(result, quiet, as_json)
     if quiet:
         for case in result.failed:

@@ -78,18 +78,39 @@ class SampleSpec:
 
     def wanted(self, held: dict[int, int]) -> dict[int, int]:
         """Return how many points of every class, at most as many as there are samples."""
-        counts = np.array(list(held.values()), np.float64)
-        weights = counts / counts.sum()
         if self.per_class is not None:
             many = [self.per_class] * len(held)
         else:
-            total = self.total
-            if total is None:
-                users = [_EXPECTED if self.expected is None else self.expected] * len(held)
-                total = sample_size(weights, users, self.standard_error or 0.0)
-            least = _MINIMUM if self.minimum is None else self.minimum
-            many = allocate(total, weights, least)
+            counts = np.array(list(held.values()), np.float64)
+            many = allocate(self.together(held), counts / counts.sum(), self.least)
         return {label: min(n, held[label]) for label, n in zip(held, many, strict=True)}
+
+    @property
+    def least(self) -> int:
+        """Points of a rare class."""
+        return _MINIMUM if self.minimum is None else self.minimum
+
+    def together(self, held: dict[int, int]) -> int:
+        """Return how many points were asked for, of all classes."""
+        if self.per_class is not None:
+            return self.per_class * len(held)
+        if self.total is not None:
+            return self.total
+        counts = np.array(list(held.values()), np.float64)
+        users = [_EXPECTED if self.expected is None else self.expected] * len(held)
+        return sample_size(counts / counts.sum(), users, self.standard_error or 0.0)
+
+    def note(self, held: dict[int, int], wanted: dict[int, int]) -> str:
+        """Return why there are more, or fewer, points than were asked for; nothing if not so."""
+        asked, drawn = self.together(held), sum(wanted.values())
+        if drawn < asked:
+            return f"{drawn:,} points, not {asked:,}: the map has no more samples of some classes"
+        if drawn == asked:
+            return ""
+        return (
+            f"{drawn:,} points, not {asked:,}: every class gets {self.least} at least, which a "
+            f"smaller minimum changes (--minimum {asked // len(held)})"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,15 +121,18 @@ class Sample:
         output: The file of points.
         held: Name of every class -> samples of the map.
         drawn: Name of every class -> points.
+        note: Why these are not as many as were asked for; empty where they are.
     """
 
     output: Path
     held: dict[str, int]
     drawn: dict[str, int]
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"outputs": [str(self.output)], "held": self.held, "drawn": self.drawn}
+        told = {"outputs": [str(self.output)], "held": self.held, "drawn": self.drawn}
+        return {**told, "note": self.note} if self.note else told
 
     def summary(self) -> str:
         """Return a few lines for people."""
@@ -117,6 +141,7 @@ class Sample:
         return "\n".join(
             [
                 *lines,
+                *([f"note: {self.note}"] if self.note else []),
                 f"{sum(self.drawn.values()):,} points; fill in the column truth (id or name of a "
                 "class), then: tiledseg evaluate MAP --points POINTS",
                 f"wrote {self.output}",
@@ -182,6 +207,7 @@ def sample(
         target,
         {names[i]: n for i, n in held.items()},
         {names[i]: n for i, n in wanted.items()},
+        spec.note(held, wanted),
     )
 
 

@@ -10,7 +10,7 @@ from ..io import settle, temporary_beside, write_text, writing
 from ._assessment import AssessmentFacts, assessment_page
 from ._batch import BatchFacts, InputRow, State, write_batch_report
 from ._check import CheckFacts, ShownCase, write_check_report
-from ._evaluation import EvaluationFacts, Panel, panel_picture, write_evaluation
+from ._evaluation import EvaluationFacts, Panel, Seen, panel_picture, write_evaluation
 from ._facts import ClassMeasure, ReportFacts, measure_classes
 from ._html import page
 from ._pictures import picture, with_legend
@@ -25,6 +25,7 @@ __all__ = [
     "InputRow",
     "Panel",
     "ReportFacts",
+    "Seen",
     "ShownCase",
     "State",
     "TrainingFacts",

@@ -15,11 +15,29 @@ from ..io import settle, temporary_beside, write_text, writing
 from ..labels import ClassSchema
 from ._charts import class_bars, confusion_chart
 from ._html import embedded, render
+from ._pictures import stretched
 
 #: Pixels along the longer side of each part of a panel's picture.
 _SIDE = 400
 _GAP = 8
+#: Pixels of an outline.
+_WIDE = 2
 _AGREED, _WRONG, _UNKNOWN = (214, 218, 222), (200, 30, 40), (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A part of the image that map and truth are labels of.
+
+    Args:
+        image: Channels, (c, y, x).
+        valid: Where something was measured, (y, x).
+        channels: Their names.
+    """
+
+    image: NDArray[Any]
+    valid: NDArray[np.bool_]
+    channels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +51,8 @@ class Panel:
         valid: Where there is a truth.
         measured: Where the map has a class.
         extent: Height and width in one unit; samples may have been left out.
+        seen: The image at the same samples, where it is known: it is shown, with outlines of truth
+            and map on it.
     """
 
     caption: str
@@ -41,6 +61,7 @@ class Panel:
     valid: NDArray[np.bool_]
     measured: NDArray[np.bool_]
     extent: tuple[float, float]
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +119,56 @@ def write_evaluation(folder: Path, facts: EvaluationFacts) -> list[Path]:
 
 
 def panel_picture(panel: Panel, schema: ClassSchema) -> Image.Image:
-    """Return truth, map and difference side by side: red is wrong, white has no truth."""
+    """Return truth, map and difference side by side: red is wrong, white has no truth.
+
+    Where there is an image, it comes first, and truth and map are outlines on it.
+    """
     known = panel.valid & panel.measured
     wrong = panel.valid & ((panel.truth != panel.found) | ~panel.measured)
     difference = np.full((*panel.valid.shape, 3), _UNKNOWN, np.uint8)
     difference[panel.valid] = _AGREED
     difference[wrong] = _WRONG
-    parts = [
-        _coloured(panel.truth, panel.valid, schema),
-        _coloured(panel.found, known, schema),
-        difference,
-    ]
     scale = _SIDE / max(panel.extent)
     height, width = (max(8, round(n * scale)) for n in panel.extent)
-    canvas = Image.new("RGB", (3 * width + 2 * _GAP, height), (255, 255, 255))
+    labels = [(panel.truth, panel.valid), (panel.found, known)]
+    if panel.seen is None:
+        parts = [_sized(_coloured(*one, schema), (width, height)) for one in labels]
+    else:
+        image = stretched(panel.seen.image, panel.seen.valid, panel.seen.channels)
+        below = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        parts = [below, *(_outlined(below, *one, schema) for one in labels)]
+    parts.append(_sized(difference, (width, height)))
+    canvas = Image.new("RGB", (len(parts) * (width + _GAP) - _GAP, height), (255, 255, 255))
     for n, part in enumerate(parts):
-        image = Image.fromarray(part).resize((width, height), Image.Resampling.NEAREST)
-        canvas.paste(image, (n * (width + _GAP), 0))
+        canvas.paste(part, (n * (width + _GAP), 0))
     return canvas
+
+
+def _sized(pixels: NDArray[Any], size: tuple[int, int]) -> Image.Image:
+    """Return labels or colours of samples as a picture of a size, width first."""
+    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+
+
+def _outlined(
+    below: Image.Image, labels: NDArray[Any], known: NDArray[np.bool_], schema: ClassSchema
+) -> Image.Image:
+    """Return a picture with the borders of classes in their colours, inside of each, on it."""
+    number = np.zeros(labels.shape, np.int32)  # 0: background, or unknown
+    for place, c in enumerate(schema.unique, 1):
+        if c.id != schema.background:
+            number[known & (labels == c.id)] = place
+    shown = np.asarray(_sized(number, below.size))
+    border = np.zeros(shown.shape, np.bool_)
+    for axis, step in ((axis, step) for axis in (0, 1) for step in range(1, _WIDE + 1)):
+        near, far = (np.moveaxis(shown, axis, 0)[part] for part in (np.s_[:-step], np.s_[step:]))
+        along = np.moveaxis(border, axis, 0)
+        along[:-step] |= near != far
+        along[step:] |= near != far
+    pixels = np.array(below)
+    colors = np.array([(0, 0, 0), *(c.color for c in schema.unique)], np.uint8)
+    border &= shown > 0
+    pixels[border] = colors[shown[border]]
+    return Image.fromarray(pixels)
 
 
 def _coloured(

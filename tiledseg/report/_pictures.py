@@ -55,7 +55,7 @@ def panels(shown: Pictured) -> Image.Image:
 
 
 def _scene(facts: Pictured) -> Image.Image:
-    gray = _stretched(facts.image, facts.valid, facts.channels)
+    gray = stretched(facts.image, facts.valid, facts.channels)
     blended = _blend(gray, facts.class_map, facts)
     width = facts.valid.shape[1]
     rows = facts.grid.spacing[0] * facts.grid.shape[0]
@@ -73,7 +73,7 @@ def _scene(facts: Pictured) -> Image.Image:
 
 def _montage(facts: Pictured) -> Image.Image:
     """Slices spread over the classes' extent along axis 0, seen from below as radiologists do."""
-    gray = _stretched(facts.image[:1], facts.valid, facts.channels[:1])
+    gray = stretched(facts.image[:1], facts.valid, facts.channels[:1])
     labelled = (facts.class_map != (facts.schema.background or 0)) & facts.valid
     used = np.flatnonzero(labelled.any(axis=(1, 2)))
     first, last = (used[0], used[-1]) if len(used) else (0, len(gray) - 1)
@@ -91,7 +91,7 @@ def _montage(facts: Pictured) -> Image.Image:
     return canvas
 
 
-def _stretched(
+def stretched(
     image: NDArray[Any], valid: NDArray[np.bool_], channels: tuple[str, ...]
 ) -> NDArray[np.uint8]:
     """Return (*s, 3): red, green, blue where the names tell, else the first channels."""

@@ -18,7 +18,7 @@ from ...metrics import BoundaryF1, Confusion, PanopticQuality, told
 from .._names import Output, check_outputs
 from ._measure import Measured, measure
 from ._opened import opened
-from ._pairs import Pair, collect_pairs
+from ._pairs import Pair, collect_pairs, with_images
 from ._result import (
     CaseResult,
     Evaluation,
@@ -52,6 +52,7 @@ def evaluate(
     truth: Any = None,
     out: str | Path | None = None,
     *,
+    image: Any = None,
     on_share: OnShare | None = None,
     **settings: Any,
 ) -> Evaluation:
@@ -66,6 +67,8 @@ def evaluate(
         truth: Likewise, one for every map; None with a table; or a dataset (YAML, or its folder),
             whose cases have their maps by ``{name}``.
         out: Folder for page, tables and pictures; None: none.
+        image: What map and truth are labels of, on their grid, one for every map: outlines are
+            drawn on it. None: those of the dataset, if the truth is one.
         on_share: Told how far it is.
         settings: Those of `EvaluateSpec`: metrics, tolerance, ignore, classes, memory ...
 
@@ -82,7 +85,11 @@ def evaluate(
     folder = None if out is None else Path(out)
     if folder is not None:
         check_outputs([Output("out", folder, "folder")])
-    pairs = collect_pairs(class_map, truth, spec.split)
+    if image is not None and folder is None:
+        raise ConfigError(
+            "image (--image) is for pictures, and without a folder (--out) there are none"
+        )
+    pairs = with_images(collect_pairs(class_map, truth, spec.split), image)
     gathered = _Gathered(spec.schema())
     for n, pair in enumerate(pairs):
         _measure_case(pair, spec, gathered, _part(on_share, n, len(pairs), pair.name), len(pairs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...box import Box
 from ...datasets import LabelSource
-from ...errors import ConfigError, GridMismatch
+from ...errors import ConfigError, GridMismatch, TiledsegError
 from ...grid import Grid
 from ...io import Source, open_source, read_schema
 from ...labels import ClassSchema
@@ -121,6 +121,37 @@ def opened(pair: Pair, ignore: tuple[int, ...], named: bool = False) -> Iterator
             _require_same_classes(own, its, f"map {found.uri} and truth {truth.uri}")
         told = segments_of(pair.truth), segments_of(pair.found)
         yield Opened(found, truth, own or its, ignore, nodata, told)
+
+
+@contextmanager
+def underlay(pair: Pair, grid: Grid) -> Iterator[tuple[Source | None, str]]:
+    """Open the image of a case, for pictures; or say in a sentence why there is none.
+
+    Args:
+        pair: The case.
+        grid: That of its map.
+    """
+    if pair.image is None:
+        yield None, ""
+        return
+    with ExitStack() as stack:
+        image, problem = None, ""
+        try:
+            image = _entered(stack, pair.image, grid.ndim)
+            if not image.grid.like(grid):
+                problem = f"its grid is not that of the map ({image.grid.shape}, {grid.shape})"
+        except TiledsegError as error:
+            problem = str(error)
+        told = f"{pair.name} is drawn without its image: {problem}" if problem else ""
+        yield (None if problem else image), told
+
+
+def _entered(stack: ExitStack, image: Any, dims: int) -> Source:
+    """Return an open image that is closed with a stack; one that the caller opened stays open."""
+    if isinstance(image, Source):
+        return image
+    source: Source = image() if callable(image) else _open_file(image, dims)
+    return stack.enter_context(source)
 
 
 def block_boxes(shape: tuple[int, ...], blocks: tuple[int, ...]) -> Iterator[Box]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ class Pair:
         truth: Its truth, likewise, or a function that opens it.
         schema: Its classes, where they are known beforehand.
         truth_name: What to call the truth; "": as it is named.
+        image: What both are labels of, for pictures: a name, an array, a source or a function that
+            opens it; None: not known.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Pair:
     truth: Any
     schema: ClassSchema | None = None
     truth_name: str = ""
+    image: Any = None
 
 
 def collect_pairs(found: Any, truth: Any, split: str | None = None) -> list[Pair]:
@@ -75,6 +78,37 @@ def collect_pairs(found: Any, truth: Any, split: str | None = None) -> list[Pair
     return [Pair(name, found, truth)]
 
 
+def with_images(pairs: list[Pair], image: Any) -> list[Pair]:
+    """Return cases with the images that they are labels of.
+
+    Args:
+        pairs: The cases.
+        image: A name, for many with ``{name}``; an array or a source; None: those that a dataset
+            names.
+
+    Raises:
+        ConfigError: It is one for many, or there is no such file.
+    """
+    if image is None:
+        return pairs
+    named = isinstance(image, str | Path)
+    if len(pairs) > 1 and not (named and NAME in str(image)):
+        raise ConfigError(
+            f"image {image!s:.80} is one for {len(pairs)} maps: put {NAME} into its name, like "
+            f"images/{NAME}.tif"
+        )
+    made = [
+        replace(pair, image=str(image).replace(NAME, pair.name) if named else image)
+        for pair in pairs
+    ]
+    absent = [
+        p.image for p in made if named and "://" not in p.image and not os.path.exists(p.image)
+    ]
+    if absent:
+        raise ConfigError(f"there is no image {absent[0]} to draw outlines on")
+    return made
+
+
 def _is_dataset(truth: Any) -> bool:
     if not isinstance(truth, str | Path) or "://" in str(truth):
         return False
@@ -100,6 +134,7 @@ def _of_dataset(found: Any, truth: Path, split: str | None) -> list[Pair]:
             partial(_open_labels, dataset, case),
             dataset.schema,
             str(case.labels),
+            partial(dataset.open_image, case),
         )
         for case in dataset.labelled
     ]

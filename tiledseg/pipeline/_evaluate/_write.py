@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import report
 from ...box import Box
-from ...io import centred_picks, write_text, writing
+from ...io import Source, centred_picks, write_text, writing
 from .._report import versions
 from ._measure import Measured
-from ._opened import Block, Opened, opened
+from ._opened import Block, Opened, opened, underlay
 from ._pairs import Pair
 from ._result import Evaluation, plain, shown
 from ._spec import EvaluateSpec
@@ -59,6 +61,8 @@ def write_evaluation(folder: Path | None, what: Shown, ran: dict[str, Any]) -> E
         return found
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    panels, problems = _worst(what)
+    found = replace(found, warnings=(*found.warnings, *problems))
     facts = report.EvaluationFacts(
         title=_title(found),
         schema=found.schema,
@@ -68,7 +72,7 @@ def write_evaluation(folder: Path | None, what: Shown, ran: dict[str, Any]) -> E
         classes=_class_rows(found),
         counts=found.confusion.counts,
         cases=_case_rows(found),
-        worst=tuple(_worst(what)),
+        worst=tuple(panels),
         ran=ran,
         versions=versions(),
     )
@@ -149,58 +153,84 @@ def _table(found: Evaluation) -> str:
 # --------------------------------------------------------------------- pictures
 
 
-def _worst(what: Shown) -> list[report.Panel]:
-    """Return pictures of the worst cases, or of the worst places of one scene."""
+def _worst(what: Shown) -> tuple[list[report.Panel], list[str]]:
+    """Return pictures of the worst cases, or of the worst places of one scene; and what they lack.
+
+    What has no wrong sample is not shown.
+    """
     cases = what.found.cases
     if not what.found.confusion.total:
-        return []
-    order = sorted(range(len(cases)), key=lambda i: cases[i].overall.get("mean_dice", 2.0))
-    panels = []
+        return [], []
+    wrong = [i for i in range(len(cases)) if cases[i].overall.get("accuracy", 0.0) < 1]
+    order = sorted(wrong, key=lambda i: cases[i].overall.get("mean_dice", 2.0))
+    panels, problems = [], []
     for i in order[: _WORST if len(cases) > 1 else 1]:
-        with opened(what.pairs[i], what.spec.ignore) as pair:
+        with (
+            opened(what.pairs[i], what.spec.ignore) as pair,
+            underlay(what.pairs[i], pair.grid) as (below, problem),
+        ):
+            problems += [problem] if problem else []
             dice = shown(cases[i].overall.get("mean_dice", float("nan")))
             text = f"{cases[i].name}: mean Dice {dice}"
-            panels.append(_panel(pair, _overview(pair), text))
+            panels.append(_panel(pair, below, *_overview(pair), text))
             worst = what.measured[i].worst
             if len(cases) == 1 and worst is not None and max(pair.grid.shape) > _LIMIT[2]:
-                for (y, x), wrong in worst.most(_WORST):
+                for (y, x), count in worst.most(_WORST):
                     box = Box((y, x), (y + SIZE, x + SIZE)).intersect(pair.grid.box)
-                    text = f"row {y}, column {x}: {wrong:,} samples wrong"
-                    panels.append(_panel(pair, pair.read(box), text))
-    return panels
+                    text = f"row {y}, column {x}: {count:,} samples wrong"
+                    panels.append(_panel(pair, below, box, SIZE, text))
+    return panels, problems
 
 
-def _overview(pair: Opened) -> Block:
-    """Return a decimated view; of a volume the plane along axis 0 with most wrong samples in it."""
+def _overview(pair: Opened) -> tuple[Box, int]:
+    """Return all of a scene; of a volume the plane along axis 0 with most wrong samples in it."""
     limit = _LIMIT[pair.grid.ndim]
     if pair.grid.ndim == 2:
-        return _picked(pair, pair.grid.box, limit)
+        return pair.grid.box, limit
     wrong = []
     for z in (planes := centred_picks(pair.grid.shape[0], limit)):
         plane = _picked(pair, pair.grid.box.along(0, int(z), int(z) + 1), limit)
         wrong.append(int(((plane.truth != plane.found) & plane.valid).sum()))
     z = int(planes[int(np.argmax(wrong))])
-    return _picked(pair, pair.grid.box.along(0, z, z + 1), limit)
+    return pair.grid.box.along(0, z, z + 1), limit
 
 
 def _picked(pair: Opened, box: Box, limit: int) -> Block:
     """Read a box row by row and keep the middle sample of every part; its leading axis is cut."""
+
+    def read(part: Box) -> list[NDArray[Any]]:
+        block = pair.read(part)
+        return [block.truth, block.found, block.valid, block.measured]
+
+    return Block(box, (), *_rows(read, box, limit))
+
+
+def _rows(read: Callable[[Box], list[NDArray[Any]]], box: Box, limit: int) -> list[NDArray[Any]]:
+    """Return what is read of a box, with the middle sample of every part of its last two axes."""
     picks = [centred_picks(n, limit) for n in box.shape]
     inner = np.ix_(*picks[-1:]) if len(picks) == 2 else np.ix_(*picks[-2:])
-    rows = picks[0]
     parts = []
-    for row in rows:
-        block = pair.read(box.along(0, box.start[0] + int(row), box.start[0] + int(row) + 1))
-        parts.append([a[0][inner] for a in (block.truth, block.found, block.valid, block.measured)])
-    truth, found, valid, measured = (np.stack(arrays) for arrays in zip(*parts, strict=True))
-    if len(picks) == 3:
-        truth, found, valid, measured = truth[0], found[0], valid[0], measured[0]
-    return Block(box, (), truth, found, valid, measured)
+    for row in picks[0]:
+        first = box.start[0] + int(row)
+        parts.append([a[0][inner] for a in read(box.along(0, first, first + 1))])
+    stacked = [np.stack(arrays) for arrays in zip(*parts, strict=True)]
+    return [a[0] for a in stacked] if len(picks) == 3 else stacked
 
 
-def _panel(pair: Opened, block: Block, caption: str) -> report.Panel:
-    sizes = zip(block.box.shape[-2:], pair.grid.spacing[-2:], strict=True)
+def _panel(pair: Opened, below: Source | None, box: Box, limit: int, caption: str) -> report.Panel:
+    """Return the panel of a box; of many samples only some are read."""
+    block = _picked(pair, box, limit)
+    sizes = zip(box.shape[-2:], pair.grid.spacing[-2:], strict=True)
     height, width = (samples * spacing for samples, spacing in sizes)
+    seen = None
+    if below is not None:
+        image = below
+
+        def read(part: Box) -> list[NDArray[Any]]:
+            return [*image.read(part), image.valid(part)]
+
+        *layers, valid = _rows(read, box, limit)
+        seen = report.Seen(np.stack(layers), valid, image.channels)
     return report.Panel(
-        caption, block.truth, block.found, block.valid, block.measured, (height, width)
+        caption, block.truth, block.found, block.valid, block.measured, (height, width), seen
     )
