@@ -9,13 +9,16 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 import tiledseg
 from tiledseg.cli import run
 from tiledseg.errors import ConfigError
 from tiledseg.models import bundled_models, find_card, load_model, model_files
 
-NAMES = ("cloud-mask", "hippocampus-mr")
+NAMES = ("aerial-landcover", "cloud-mask", "hippocampus-mr")
+#: Colours of the masks of the Dubai scenes, in the order of the classes.
+COVERS = ("3C1098", "8429F6", "6EC1E4", "FEDD3A", "E2A929")
 
 
 def test_these_are_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,6 +61,23 @@ def test_a_name_is_looked_for_in_the_working_folder_first(
         find_card("clouds")
     with pytest.raises(ConfigError, match="there is no model at"):
         find_card("../cloud-mask")
+
+
+@pytest.mark.data
+def test_a_photo_by_name(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crop of a scene; all scenes were learned from, so it must beat the most frequent class."""
+    monkeypatch.chdir(tmp_path)
+    part = data / "geo/dubai_landcover/tile_4"
+    corner = (0, 0, 512, 384)
+    Image.open(part / "images/image_part_005.jpg").crop(corner).save("photo.png")
+    assert run(["segment", "photo.png", "-m", "aerial-landcover", "-o", "map.tif", "-q"]) == 0
+    mask = Image.open(part / "masks/image_part_005.png").convert("RGB").crop(corner)
+    colors = np.array([list(bytes.fromhex(color)) for color in COVERS])
+    same = (np.asarray(mask)[..., None, :] == colors).all(-1)
+    known, truth = same.any(-1), same.argmax(-1)
+    with tiledseg.open_source("map.tif") as made:
+        right = (made.read(made.grid.box)[0] == truth)[known].mean()
+    assert right > 1.15 * np.bincount(truth[known]).max() / known.sum()
 
 
 @pytest.mark.data
