@@ -84,7 +84,7 @@ Thresholds = Annotated[
         "else the background.",
     ),
 ]
-Polygons = Annotated[str | None, typer.Option(help="Also write polygons: .gpkg, .geojson, .fgb")]
+Polygons = Annotated[str | None, typer.Option(help="Also write polygons: .gpkg, .fgb, .parquet")]
 Surfaces = Annotated[
     str | None, typer.Option(help="Also write surfaces into this folder, or this .glb.")
 ]
