@@ -177,6 +177,23 @@ def test_touching_discs_are_parted_where_they_touch(tmp_path: Path) -> None:
         assert len(np.unique(ids_of(whole, labels.shape)[labels == 1])) == 1
 
 
+def test_what_lies_in_the_box_of_another_object_is_left_alone(tmp_path: Path) -> None:
+    """A ring of two bulges and thin necks, and a larger disc of its class within."""
+    labels = np.zeros((60, 90), np.uint8)
+    y, x = np.indices(labels.shape)
+    labels[5:8, 10:80] = labels[52:55, 10:80] = 1
+    for middle in (10, 80):
+        labels[5:55, middle - 3 : middle + 4] = 1
+        labels[(y - 30) ** 2 + (x - middle) ** 2 <= 64] = 1
+    labels[(y - 30) ** 2 + (x - 45) ** 2 <= 225] = 1
+    with Spill(tmp_path) as spill:
+        cut = Cut(2.0, (1.0, 1.0))
+        ids = ids_of(split(labels, 4, (9, 90), cut, spill), labels.shape)
+    np.testing.assert_array_equal(ids, whole_split(labels, 1, cut, None))
+    assert len(np.unique(ids[labels == 1])) == 3
+    assert ids[30, 10] != ids[30, 80]
+
+
 def test_boundaries_part_objects_and_what_has_no_heights_is_whole(tmp_path: Path) -> None:
     labels = np.zeros((20, 60), np.uint8)
     labels[2:18, 2:28], labels[2:18, 32:58] = 1, 2

@@ -23,6 +23,7 @@ from tiledseg.errors import ConfigError, DamagedInput, GridMismatch, OutputFaile
 from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
 from tiledseg.io import SinkSpec, create_sink, open_source
 from tiledseg.labels import ClassInfo, ClassSchema
+from tiledseg.pipeline._instances import _find
 
 SCHEMA = ClassSchema(
     (
@@ -130,6 +131,7 @@ def test_blocks_change_no_byte(
     written = []
     for samples in (1, 7 * 90, 1 << 22):
         monkeypatch.setattr(rows_of, "__defaults__", (samples,))
+        monkeypatch.setattr(_find, "_SAMPLES", samples)
         names = [tmp_path / name for name in ("ids.tif", "ids.csv", "ids.json", "ids.png")]
         scores = f"{place}:1"
         tiledseg.instances(scene, names[0], names[1], panoptic=True, scores=scores, **way)

@@ -43,6 +43,8 @@ from ._spec import InstancesSpec, open_channels
 OnShare = Callable[[float], None]
 Ints = NDArray[np.int64]
 
+#: Samples of a block whose samples are grouped around centres: some 130 bytes each.
+_SAMPLES = 1 << 20
 #: Bytes that blocks of map and scores hold beside an object that is split.
 _BESIDE = 1 << 28
 
@@ -113,7 +115,8 @@ def find_objects(
 
     heads = _open_heads(spec, source.grid, stack)
     if heads is not None:
-        want, boxes = wanted(_labels_of(source)), block_boxes(source.grid.shape, rows_of(source))
+        boxes = block_boxes(source.grid.shape, rows_of(source, _SAMPLES))
+        want = wanted(_labels_of(source))
         return want, Centred.of(source, heads, want.things, boxes, (amounts, scores), tell), 0
     cut = _open_cut(spec, source.grid, stack)
     share = 1.0 if cut is None else 0.5
