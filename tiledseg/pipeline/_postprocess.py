@@ -28,6 +28,9 @@ from ._report import versions
 from ._seen import Counted, Picked
 from ._stages import Cleaning, OnShare, Stages
 
+#: Bytes that writing takes, at most and per sample of a small map: a COG of 8000^2, measured.
+_WRITING, _WRITTEN = 160_000_000, 8
+
 
 @dataclass(frozen=True)
 class Postprocessed:
@@ -149,7 +152,8 @@ class _Work:
         source, grid = self.source, self.source.grid
         outputs = self._checked()
         stages = Stages.of(self.steps, grid, self.name)
-        room = self.limit - machine.resident() - source.working_bytes
+        taken = machine.resident() + source.working_bytes
+        room = self.limit - taken - min(_WRITING, _WRITTEN * grid.box.size)
         stages.require_room(room, self.limit)
         named = read_schema(self.name)
         if named is not None:

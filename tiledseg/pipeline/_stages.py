@@ -133,11 +133,12 @@ class Stages:
             BudgetExceeded: The sentence gives the numbers.
         """
         if self.need() > room:
+            smooth = any(isinstance(steps[0], Smooth) for steps in self.passes)
             raise BudgetExceeded(
                 f"post-processing {self.name} of {self.grid.shape} samples needs "
                 f"{format_bytes(self.need())} besides the {format_bytes(limit - room)} that the "
-                f"program takes, budget is {format_bytes(limit)}: raise the budget, or smooth with "
-                "a smaller radius"
+                f"program, reading and writing take, budget is {format_bytes(limit)}: raise the "
+                f"budget{', or smooth with a smaller radius' if smooth else ''}"
             )
 
     def samples(self, room: int) -> int:
