@@ -29,7 +29,10 @@ _LONGEST, _BETWEEN = 900, 8
 def join(scene: Path, out: Path) -> None:
     """Write the parts of a scene as one GeoTIFF, one part in memory at a time."""
     parts = sorted((scene / "images").glob("*.jpg"))
-    sizes = [Image.open(part).size for part in parts]
+    sizes = []
+    for part in parts:
+        with Image.open(part) as opened:
+            sizes.append(opened.size)
     widths = [width for width, _ in sizes[:_ACROSS]]
     heights = [height for _, height in sizes[::_ACROSS]]
     profile = {
@@ -48,7 +51,8 @@ def join(scene: Path, out: Path) -> None:
         for number, part in enumerate(parts):
             row, column = divmod(number, _ACROSS)
             height, width = heights[row], widths[column]
-            pixels = np.asarray(Image.open(part).convert("RGB"))[:height, :width]
+            with Image.open(part) as opened:
+                pixels = np.asarray(opened.convert("RGB"))[:height, :width]
             window = Window(sum(widths[:column]), sum(heights[:row]), *pixels.shape[1::-1])
             made.write(pixels.transpose(2, 0, 1), window=window)
 
