@@ -45,7 +45,7 @@ def made(labels: np.ndarray, step: Smooth, grid: Grid, block: tuple[int, ...]) -
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 3), st.sampled_from((1, 1.5, 2, 3.3, 60)))
 def test_any_blocks_give_the_counts_of_the_whole(seed: int, ndim: int, radius: float) -> None:
     rng = np.random.default_rng(seed)

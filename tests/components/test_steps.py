@@ -156,7 +156,7 @@ def test_the_largest_is_kept(case: Case, classes: tuple[str | int, ...]) -> None
     np.testing.assert_array_equal(made(labels, connectivity, block, step), expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(maps(), st.sampled_from(((), ("a", "c"), ("b",))))
 def test_the_largest_of_several_together_is_kept(
     case: Case, classes: tuple[str | int, ...]

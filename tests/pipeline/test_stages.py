@@ -24,6 +24,7 @@ from tiledseg.grid import PATIENT, Grid
 from tiledseg.io import SinkSpec, create_sink
 from tiledseg.labels import ClassSchema
 from tiledseg.models import find_card
+from tiledseg.pipeline._checks import check_own
 from tiledseg.steps import KeepLargest, RemoveSmall
 
 MakeModel = Callable[..., Path]
@@ -232,6 +233,16 @@ def test_what_does_not_fit_is_refused_before_any_work(
     with pytest.raises(ConfigError, match=sentence):
         tiledseg.segment(scene, model, tmp_path / "out.tif", **asked(step))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("asks", [{"thresholds": {"a": 0.5}}, {"postprocess": ["fill_holes"]}])
+def test_labels_of_a_bundles_own_code_are_its_own(asks: dict[str, Any]) -> None:
+    config = tiledseg.RunConfig.parse({"image": "x", "model": "y", "output": asks})
+    check_own(config, False)
+    with pytest.raises(
+        ConfigError, match=r"output\.(thr|post).* own code makes the labels; change"
+    ):
+        check_own(config, True)
 
 
 def test_a_budget_counts_it(scene: Path, model: Path) -> None:
