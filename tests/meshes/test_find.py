@@ -154,6 +154,17 @@ def test_decimation_keeps_surfaces_closed(round_mesh: Mesh) -> None:
     assert fewer.volume == pytest.approx(round_mesh.volume, rel=0.01)
 
 
+@pytest.mark.parametrize("extent", [1, 2, 3])
+def test_a_small_surface_never_vanishes(tmp_path: Path, extent: int) -> None:
+    voxels = np.ones((extent,) * 3, np.uint8)
+    with found(
+        voxels, Grid.from_centers(voxels.shape, (0, 0, 0), (1, 1, 1), space=PATIENT), tmp_path
+    ) as surfaces:
+        fewer = surfaces.mesh(1).decimated(0.99)
+    assert len(fewer.faces) >= 4
+    assert open_edges(fewer) == 0
+
+
 def test_normals_look_outwards(round_mesh: Mesh) -> None:
     _, grid = ball()
     outwards = round_mesh.vertices - grid.index_to_world((20.5, 25.5, 25.5))

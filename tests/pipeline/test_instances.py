@@ -282,6 +282,7 @@ def test_the_command_does_the_same(scene: Path, tmp_path: Path, capsys: Any) -> 
         ({"out": "heads.tif", "centres": "heads.tif"}, ConfigError, "overwrite the input heads"),
         ({"out": "heads.tif", "split": "heads.tif:1"}, ConfigError, "overwrite the input heads"),
         ({"objects": "o.xlsx"}, UnknownFormat, "known are"),
+        ({"objects": "o.parquet"}, UnknownFormat, "known are .gpkg, .geojson, .fgb"),
         ({"objects": "no/o.csv"}, OutputFailed, "there is no folder"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 import trimesh
 
 import tiledseg
+from tests.datasets.files import write_raster
 from tiledseg.cli import run
 from tiledseg.errors import BudgetExceeded, ConfigError, OutputFailed
 from tiledseg.grid import PATIENT, Grid
@@ -83,6 +84,20 @@ def test_vectorize_makes_the_same(volume: Path, tmp_path: Path) -> None:
     other = tiledseg.vectorize(volume, tmp_path / "b")
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in other]
     assert [p.suffix for p in one] == [".stl", ".stl"]
+
+
+def test_vectorize_of_a_scene_ignores_no_option(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 2], [2, 2, 2]], np.uint8)
+    scene, out = write_raster(tmp_path / "scene.tif", values), tmp_path / "p.fgb"
+    with pytest.raises(ConfigError, match="surfaces as ply are made of volumes"):
+        tiledseg.vectorize(scene, out, "ply")
+    with pytest.raises(BudgetExceeded, match="raise the budget"):
+        tiledseg.vectorize(scene, out, budget="1MB")
+    with pytest.raises(ConfigError, match=r"has no class 'water'"):
+        tiledseg.vectorize(scene, out, classes="water")
+    with pytest.raises(ConfigError, match=r"no setting 'clases'; there are classes"):
+        tiledseg.vectorize(scene, out, clases=1)
+    assert tiledseg.vectorize(scene, out, classes=1) == [out]
 
 
 def test_a_run_makes_the_same(tmp_path: Path, make_model: Callable[..., Path]) -> None:

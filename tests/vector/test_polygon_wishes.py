@@ -19,7 +19,7 @@ from rasterio.transform import Affine
 
 from tiledseg.box import Box
 from tiledseg.components import component_table
-from tiledseg.errors import ConfigError, OutputFailed
+from tiledseg.errors import BudgetExceeded, ConfigError, OutputFailed
 from tiledseg.grid import Grid, Space, SpaceKind
 from tiledseg.io import CroppedSource, MemorySource, open_source
 from tiledseg.vector import PolygonSpec, _polygons, write_polygons
@@ -200,6 +200,15 @@ def test_wrong_wishes(tmp_path: Path, settings: dict[str, Any], sentence: str) -
     with pytest.raises(ConfigError, match=sentence):
         written(tmp_path, noise(), **settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_map_of_too_many_objects_is_refused(tmp_path: Path) -> None:
+    source = scene(noise(), 9)
+    count = write_polygons(source, tmp_path / "a.fgb", PolygonSpec(), room=300 << 20)
+    assert count > 100
+    with pytest.raises(BudgetExceeded, match=r"components in the first .* of the budget are left"):
+        write_polygons(source, tmp_path / "b.fgb", PolygonSpec(), room=(250 << 20) + 50_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.fgb"]
 
 
 @pytest.mark.parametrize("name", ["a.gpkg", "a.fgb", "a.parquet", "a.geojson"])

@@ -111,7 +111,8 @@ class _Gathered:
         edges, _, above = mark(ids, bits)
         coords, rows, slots, tops, bottoms = trace(ids, bits, self._line, (edges, above))
         self.spill.append(coords)
-        if 2 * (self._pieces + len(rows)) > _MOST or 4 * (self._nodes + len(slots)) > _MOST:
+        # Twice: joined pieces are new arcs, of which there are fewer.
+        if 4 * (self._pieces + len(rows)) > _MOST or 4 * (self._nodes + len(slots)) > _MOST:
             raise BudgetExceeded(
                 f"the map has more than {_MOST // 4:,} corners of components, which is noise; "
                 "smooth it or remove small objects first, or give a part of it"

@@ -12,6 +12,7 @@ from ._faces import block_boxes
 from ._find import (
     BLOCK,
     FINDING_BYTES,
+    PIECE_BYTES,
     Components,
     find_components,
     read_labels,
@@ -30,6 +31,7 @@ __all__ = [
     "BLOCK",
     "FINDING_BYTES",
     "NODATA",
+    "PIECE_BYTES",
     "SCORE_PARTS",
     "SMOOTHING_BYTES",
     "Amounts",

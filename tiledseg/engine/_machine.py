@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from ..budget import parse_bytes
+
 _STATUS = Path("/proc/self/status")
 _CGROUP = Path("/sys/fs/cgroup")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -69,6 +71,18 @@ def available() -> int:
         limit = int((_CGROUP / "memory.max").read_text())
         free = min(free, limit - int((_CGROUP / "memory.current").read_text()))
     return max(free, 0)
+
+
+def limit(budget: str | None) -> int:
+    """Return the bytes that this process may hold.
+
+    Args:
+        budget: Like ``6GB``; None: what it holds and half of what is free.
+
+    Raises:
+        ConfigError: It is no number of bytes.
+    """
+    return parse_bytes(budget) if budget else resident() + available() // 2
 
 
 def peak() -> int:

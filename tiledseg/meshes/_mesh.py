@@ -14,6 +14,8 @@ from ._kernels import neighbour_sums
 Points = NDArray[np.float64]
 #: Bytes that a surface takes per cube it passes through, while it is welded, smoothed and written.
 BYTES_PER_CUBE = 250
+#: Triangles of a tetrahedron, the least that a closed surface has.
+_FEWEST = 4
 #: Triangles that are looked at together.
 _CHUNK = 1 << 16
 #: Taubin, "A signal processing approach to fair surface design" (1995): steps forth (lambda) and
@@ -92,7 +94,7 @@ class Mesh:
 
         Edges are collapsed by quadric error (Garland and Heckbert 1997, as fast-simplification
         does it). The surface stays closed; where thin parts meet, an edge can come to have four
-        triangles.
+        triangles. One so small that nothing closed would be left of it stays as it is.
 
         Raises:
             MissingBackend: fast-simplification is not installed.
@@ -100,4 +102,4 @@ class Mesh:
         from ._decimate import simplify
 
         vertices, faces = simplify(self.vertices, self.faces, share)
-        return Mesh(vertices, faces)
+        return Mesh(vertices, faces) if len(faces) >= _FEWEST else self

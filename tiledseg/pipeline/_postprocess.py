@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import report
-from ..budget import format_bytes, parse_bytes
+from ..budget import format_bytes
 from ..components import NODATA, read_labels, require_class_map, rows_of
 from ..document import to_yaml
 from ..engine import locked, machine
@@ -26,6 +26,7 @@ from ._map_classes import classes_of
 from ._names import Output, check_outputs, output_path, report_folder, spare_inputs
 from ._report import versions
 from ._seen import Counted, Picked
+from ._settings import ignore
 from ._stages import Cleaning, OnShare, Stages
 
 #: Bytes that writing takes, at most and per sample of a small map: a COG of 8000^2, measured.
@@ -119,11 +120,11 @@ def postprocess(
     listed = read_steps(steps, "steps")
     if not listed:
         raise ConfigError("nothing to do: give at least one step, like the least area of an object")
-    limit = parse_bytes(budget) if budget else machine.resident() + machine.available() // 2
+    limit = machine.limit(budget)
     target = output_path("out", str(out))
     with open_source(class_map) as source:
         work = _Work(source, str(class_map), target, listed, limit, with_report)
-        return work.done(on_share or _ignore)
+        return work.done(on_share or ignore)
 
 
 @dataclass
@@ -297,7 +298,3 @@ def _spec(source: Source, schema: ClassSchema) -> SinkSpec:
         nodata = int(declared)
         dtype = np.result_type(dtype, np.min_scalar_type(nodata))
     return SinkSpec(source.grid, dtype, ("class",), nodata, schema)
-
-
-def _ignore(share: float) -> None:
-    """Take no notice."""

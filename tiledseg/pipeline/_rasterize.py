@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +19,8 @@ from ..io import SinkSpec, create_sink, open_source, read_schema
 from ..labels import ClassInfo, ClassSchema, default_colors
 from ._classes import read_classes
 from ._names import Output, check_outputs, output_path, spare_inputs
+from ._settings import OnShare, ignore
 
-OnShare = Callable[[float], None]
 #: The fields that hold labels and names of classes in polygons that tiledseg wrote.
 _ID, _NAME = "class_id", "class_name"
 #: Labels are below this.
@@ -116,7 +116,7 @@ def rasterize(
         rest = schema.background
     burnt = BurntLabels.of_polygons(found, grid, schema, Legend.of_schema(schema), rest)
     burnt.all_touched = all_touched
-    made, counts = _write(burnt, grid, target, on_share or _ignore)
+    made, counts = _write(burnt, grid, target, on_share or ignore)
     samples = {c.name: int(counts[c.id]) for c in schema.unique}
     return Rasterized(made, len(found.polygons), samples, dict(burnt.strange))
 
@@ -225,7 +225,3 @@ def _write(
     except BaseException:
         sink.abort()
         raise
-
-
-def _ignore(share: float) -> None:
-    """Take no notice."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..io import Source, open_source, read_schema
 from ..labels import ClassSchema
 from ..metrics import Confusion, StratifiedDraw, allocate, labels_of, sample_size
 from ._names import Output, check_outputs, output_path, spare_inputs
+from ._settings import OnShare, ignore, read_settings
 
 #: Samples read at a time, whole rows.
 _BLOCK = 1 << 22
@@ -24,7 +25,6 @@ _BLOCK = 1 << 22
 _MOST = 1_000_000
 #: Points of a rare class (Olofsson et al. 2014, section 5.1.2: 50 to 100), and its accuracy.
 _MINIMUM, _EXPECTED = 50, 0.85
-OnShare = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -172,12 +172,9 @@ def sample(
             already: it may be filled in.
         UnknownFormat: The suffix of ``out`` is none of these.
     """
-    unknown = set(settings) - set(SampleSpec.__dataclass_fields__)
-    if unknown:
-        raise ConfigError(f"sample has no setting {min(unknown)!r:.40}")
-    spec, target = SampleSpec(**settings), output_path("out", str(out))
+    spec, target = read_settings(SampleSpec, "sample", settings), output_path("out", str(out))
     vector.check_point_format(target)
-    tell = on_share or _ignore
+    tell = on_share or ignore
     with open_source(class_map) as source:
         outputs = [Output("out", target)]
         check_outputs(outputs)
@@ -284,7 +281,3 @@ def _points(
         "truth": np.full(len(labels), None, dtype=object),
     }
     return vector.Points(centres, fields)
-
-
-def _ignore(share: float) -> None:
-    """Take no notice."""

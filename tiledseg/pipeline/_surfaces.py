@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..budget import format_bytes, parse_bytes
+from ..budget import format_bytes
 from ..engine import machine
 from ..errors import BudgetExceeded, ConfigError
 from ..grid import Grid, SpaceKind
@@ -27,9 +27,9 @@ from ..meshes import (
     find_surfaces,
 )
 from ._names import Output, check_outputs, is_scene, output_path, spare_inputs
+from ._settings import OnShare, ignore
 from ._surfaces_made import EDGES, Surface, Surfaces
 
-OnShare = Callable[[float], None]
 _LABELS = 1 << 16
 _MOST_PASSES = 1000
 
@@ -52,7 +52,7 @@ class SurfaceStyle:
     decimate: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smooth <= _MOST_PASSES:
+        if not isinstance(self.smooth, int) or not 0 <= self.smooth <= _MOST_PASSES:
             raise ConfigError(f"smooth {self.smooth}: give 0 to {_MOST_PASSES} passes, like 10")
         if not (isfinite(self.decimate) and 0 <= self.decimate <= 0.99):
             raise ConfigError(
@@ -97,7 +97,7 @@ def surfaces(
     """
     target = output_path("out", str(out))
     style = SurfaceStyle(_format(target, file_format), smooth, decimate)
-    limit = parse_bytes(budget) if budget else machine.resident() + machine.available() // 2
+    limit = machine.limit(budget)
     with open_source(labels, dims=3) as source:
         outputs = [Output("out", target, "file" if is_scene(target.name) else "folder")]
         check_outputs(outputs)
@@ -137,7 +137,7 @@ def write_surfaces(
         DamagedInput: The volume cannot be read.
         OutputFailed: A file cannot be written.
     """
-    tell, space = tell or _ignore, source.grid.space
+    tell, space = tell or ignore, source.grid.space
     writer: MeshWriter = (
         SceneWriter(target, space)
         if is_scene(target.name)
@@ -267,7 +267,3 @@ def _infos(labels: Sequence[int], schema: ClassSchema | None) -> list[ClassInfo]
     known = {} if schema is None else {c.id: c for c in schema.unique}
     colors = default_colors(400)  # by label, so that a class looks the same in every volume
     return [known.get(i, ClassInfo(i, f"class {i}", colors[i % 400])) for i in labels]
-
-
-def _ignore(share: float) -> None:
-    """Take no notice."""

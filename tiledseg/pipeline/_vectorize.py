@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import vector
 from ..components import require_class_map
+from ..engine import machine
 from ..errors import ConfigError
 from ..io import open_source, read_schema
 from ._names import Output, check_outputs, output_path, spare_inputs
-
-OnShare = Callable[[float], None]
+from ._settings import OnShare, read_settings
 
 
 def vectorize(
@@ -37,8 +36,7 @@ def vectorize(
         out: Vector file for polygons (.gpkg, .fgb, .parquet, .geojson); folder or scene (.glb) for
             surfaces.
         surface_format: Of surfaces in a folder, see `tiledseg.surfaces`; None takes STL.
-        budget: Host memory of the process for surfaces, like ``6GB``; None takes half of what is
-            free.
+        budget: Host memory of the process, like ``6GB``; None takes half of what is free.
         scores: A score of 0 to 1 per sample, on the map's grid; polygons get their mean.
         on_share: Told the share that is done, 0 to 1.
         settings: Those of `PolygonSpec`: ``classes``, ``connectivity``, ``min_area``, ``dissolve``,
@@ -50,7 +48,7 @@ def vectorize(
     Raises:
         ConfigError: The image is not a class map, or a setting does not fit it.
         UnknownFormat: No vector file has the suffix of ``out``.
-        BudgetExceeded: The surface of a class does not fit into memory.
+        BudgetExceeded: The surface of a class, or a table of all objects, does not fit.
         DamagedInput: The map cannot be read.
         OutputFailed: The result cannot be written.
     """
@@ -72,24 +70,24 @@ def vectorize(
         check_outputs(outputs)
         spare_inputs(outputs, source.files())
         require_class_map(source)
-        spec, schema = _spec(settings), read_schema(class_map)
+        if surface_format is not None:
+            raise ConfigError(
+                f"{class_map} is a scene: surfaces as {surface_format} are made of volumes; leave "
+                "the format out"
+            )
+        spec = read_settings(vector.PolygonSpec, "vectorize", settings, ("classes",))
+        room = machine.limit(budget) - machine.resident() - source.working_bytes
         with ExitStack() as stack:
             scored = None if scores is None else stack.enter_context(open_source(scores))
             if scored is not None:
                 spare_inputs(outputs, scored.files())
             vector.write_polygons(
-                source, target, spec, schema=schema, scores=scored, on_share=on_share
+                source,
+                target,
+                spec,
+                schema=read_schema(class_map),
+                scores=scored,
+                room=room,
+                on_share=on_share,
             )
         return [target]
-
-
-def _spec(settings: dict[str, Any]) -> Any:
-    """Return the settings of polygons, checked.
-
-    Raises:
-        ConfigError: There is no such setting, or its value is none.
-    """
-    unknown = set(settings) - set(vector.PolygonSpec.__dataclass_fields__)
-    if unknown:
-        raise ConfigError(f"vectorize has no setting {min(unknown)!r:.40}")
-    return vector.PolygonSpec(**settings)

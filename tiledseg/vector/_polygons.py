@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from ..arcs import Faces, Thinning, simplify, trace_arcs
 from ..box import Box
-from ..components import SCORE_PARTS, Components, Legend, find_components, rows_of
+from ..components import (
+    PIECE_BYTES,
+    SCORE_PARTS,
+    Components,
+    Legend,
+    find_components,
+    rows_of,
+)
 from ..grid import Grid
 from ..io import Source
 from ..labels import ClassInfo, ClassSchema
@@ -33,12 +40,14 @@ Ints = NDArray[np.int64]
 
 #: Bytes whatever the map: a band in the making, features in the making, pyarrow.
 _FIXED = 250 << 20
+#: Bytes of a component: its row in tables, its borders, its fields; about.
+_COMPONENT = 500
 
 
 def polygons_need(samples: int) -> int:
     """Return the bytes `write_polygons` usually needs for a class map of ``samples``.
 
-    It is the table of components, some 500 bytes for each, of a thousand samples. A map of pure
+    It is that of the table and borders of components, of a thousand samples each. A map of pure
     noise, every other sample a polygon, needs 500 times as much for it.
     """
     return _FIXED + samples // 2
@@ -52,6 +61,7 @@ def write_polygons(
     grid: Grid | None = None,
     schema: ClassSchema | None = None,
     scores: Source | None = None,
+    room: int | None = None,
     on_share: OnShare | None = None,
 ) -> int:
     """Write the objects of a class map as polygons; background and nodata get none.
@@ -69,6 +79,7 @@ def write_polygons(
         schema: Names and background; labels it does not know, and all without one, are called by
             their number, and 0 is background unless it is nodata.
         scores: A score of 0 to 1 per sample, on the map's grid; objects get their mean.
+        room: Bytes that this may take; None: as many as it needs.
         on_share: Told the share that is done, 0 to 1.
 
     Returns:
@@ -77,6 +88,7 @@ def write_polygons(
     Raises:
         ConfigError: The source is no class map, or has no such class.
         UnknownFormat: The suffix is none of these.
+        BudgetExceeded: There are more components than there is room for.
         DamagedInput: The map cannot be read.
         OutputFailed: The file cannot be written.
     """
@@ -90,6 +102,7 @@ def write_polygons(
         block=block,
         measures=place.areas,
         scores=scores,
+        room=None if room is None else max(0, room - _FIXED) * PIECE_BYTES // _COMPONENT,
         on_share=lambda share: tell(_FOUND * share),
     )
     legend = _legend(source, schema, found)

@@ -16,6 +16,7 @@ from ...errors import BudgetExceeded, ConfigError, TiledsegError
 from ...labels import ClassSchema
 from ...metrics import BoundaryF1, Confusion, PanopticQuality, told
 from .._names import Output, check_outputs
+from .._settings import read_settings
 from ._measure import Measured, measure
 from ._opened import opened
 from ._pairs import Pair, collect_pairs, with_images
@@ -81,7 +82,8 @@ def evaluate(
         DamagedInput: A single case is not what it claims to be.
         BudgetExceeded: A single case does not fit into the memory budget.
     """
-    began, spec = time.monotonic(), _spec(settings)
+    began = time.monotonic()
+    spec = read_settings(EvaluateSpec, "evaluate", settings, ("metrics", "tolerance", "ignore"))
     folder = None if out is None else Path(out)
     if folder is not None:
         check_outputs([Output("out", folder, "folder")])
@@ -102,21 +104,6 @@ def evaluate(
     }
     shown = Shown(made, [pair for pair, _ in gathered.done], [m for _, m in gathered.done], spec)
     return write_evaluation(folder, shown, ran)
-
-
-def _spec(settings: dict[str, Any]) -> EvaluateSpec:
-    unknown = set(settings) - set(EvaluateSpec.__dataclass_fields__)
-    if unknown:
-        raise ConfigError(
-            f"evaluate has no setting {min(unknown)!r:.40}; there are "
-            f"{', '.join(EvaluateSpec.__dataclass_fields__)}"
-        )
-    many = ("metrics", "tolerance", "ignore")
-    listed: dict[str, Any] = {
-        key: (value,) if key in many and isinstance(value, str | float | int) else value
-        for key, value in settings.items()
-    }
-    return EvaluateSpec(**listed)
 
 
 def _part(on_share: OnShare | None, n: int, count: int, name: str) -> Callable[[float], None]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...box import Box
-from ...budget import format_bytes, parse_bytes
+from ...budget import format_bytes
 from ...engine import machine
 from ...errors import BudgetExceeded
 from ...labels import ClassSchema
@@ -177,7 +177,7 @@ def _masks(pair: Opened, box: Box, label: int) -> tuple[NDArray[np.bool_], NDArr
 
 def _require_room(pair: Opened, spec: EvaluateSpec, need: int, label: int, box: Box) -> None:
     held = machine.resident()
-    limit = parse_bytes(spec.memory) if spec.memory else held + machine.available() // 2
+    limit = machine.limit(spec.memory)
     if held + need > limit:
         raise BudgetExceeded(
             f"surfaces of class {label} of {pair.found.uri}, {' x '.join(map(str, box.shape))} "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...budget import parse_bytes
 from ...components import (
     NODATA,
     Amounts,
@@ -37,10 +35,10 @@ from ...objects import (
 )
 from ...resampling import spacing_of
 from .._map_classes import classes_of, unit_of
+from .._settings import OnShare
 from ._own_scores import OwnScores
 from ._spec import InstancesSpec, open_channels
 
-OnShare = Callable[[float], None]
 Ints = NDArray[np.int64]
 
 #: Samples of a block whose samples are grouped around centres: some 130 bytes each.
@@ -193,7 +191,7 @@ def _open_cut(spec: InstancesSpec, grid: Grid, stack: ExitStack) -> Cut | None:
         heights = stack.enter_context(open_channels(spec.split, 1, "split"))
         grid.require_like(heights.grid, f"split {heights.uri}")
     held = machine.resident()
-    limit = parse_bytes(spec.memory) if spec.memory else held + machine.available() // 2
+    limit = machine.limit(spec.memory)
     most = max(0, limit - held - _BESIDE) // SAMPLE_BYTES
     return Cut(spec.rise(), _sides(grid), heights, spec.boundaries, most)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,12 @@ from ...io import (
 )
 from ...objects import LARGEST, Found, Segments, segments_path, write_segments
 from .._names import Output, check_outputs, output_path, spare_inputs
+from .._settings import OnShare, ignore
 from ._find import Wanted, find_objects
 from ._result import Instances
 from ._spec import InstancesSpec
 from ._table import check_table, write_table
 
-OnShare = Callable[[float], None]
 #: How a JSON of segments begins.
 _OPENING = '{"images": [{"id": 1, "file_name": '
 #: Share of the time that finding takes.
@@ -65,7 +64,7 @@ def instances(
         DamagedInput: A file is not what it claims to be.
         OutputFailed: Something cannot be written.
     """
-    spec, tell = InstancesSpec.of(settings), on_share or _ignore
+    spec, tell = InstancesSpec.of(settings), on_share or ignore
     names = _Names.of(out, objects, spec.panoptic)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(class_map))
@@ -151,7 +150,3 @@ def _told(made: list[Path], segments: Segments, wanted: Wanted, left: int) -> In
     counts = {names[i]: int((labels[: segments.things] == i).sum()) for i in wanted.things.tolist()}
     stuff = tuple(names[i] for i in labels[segments.things :].tolist())
     return Instances(made, counts, stuff, left)
-
-
-def _ignore(share: float) -> None:
-    """Take no notice."""

@@ -12,6 +12,7 @@ from ...budget import parse_bytes
 from ...components import Legend
 from ...errors import ConfigError
 from ...io import Source, open_source
+from .._settings import read_settings
 
 #: Depth of a split where none is said: in samples for distances, else in the channel's numbers.
 _DEPTHS = (1.0, 0.1)
@@ -97,16 +98,8 @@ class InstancesSpec:
         Raises:
             ConfigError: There is no such setting.
         """
-        names = cls.__dataclass_fields__
-        unknown = set(settings) - set(names)
-        if unknown:
-            raise ConfigError(
-                f"instances has no setting {min(unknown)!r:.40}; there are {', '.join(names)}"
-            )
-        classes = settings.get("classes", ())
-        listed = (classes,) if isinstance(classes, str | int) else tuple(classes)
         files = {k: str(settings[k]) for k in _FILES if settings.get(k) is not None}
-        return cls(**{**settings, **files, "classes": listed})
+        return read_settings(cls, "instances", {**settings, **files}, ("classes",))
 
     def files(self) -> list[Path]:
         """Return the local files that are read besides the map."""

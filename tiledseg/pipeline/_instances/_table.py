@@ -28,7 +28,7 @@ def check_table(path: Path, ndim: int) -> None:
     """
     if path.suffix.lower() == ".csv":
         return
-    vector.check_polygon_format(path)
+    vector.check_point_format(path)
     if ndim != 2:
         raise ConfigError(f"objects of a volume are no points of a map: take .csv, not {path}")
 
