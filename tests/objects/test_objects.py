@@ -15,12 +15,11 @@ from skimage.segmentation import watershed
 
 from tiledseg.components import Amounts, Table, block_boxes, find_components
 from tiledseg.errors import ConfigError
-from tiledseg.io import MemorySource
+from tiledseg.io import MemorySource, Scratch
 from tiledseg.objects import (
     Centred,
     Cut,
     Heads,
-    Spill,
     Split,
     find_centres,
     number,
@@ -84,7 +83,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, int, Block]:
 
 
 def split(
-    labels: np.ndarray, connectivity: int, block: Block | None, cut: Cut, spill: Spill
+    labels: np.ndarray, connectivity: int, block: Block | None, cut: Cut, scratch: Scratch
 ) -> Split:
     source = MemorySource(labels[None], nodata=NODATA)
     rng = np.random.default_rng(0)
@@ -92,7 +91,7 @@ def split(
     measures = np.arange(1, len(labels) + 1) / 7
     found = find_components(source, connectivity, block=block, measures=measures, scores=scores)
     amounts = Amounts.of(measures, labels[0].size)
-    return split_components(found, found.table.labels > 0, cut, spill, (amounts, scores))
+    return split_components(found, found.table.labels > 0, cut, scratch, (amounts, scores))
 
 
 def seeds_of(level: np.ndarray, mask: np.ndarray, depth: float, near: np.ndarray) -> np.ndarray:
@@ -148,12 +147,12 @@ def test_parts_are_those_of_the_whole_map(
         heights = np.random.default_rng(1).integers(0, 6, labels.shape).astype(np.float64) * depth
     source = None if heights is None else MemorySource(heights[None])
     cut = Cut(depth, (1.0, 2.0, 1.0)[: labels.ndim], source)
-    with Spill(Path(tempfile.gettempdir())) as spill:
-        parts = split(labels, connectivity, block, cut, spill)
+    with Scratch(Path(tempfile.gettempdir())) as scratch:
+        parts = split(labels, connectivity, block, cut, scratch)
         ids = ids_of(parts, labels.shape)
         np.testing.assert_array_equal(ids, whole_split(labels, RANKS[connectivity], cut, heights))
         require_table(parts.table, ids, np.random.default_rng(0).random(labels.shape))
-        whole = split(labels, connectivity, labels.shape, cut, spill)
+        whole = split(labels, connectivity, labels.shape, cut, scratch)
         for field in fields(Table):
             if field.name != "open":
                 one, other = (getattr(p.table, field.name) for p in (parts, whole))
@@ -166,14 +165,14 @@ def test_touching_discs_are_parted_where_they_touch(tmp_path: Path) -> None:
     y, x = np.indices(labels.shape)
     for middle in range(20, 190, 16):
         labels[(y - 15) ** 2 + (x - middle) ** 2 <= 81] = 1
-    with Spill(tmp_path) as spill:
-        parts = split(labels, 4, None, Cut(1.0, (1.0, 1.0)), spill)
+    with Scratch(tmp_path) as scratch:
+        parts = split(labels, 4, None, Cut(1.0, (1.0, 1.0)), scratch)
         ids = ids_of(parts, labels.shape)
         discs = [i for i in np.unique(ids) if labels[ids == i].any()]
         assert len(discs) == 11
         for i, middle in zip(discs, range(20, 190, 16), strict=True):
             assert abs(np.argwhere(ids == i)[:, 1].mean() - middle) < 1
-        whole = split(labels, 4, None, Cut(9.0, (1.0, 1.0)), spill)
+        whole = split(labels, 4, None, Cut(9.0, (1.0, 1.0)), scratch)
         assert len(np.unique(ids_of(whole, labels.shape)[labels == 1])) == 1
 
 
@@ -186,9 +185,9 @@ def test_what_lies_in_the_box_of_another_object_is_left_alone(tmp_path: Path) ->
         labels[5:55, middle - 3 : middle + 4] = 1
         labels[(y - 30) ** 2 + (x - middle) ** 2 <= 64] = 1
     labels[(y - 30) ** 2 + (x - 45) ** 2 <= 225] = 1
-    with Spill(tmp_path) as spill:
+    with Scratch(tmp_path) as scratch:
         cut = Cut(2.0, (1.0, 1.0))
-        ids = ids_of(split(labels, 4, (9, 90), cut, spill), labels.shape)
+        ids = ids_of(split(labels, 4, (9, 90), cut, scratch), labels.shape)
     np.testing.assert_array_equal(ids, whole_split(labels, 1, cut, None))
     assert len(np.unique(ids[labels == 1])) == 3
     assert ids[30, 10] != ids[30, 80]
@@ -200,9 +199,9 @@ def test_boundaries_part_objects_and_what_has_no_heights_is_whole(tmp_path: Path
     borders = np.zeros((1, 20, 60))
     borders[0, :, 10] = borders[0, :, 44] = 1
     borders[0, :, 32:] = np.nan
-    with Spill(tmp_path) as spill:
+    with Scratch(tmp_path) as scratch:
         cut = Cut(0.5, (1.0, 1.0), MemorySource(borders), falls=True)
-        ids = ids_of(split(labels, 4, (7, 11), cut, spill), labels.shape)
+        ids = ids_of(split(labels, 4, (7, 11), cut, scratch), labels.shape)
     assert len(np.unique(ids[labels == 1])) == 2
     assert ids[5, 5] != ids[5, 20]
     assert len(np.unique(ids[labels == 2])) == 1
@@ -213,9 +212,9 @@ def test_what_has_no_room_is_left_whole_and_told(tmp_path: Path) -> None:
     y, x = np.indices(labels.shape)
     for middle in (20, 36, 100, 116, 132):
         labels[(y - 15) ** 2 + (x - middle) ** 2 <= 81] = 1
-    with Spill(tmp_path) as spill:
+    with Scratch(tmp_path) as scratch:
         cut = Cut(1.0, (1.0, 1.0), most=19 * 36)
-        parts = split(labels, 4, None, cut, spill)
+        parts = split(labels, 4, None, cut, scratch)
         assert len(parts.left) == 1
         ids = ids_of(parts, labels.shape)
     assert ids[15, 20] != ids[15, 36]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..io import writing
+from ..io import Scratch
 
 Ints = NDArray[np.int64]
 Places = NDArray[np.int32]
@@ -33,9 +31,7 @@ class Spill:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with writing(folder):
-            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # close()
+        self._scratch = Scratch(folder)
         self._held: list[Places] = []
         self._waiting = 0
         self.corners = 0
@@ -53,12 +49,9 @@ class Spill:
     def _flush(self) -> None:
         if not self._waiting:
             return
-        block = np.concatenate(self._held).data.cast("B")
+        block = np.concatenate(self._held)
         self._held, self._waiting = [], 0
-        with writing(self._folder):
-            self._file.seek(0, os.SEEK_END)
-            while len(block):
-                block = block[self._file.write(block) :]
+        self._scratch.append(block)
 
     def read(self, starts: Ints, counts: Ints) -> Places:
         """Return parts of the list one after the other, (n, 2).
@@ -83,14 +76,7 @@ class Spill:
         first, last = int(low[0]), int(high.max())
         if first == last:
             return
-        block, at = np.empty((last - first, 2), np.int32), 0
-        view = block.data.cast("B")
-        self._file.seek(first * _CORNER)
-        while at < len(view):
-            many = self._file.readinto(view[at:])
-            if not many:
-                raise EOFError("the spilt corners are cut off")
-            at += many
+        block = self._scratch.read(first * _CORNER, 2 * (last - first), np.int32).reshape(-1, 2)
         lengths = high - low
         total = int(lengths.sum())
         steps = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -98,4 +84,4 @@ class Spill:
 
     def close(self) -> None:
         """Give the file back."""
-        self._file.close()
+        self._scratch.close()

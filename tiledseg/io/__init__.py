@@ -29,6 +29,7 @@ from ._polygons import VERTEX_BYTES, PlacedPolygons, moved_to
 from ._previous import MarkedSource, OneHotSource, PreviousSource
 from ._resampled import ResampledSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
+from ._scratch import Scratch
 from ._stack import StackedSource
 from ._touched import raise_touched
 from ._whole import Cropped
@@ -59,6 +60,7 @@ __all__ = [
     "PreviousSource",
     "ResampledSource",
     "Roi",
+    "Scratch",
     "Sink",
     "SinkSpec",
     "Source",

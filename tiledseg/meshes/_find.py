@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Self
@@ -17,7 +15,7 @@ from ..box import Box
 from ..components import NODATA, block_boxes, read_labels, require_class_map
 from ..errors import ConfigError
 from ..grid import Grid
-from ..io import Source, writing
+from ..io import Scratch, Source
 from ._kernels import crossed
 from ._mesh import BYTES_PER_CUBE, Mesh
 from ._weld import weld
@@ -47,42 +45,30 @@ class FoundSurfaces:
     def __init__(self, grid: Grid, folder: Path) -> None:
         self.grid = grid
         self.voxels, self.cubes = np.zeros(_LABELS, np.int64), np.zeros(_LABELS, np.int64)
-        self._folder = folder
         self._runs: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        self._end = 0
-        with writing(folder):
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - kept open
+        self._scratch = Scratch(folder)
 
     def add(self, labels: NDArray[np.int32], codes: Ints) -> None:
         """Keep cubes of some block."""
         order = np.argsort(labels, kind="stable")
         held, first, counts = np.unique(labels[order], return_index=True, return_counts=True)
-        with writing(self._folder):
-            self._file.write(codes[order].data)
+        begin = self._scratch.append(codes[order])
         for label, at, count in zip(held.tolist(), first.tolist(), counts.tolist(), strict=True):
-            self._runs[label].append((self._end + 8 * at, count))
+            self._runs[label].append((begin + 8 * at, count))
             self.cubes[label] += count
-        self._end += 8 * len(codes)
 
     def mesh(self, label: int) -> Mesh:
         """Return the closed surface around the voxels of a label, in world coordinates.
 
         Vertices come by their place in the volume and faces by their cube's, whatever the blocks.
         """
-        parts = []
-        with writing(self._folder):
-            self._file.flush()
-            for at, count in self._runs[label]:
-                self._file.seek(at)
-                parts.append(np.frombuffer(self._file.read(8 * count), np.int64))
-            self._file.seek(self._end)
+        parts = [self._scratch.read(at, count, np.int64) for at, count in self._runs[label]]
         codes = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
         return weld(codes, self.grid)
 
     def close(self) -> None:
         """Give the file back."""
-        with suppress(OSError):  # what is buffered may find no room
-            self._file.close()
+        self._scratch.close()
 
     def __enter__(self) -> Self:
         return self

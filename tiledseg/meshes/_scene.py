@@ -8,8 +8,6 @@ others brings them there. Colours are linear, as glTF wants them.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import OutputFailed
 from ..grid import Space, SpaceKind
-from ..io import settle, temporary_beside, writing
+from ..io import Scratch, settle, temporary_beside, writing
 from ..labels import ClassInfo
 from ._mesh import Mesh
 from ._write import MeshWriter
@@ -47,8 +45,7 @@ class SceneWriter(MeshWriter):
         self._views: list[dict[str, Any]] = []
         self._accessors: list[dict[str, Any]] = []
         self._classes: list[ClassInfo] = []
-        with writing(path):
-            self._file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - kept open
+        self._scratch = Scratch(path.parent)
 
     def add(self, info: ClassInfo, mesh: Mesh) -> Path:
         """Write a class's surface into the scene's buffer; return the scene's name."""
@@ -64,7 +61,8 @@ class SceneWriter(MeshWriter):
 
     def _put(self, values: NDArray[Any], kind: int, use: int) -> None:
         """Append an array to the buffer; all of them are of four bytes a number."""
-        view = {"buffer": 0, "byteOffset": self._file.tell(), "byteLength": values.nbytes}
+        begin = self._scratch.append(values)
+        view = {"buffer": 0, "byteOffset": begin, "byteLength": values.nbytes}
         self._accessors.append(
             {
                 "bufferView": len(self._views),
@@ -74,11 +72,10 @@ class SceneWriter(MeshWriter):
             }
         )
         self._views.append({**view, "target": use})
-        self._file.write(np.ascontiguousarray(values).data)
 
     def commit(self) -> list[Path]:
         """Write the scene's text and its buffer into one file, and rename it."""
-        partial, size = temporary_beside(self._path), self._file.tell()
+        partial, size = temporary_beside(self._path), self._scratch.size
         text = json.dumps(self._document(size), separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)
         total = 12 + 8 + len(text) + 8 + size
@@ -92,16 +89,14 @@ class SceneWriter(MeshWriter):
                 file.write(np.array([_MAGIC, _VERSION, total, len(text), _JSON], "<u4").tobytes())
                 file.write(text)
                 file.write(np.array([size, _BINARY], "<u4").tobytes())
-                self._file.seek(0)
-                shutil.copyfileobj(self._file, file)
+                self._scratch.copy_to(file)
             settle(partial, self._path)
-        self._file.close()
+        self._scratch.close()
         return [self._path]
 
     def abort(self) -> None:
         """Remove what is unfinished."""
-        with suppress(OSError):  # what is buffered may find no room
-            self._file.close()
+        self._scratch.close()
         with suppress(OSError):
             temporary_beside(self._path).unlink(missing_ok=True)
 

@@ -12,7 +12,6 @@ from typing import Any
 from ._centres import Centred, Heads, find_centres
 from ._coco import ReadSegments, read_segments, segments_path, write_segments
 from ._number import LARGEST, Found, Segments, number
-from ._spill import Spill
 from ._split import Cut, Split, split_components
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "Heads",
     "ReadSegments",
     "Segments",
-    "Spill",
     "Split",
     "find_centres",
     "number",

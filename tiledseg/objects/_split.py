@@ -25,8 +25,7 @@ from ..components import (
     read_scores,
     table_of,
 )
-from ..io import Source
-from ._spill import Spill
+from ..io import Scratch, Source
 
 Ints = NDArray[np.int64]
 OnShare = Callable[[float], None]
@@ -64,7 +63,7 @@ class Split:
         rows: Row of every component, -1 where it is in parts.
         parts: Rows of all parts, one component's after the other's.
         pieces: Of every component in parts: its place, its first part, where it begins on disk.
-        spill: Holds the parts.
+        scratch: Holds the parts.
     """
 
     table: Table
@@ -74,7 +73,7 @@ class Split:
     rows: Ints = field(repr=False)
     parts: Ints = field(repr=False)
     pieces: Ints = field(repr=False)
-    spill: Spill = field(repr=False)
+    scratch: Scratch = field(repr=False)
 
     def rewritten(self, values: Ints, nodata: int) -> Iterator[tuple[Box, Ints]]:
         """Yield the map's blocks with a value for every row of the table."""
@@ -88,8 +87,9 @@ class Split:
                 there = Box(tuple(low[i].tolist()), tuple(high[i].tolist()))
                 both = there.intersect(box)
                 at = both.relative_to(there)
-                rows = self.spill.rows(begin, there.shape, at.start[0], at.stop[0])
-                parts = rows[(slice(None), *at.slices[1:])]
+                rows, across = both.shape[0], there.size // there.shape[0]
+                held = self.scratch.read(begin + 4 * across * at.start[0], rows * across, np.int32)
+                parts = held.reshape(rows, *there.shape[1:])[(slice(None), *at.slices[1:])]
                 target, inside = block[both.relative_to(box).slices], parts > 0
                 target[inside] = own[first + parts[inside] - 1]
             yield box, block
@@ -99,7 +99,7 @@ def split_components(
     found: Components,
     chosen: NDArray[np.bool_],
     cut: Cut,
-    spill: Spill,
+    scratch: Scratch,
     measured: tuple[Amounts, Source | None],
     on_share: OnShare | None = None,
 ) -> Split:
@@ -109,7 +109,7 @@ def split_components(
         found: The components.
         chosen: Which of them are split.
         cut: How.
-        spill: Where parts wait; it stays open as long as the result is used.
+        scratch: Where parts wait; it stays open as long as the result is used.
         measured: Amounts of the map's rows, and scores of 0 to 1 on its grid or None.
         on_share: Told the share that is done, 0 to 1.
 
@@ -131,7 +131,7 @@ def split_components(
     for place, parts, own in _cut_all(found, work, cut, measured):
         done += int(boxes[place])
         if parts is not None and own is not None:
-            pieces.append((place, first, spill.add(parts)))
+            pieces.append((place, first, scratch.append(parts)))
             tables.append(own)
             first += len(own)
         if on_share is not None:
@@ -147,7 +147,7 @@ def split_components(
     left = np.flatnonzero(chosen & ~roomy)
     at = np.array(pieces, np.int64).reshape(-1, 3)
     return Split(
-        joined.where(order), found.unit, left, found, rows, places[int(whole.sum()) :], at, spill
+        joined.where(order), found.unit, left, found, rows, places[int(whole.sum()) :], at, scratch
     )
 
 

@@ -22,14 +22,13 @@ from ...components import (
 from ...engine import machine
 from ...errors import ConfigError
 from ...grid import Grid
-from ...io import Source, read_schema
+from ...io import Scratch, Source, read_schema
 from ...objects import (
     Centred,
     Cut,
     Found,
     Heads,
     Segments,
-    Spill,
     number,
     split_components,
 )
@@ -128,10 +127,10 @@ def find_objects(
     want = wanted(np.unique(found.table.labels).tolist())
     if cut is None:
         return want, found, 0
-    spill = stack.enter_context(Spill(folder))
+    scratch = stack.enter_context(Scratch(folder))
     chosen = np.isin(found.table.labels, want.things)
     split = split_components(
-        found, chosen, cut, spill, (amounts, scores), lambda done: tell(0.5 + done / 2)
+        found, chosen, cut, scratch, (amounts, scores), lambda done: tell(0.5 + done / 2)
     )
     return want, split, len(split.left)
 
