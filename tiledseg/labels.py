@@ -51,7 +51,10 @@ class ClassSchema:
         names: dict[int, str] = {}
         for c in self.classes:
             if not 0 <= c.id < 65534:
-                raise ConfigError(f"class id {c.id} of {c.name!r} is outside 0..65533")
+                raise ConfigError(
+                    f"class id {c.id} of {c.name!r} is outside 0..65533; where a map has it for "
+                    "what was not measured, declare it as its nodata"
+                )
             if names.setdefault(c.id, c.name) != c.name:
                 raise ConfigError(f"class id {c.id} is named {names[c.id]!r} and {c.name!r}")
 
@@ -140,6 +143,27 @@ class ClassSchema:
             stated = None if thing is None else bool(thing)  # COCO writes 0 and 1
             classes.append(ClassInfo(ids[i], str(entry["name"]), (r, g, b), stated))
         return cls(tuple(classes), background)
+
+    @classmethod
+    def from_file(cls, values: Any) -> ClassSchema | None:
+        """Return the schema that a file of anybody holds, or None where it is none."""
+        try:
+            schema = cls.from_dict(values)
+            for c in schema.classes:
+                c.name.encode()  # a lone surrogate is no text that can be written
+            levels = [level for c in schema.classes for level in c.color]
+        except (ConfigError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            return None
+        labels = [] if schema.background is None else [schema.background]
+        if all(_is_whole(n, 255) for n in levels) and all(_is_whole(n, 65533) for n in labels):
+            return schema
+        return None
+
+
+def _is_whole(value: Any, largest: int) -> bool:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return False
+    return 0 <= value <= largest
 
 
 def default_colors(count: int, background: int | None = None) -> list[Color]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,45 @@ def test_what_is_written_is_read_by_its_name(tmp_path, name, grid):
         assert (source.read(source.grid.box) == 1).all()
     assert read_schema(path) == SCHEMA
     assert read_schema(str(path)) == SCHEMA
+
+
+@pytest.mark.parametrize("name", ["map.tif", "labels.nrrd", "map.zarr"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"classes": [{"id": Infinity, "name": "x"}]}',
+        '{"classes": [{"name": "x", "color": "red"}]}',
+        '{"classes": [{"name": "x", "color": [0, 300, 0]}]}',
+        '{"classes": [{"name": "x", "color": [NaN, 0, 0]}]}',
+        '{"classes": [{"name": "\\ud800"}]}',
+        '{"classes": [{"name": "x"}], "background": "0"}',
+        '{"classes": [{"name": "x"}], "background": [0]}',
+        '{"classes": [{"name": "x"}], "background": -7}',
+        '{"classes": [3]}',
+        '{"classes": []}',
+        "[" * 9999,
+    ],
+)
+def test_classes_that_are_none_name_nothing(tmp_path, name, text):
+    if name.endswith("tif"):
+        path = tmp_path / name
+        place = rasterio.Affine(2, 0, 0, 0, -2, 0)
+        with rasterio.open(path, "w", "GTiff", 7, 6, 1, transform=place, dtype="uint8") as file:
+            file.write(np.ones((1, 6, 7), "u1"))
+            file.update_tags(TILEDSEG_CLASSES=text)
+        assert read_schema(path) is None
+        return
+    path = written(tmp_path / name, SPACE if name.endswith("nrrd") else PLANE)
+    if name.endswith("nrrd"):
+        (tmp_path / "labels.json").write_text(text)
+        (tmp_path / "labels.ctbl").unlink()
+    elif text.startswith("["):
+        pytest.skip("the description of such an array is refused as a whole")
+    else:
+        description = json.loads((path / "zarr.json").read_text())
+        description["attributes"]["tiledseg_classes"] = json.loads(text)
+        (path / "zarr.json").write_text(json.dumps(description))
+    assert read_schema(path) is None
 
 
 def test_a_source_is_returned_as_it_is():

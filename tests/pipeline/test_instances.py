@@ -19,7 +19,14 @@ import tiledseg
 from tiledseg.cli import run
 from tiledseg.components import rows_of
 from tiledseg.datasets import read_dataset
-from tiledseg.errors import ConfigError, DamagedInput, GridMismatch, OutputFailed, UnknownFormat
+from tiledseg.errors import (
+    ConfigError,
+    DamagedInput,
+    GridMismatch,
+    OutputFailed,
+    TiledsegError,
+    UnknownFormat,
+)
 from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
 from tiledseg.io import SinkSpec, create_sink, open_source
 from tiledseg.labels import ClassInfo, ClassSchema
@@ -413,3 +420,13 @@ def test_segments_that_are_damaged_or_mean_other_classes(scene: Path, tmp_path: 
         (tmp_path / "found.json").write_text(told.replace(old, new))
         with pytest.raises(error, match=message):
             tiledseg.evaluate(tmp_path / "found.tif", tmp_path / "truth.tif", metrics="panoptic")
+
+
+@pytest.mark.parametrize("name", ["objects.parquet", "objects.xyz", "a;b.gpkg"])
+def test_a_table_that_cannot_be_written_is_refused_first(
+    scene: Path, tmp_path: Path, name: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(TiledsegError, match="cannot write points to"):
+        tiledseg.instances(scene, tmp_path / "ids.tif", tmp_path / name)
+    assert sorted(tmp_path.iterdir()) == before

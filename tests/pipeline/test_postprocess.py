@@ -223,6 +223,9 @@ def test_a_budget_is_kept_or_refused(
         ("--step erode", "step 1: there is no step 'erode'; there are smooth, keep_largest"),
         ("--min-samples -3", "remove small: least size -3 is no number above 0"),
         ("--min-area 0", "least size 0.0 is no number above 0"),
+        ("--fill-holes --class water", "--class is for small objects: give --min-area"),
+        ("--fill-holes --small nodata", "--small is for small objects: give --min-area"),
+        ("--smooth 2 --connectivity 8", "--connectivity is for objects: give --min-area"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -247,3 +247,26 @@ def test_a_real_map_in_the_middle(data: Path, tmp_path: Path) -> None:
     assert shapely.coverage_is_valid(thin)
     assert shapely.is_valid(thin).all()
     assert told["area_m2"].tolist() == fields["area_m2"].tolist()
+
+
+@pytest.mark.parametrize("name", ["a;b.gpkg", "a!b.fgb", "a\nb.geojson", "x;y/a!b.gpkg"])
+def test_names_that_gdal_would_cut_are_refused(tmp_path: Path, name: str) -> None:
+    """It would write to .partial.a, and whatever is there would be lost."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="choose another name"):
+        written(tmp_path, noise(8), name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("crs", [None, 'LOCAL_CS["site",UNIT["metre",1]]'])
+def test_places_of_their_own_are_written_as_they_are(tmp_path: Path, crs: str | None) -> None:
+    """A CRS that no way leads out of, and none: GeoJSON has the map's numbers."""
+    space = Space(SpaceKind.LOCAL) if crs is None else Space(SpaceKind.LOCAL, crs)
+    labels = np.ones((2, 3), np.uint8)
+    source = MemorySource(labels[np.newaxis], Grid.from_matrix(labels.shape, MATRIX, space))
+    path = tmp_path / "a.geojson"
+    assert write_polygons(source, path, PolygonSpec()) == 1
+    place = shapely.from_geojson(json.dumps(json.loads(path.read_text())["features"][0]))
+    assert shapely.bounds(place).tolist() == [500_000, 4_999_980, 500_030, 5_000_000]

@@ -74,8 +74,9 @@ class StepOptions:
         """Return the steps as in a config: smooth, keep largest, remove small, fill holes, others.
 
         Raises:
-            ConfigError: A text is no radius or no step.
+            ConfigError: A text is no radius or no step, or an option has nothing to be for.
         """
+        self._require_use()
         found: list[Any] = []
         near = {} if self.connectivity is None else {"connectivity": self.connectivity}
         if self.smooth is not None:
@@ -97,6 +98,20 @@ class StepOptions:
         if self.fill_holes:
             found.append({"fill_holes": near})
         return [*found, *(read_values(text, f"--step {text!r:.80}") for text in self.steps or ())]
+
+    def _require_use(self) -> None:
+        sizes = (self.min_area, self.min_volume, self.min_samples)
+        removes = any(least is not None for least in sizes)
+        least = "--min-area, --min-volume or --min-samples"
+        if not removes and (self.classes or self.small != "background"):
+            option = "--class" if self.classes else "--small"
+            raise ConfigError(f"{option} is for small objects: give {least}, too, or leave it out")
+        looks = removes or self.keep_largest or self.fill_holes
+        if self.connectivity is not None and not looks:
+            raise ConfigError(
+                f"--connectivity is for objects: give {least}, --keep-largest or --fill-holes, "
+                "too; a --step has a connectivity of its own"
+            )
 
 
 def _radius(text: str) -> dict[str, float]:

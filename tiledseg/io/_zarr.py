@@ -247,7 +247,7 @@ def _is_own(path: Path) -> bool:
 def read_schema(path: Path) -> ClassSchema | None:
     """Return the classes a class map was written with, or None."""
     described = dict(_open(str(path)).attrs).get(_CLASSES)
-    return None if described is None else ClassSchema.from_dict(described)
+    return None if described is None else ClassSchema.from_file(described)
 
 
 def create_array(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 
 from ..errors import ConfigError
 from ..grid import Grid, Space, SpaceKind
@@ -164,7 +164,7 @@ def to_lonlat(space: Space) -> Any:
         return None
     try:
         return Transformer.from_crs(space.crs, "EPSG:4326", always_xy=True).transform
-    except CRSError:  # another planet has no way to WGS 84
+    except ProjError:  # another planet, and a place of its own, have no way to WGS 84
         return None
 
 
@@ -178,7 +178,7 @@ def into_space(places: NDArray[np.float64], crs: str, space: Space) -> NDArray[n
         if CRS.from_user_input(crs) == CRS.from_user_input(space.crs):
             return places
         move = Transformer.from_crs(crs, space.crs, always_xy=True).transform
-    except CRSError as error:
+    except ProjError as error:
         raise ConfigError(
             f"points cannot be brought into the map's CRS ({' '.join(str(error).split())[:160]}); "
             "give them in that CRS"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import UnknownFormat
+from ..errors import ConfigError, UnknownFormat
 
 _DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 #: What is no driver of GDAL here.
 PARQUET = "Parquet"
+#: pyogrio cuts paths there, as if they were URLs and names in archives.
+_OTHERWISE = frozenset(";!\t\r\n")
 
 
 def check_point_format(path: Path) -> str:
     """Return GDAL's driver for a file of points.
 
     Raises:
+        ConfigError: GDAL would write somewhere else.
         UnknownFormat: No format here has this suffix.
     """
     return _driver(path, "points", _DRIVERS)
@@ -24,12 +27,32 @@ def check_polygon_format(path: Path) -> str:
     """Return GDAL's driver for a file of polygons, or `PARQUET`.
 
     Raises:
+        ConfigError: GDAL would write somewhere else.
         UnknownFormat: No format here has this suffix.
     """
     return _driver(path, "polygons", _DRIVERS | {".parquet": PARQUET})
 
 
+def layer_options(driver: str, crs: str | None) -> dict[str, str]:
+    """Return what GDAL is told of a layer.
+
+    Args:
+        driver: Its driver.
+        crs: Of what is written. GeoJSON as in RFC 7946 has longitudes and latitudes only: GDAL
+            would leave other places out.
+    """
+    if driver != "GeoJSON":
+        return {"SPATIAL_INDEX": "YES"}
+    return {"RFC7946": "YES"} if crs == "EPSG:4326" else {}
+
+
 def _driver(path: Path, what: str, drivers: dict[str, str]) -> str:
     if path.suffix.lower() not in drivers:
         raise UnknownFormat(f"cannot write {what} to {path}: known are {', '.join(drivers)}")
-    return drivers[path.suffix.lower()]
+    driver = drivers[path.suffix.lower()]
+    if driver != PARQUET and not _OTHERWISE.isdisjoint(str(path)):
+        raise ConfigError(
+            f"cannot write {what} to {str(path)!r}: GDAL takes ; ! and the ends of lines in it for "
+            "something else; choose another name"
+        )
+    return driver

@@ -15,7 +15,7 @@ from ..errors import ConfigError, DamagedInput, TiledsegError
 from ..grid import Space
 from ..io import settle, silenced, temporary_beside, writing
 from ._area import into_space, to_lonlat
-from ._formats import check_point_format
+from ._formats import check_point_format, layer_options
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ def write_points(path: Path, points: Points, space: Space) -> None:
     lonlat = to_lonlat(space) if driver == "GeoJSON" else None
     if lonlat is not None:
         places, crs = np.stack(lonlat(places[:, 0], places[:, 1]), axis=-1), "EPSG:4326"
-    options = {"SPATIAL_INDEX": "YES"} if driver != "GeoJSON" else {"RFC7946": "YES"}
+    options = layer_options(driver, crs)
     partial = temporary_beside(path)
     partial.unlink(missing_ok=True)
     try:
-        with writing(path), silenced("'crs' was not provided"):  # an image may have none
+        with writing(path), silenced("'crs' was not provided|No SRS"):  # an image may have none
             pyogrio.raw.write(
                 str(partial),
                 shapely.to_wkb(shapely.points(places)),

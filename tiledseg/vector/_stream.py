@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..io import settle, silenced, temporary_beside, writing
 from ._area import projjson
-from ._formats import PARQUET, check_polygon_format
+from ._formats import PARQUET, check_polygon_format, layer_options
 
 #: Rows of a group that a reader of Parquet takes or leaves by its bounding boxes.
 _GROUP = 1 << 16
@@ -91,9 +91,9 @@ def _write_ogr(path: Path, name: str, driver: str, layer: Layer, batches: Iterat
             raise
 
     schema = pa.schema([("geometry", pa.binary()), *_types(layer)])
-    options = {"SPATIAL_INDEX": "YES"} if driver != "GeoJSON" else {"RFC7946": "YES"}
+    options = layer_options(driver, layer.crs)
     try:
-        with silenced("'crs' was not provided"):  # an image may have none
+        with silenced("'crs' was not provided|No SRS"):  # an image may have none
             pyogrio.raw.write_arrow(
                 pa.RecordBatchReader.from_batches(schema, rows()),
                 str(path),

@@ -205,6 +205,6 @@ def read_schema(path: Path) -> ClassSchema | None:
     try:
         with open_quietly(path) as file:
             text = file.tags().get(_TAG)
-        return None if text is None else ClassSchema.from_dict(json.loads(text))
-    except (RasterioError, ValueError, KeyError, TypeError, AttributeError):
+        return None if text is None else ClassSchema.from_file(json.loads(text))
+    except (RasterioError, ValueError, RecursionError):
         return None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...box import Box
 from ...errors import ConfigError
-from ...labels import ClassInfo, ClassSchema
+from ...labels import ClassSchema
 from .._base import Sink, SinkSpec
 from .._deflate import deflated
 from .._files import (
@@ -185,9 +185,10 @@ def read_schema(path: Path) -> ClassSchema | None:
     stem = path.name[: -len(_suffix(path))]
     try:
         text = path.with_name(f"{stem}.json").read_text(encoding="utf-8")
-        return ClassSchema.from_dict(json.loads(text))
-    except (OSError, ValueError, KeyError, TypeError):
-        return _read_color_table(path.with_name(f"{stem}.ctbl"))
+        found = ClassSchema.from_file(json.loads(text))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    return found or _read_color_table(path.with_name(f"{stem}.ctbl"))
 
 
 def _read_color_table(path: Path) -> ClassSchema | None:
@@ -195,10 +196,11 @@ def _read_color_table(path: Path) -> ClassSchema | None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-        classes = tuple(
-            ClassInfo(int(number), name, (int(r), int(g), int(b)))
+        classes = [
+            {"id": int(number), "name": name, "color": (int(r), int(g), int(b))}
             for number, name, r, g, b, _ in rows
-        )
-        return ClassSchema(classes, 0 if any(c.id == 0 for c in classes) else None)
-    except (OSError, ValueError, ConfigError):
+        ]
+    except (OSError, ValueError):
         return None
+    background = 0 if any(c["id"] == 0 for c in classes) else None
+    return ClassSchema.from_file({"classes": classes, "background": background})
