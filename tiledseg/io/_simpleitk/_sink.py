@@ -199,6 +199,7 @@ def _read_color_table(path: Path) -> ClassSchema | None:
         classes = [
             {"id": int(number), "name": name, "color": (int(r), int(g), int(b))}
             for number, name, r, g, b, _ in rows
+            if (number, name) not in (("255", "nodata"), ("65535", "nodata"))  # as tiledseg has it
         ]
     except (OSError, ValueError):
         return None
