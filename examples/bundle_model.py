@@ -40,10 +40,10 @@ def bundle(trained: Path, notes: str, out: Path) -> None:
 
 
 def measured(card: ModelCard, model: Path) -> ModelCard:
-    """Return a card with how far its network looks, if that is not all over the window."""
+    """Return a card with how far its network looks, or that it is all over the window."""
     reach = measure_reach(load_model(model))
     if reach.locality == "global":
-        return card
+        return replace(card, locality="global")
     step = reach.multiple
     margin = -(-reach.radius // step) * step
     return replace(

@@ -71,6 +71,8 @@ def test_a_photo_by_name(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     corner = (0, 0, 512, 384)
     Image.open(part / "images/image_part_005.jpg").crop(corner).save("photo.png")
     assert run(["segment", "photo.png", "-m", "aerial-landcover", "-o", "map.tif", "-q"]) == 0
+    told = json.loads(Path("map.report/report.json").read_text())
+    assert "amounts are in samples" in told["ran"]["georeference"]  # a photo lies nowhere
     mask = Image.open(part / "masks/image_part_005.png").convert("RGB").crop(corner)
     colors = np.array([list(bytes.fromhex(color)) for color in COVERS])
     same = (np.asarray(mask)[..., None, :] == colors).all(-1)

@@ -71,6 +71,9 @@ def test_files(tmp_path: Path, dims: int) -> None:
     assert shares == {"back": pytest.approx(28 / 38), EVIL: pytest.approx(10 / 38)}
     unit = values["classes"][0]["unit"]
     assert unit == ("samples" if dims == 2 else "ml")
+    told = re.findall(r'<th class="n">(.*?)</th>', html)
+    assert told == (["share", "samples"] if dims == 2 else ["share", "ml", "samples"])
+    assert facts(dims).measures[1].told_amount == ("300" if dims == 2 else "9.00")
     with Image.open(tmp_path / "r" / "picture.png") as image:
         assert min(image.size) > 100
 

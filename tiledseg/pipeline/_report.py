@@ -11,6 +11,7 @@ from .. import report
 from ..budget import format_bytes
 from ..config import CombineSpec, RunConfig
 from ..engine import Tally, machine
+from ..grid import SpaceKind
 from ..models import ModelCard, library_versions
 from ._job import Job
 from ._names import report_folder
@@ -153,6 +154,7 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         **job.choice.describe(),
         "model": f"{job.card.name} ({(job.card.sha256 or '')[:12]})",
         "image": " x ".join(map(str, job.grids.image.grid.shape)),
+        **_nowhere(job),
         **({} if job.grids.told is None else {"resampled": job.grids.told}),
         **_elsewhere(job),
         **({} if job.own is None else {"own_code": f"run, of {job.own.bundle.path}"}),
@@ -178,6 +180,13 @@ def _told(job: Job, ran: Ran) -> dict[str, Any]:
         "peak_memory": format_bytes(ran.peak_memory),
         "memory_budget": format_bytes(job.budget.host),
     }
+
+
+def _nowhere(job: Job) -> dict[str, Any]:
+    """Return what is missing where nobody can say how large the image is on the ground."""
+    if job.grids.image.grid.space.kind is not SpaceKind.LOCAL:
+        return {}
+    return {"georeference": "none to measure by: amounts are in samples"}
 
 
 def _elsewhere(job: Job) -> dict[str, Any]:

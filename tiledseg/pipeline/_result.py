@@ -45,7 +45,7 @@ class Result:
         lines = [f"warning: {text}" for text in self.warnings]
         width = max(len(c.name) for c in self.classes)
         lines += [
-            f"  {c.name:{width}}  {c.share:7.2%}  {c.amount:,.2f} {c.unit}"
+            f"  {c.name:{width}}  {c.share:7.2%}  {c.told_amount} {c.unit}"
             for c in self.classes
             if c.samples
         ]

@@ -35,6 +35,11 @@ class ClassMeasure:
     amount: float
     unit: str
 
+    @property
+    def told_amount(self) -> str:
+        """The amount for people: samples are counted, areas and volumes have two decimals."""
+        return f"{self.amount:,.{0 if self.unit == 'samples' else 2}f}"
+
 
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
