@@ -400,6 +400,16 @@ def test_panoptic_quality_of_what_was_written(
             tiledseg.evaluate(found, truth, metrics="panoptic")
 
 
+def test_crowds_of_a_map_are_segments_as_others(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ids.tif"
+    tiledseg.instances(scene, out, classes=("building", "tree"), panoptic=True)
+    told = json.loads(out.with_suffix(".json").read_text())
+    told["annotations"][0]["segments_info"][0]["iscrowd"] = 1
+    out.with_suffix(".json").write_text(json.dumps(told))
+    made = tiledseg.evaluate(out, out, metrics="panoptic").panoptic
+    assert all(label >= 0 and q.pq == 1 and not q.extra for label, q in made.items())
+
+
 def test_segments_that_are_damaged_or_mean_other_classes(scene: Path, tmp_path: Path) -> None:
     for name in ("truth.tif", "found.tif"):
         tiledseg.instances(scene, tmp_path / name, panoptic=True)

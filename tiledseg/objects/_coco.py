@@ -44,10 +44,10 @@ class ReadSegments:
     names: dict[int, str]
     things: frozenset[int]
 
-    def meanings(self) -> dict[int, int]:
-        """Return id -> class, -1 for crowds."""
-        pairs = zip(self.ids.tolist(), self.classes.tolist(), self.crowds.tolist(), strict=True)
-        return {number: -1 if crowd else label for number, label, crowd in pairs}
+    def meanings(self, *, truth: bool) -> dict[int, int]:
+        """Return id -> class, in a truth -1 for crowds: in a map they are segments as others."""
+        classes = np.where(self.crowds & truth, -1, self.classes)
+        return dict(zip(self.ids.tolist(), classes.tolist(), strict=True))
 
 
 def segments_path(out: Path) -> Path:

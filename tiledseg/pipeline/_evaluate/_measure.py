@@ -121,7 +121,7 @@ def _begin_panoptic(made: Measured, pair: Opened, spec: EvaluateSpec) -> None:
         made.agnostic = spec.divisor is None and (truth is None) != (found is None)
         return
     require_same_categories(found, truth, f"map {pair.found.uri} and truth {pair.truth.uri}")
-    made.panoptic = Panoptic(meanings=(truth.meanings(), found.meanings()))
+    made.panoptic = Panoptic(meanings=(truth.meanings(truth=True), found.meanings(truth=False)))
     made.segment_names = {**found.names, **truth.names}
 
 
