@@ -138,23 +138,30 @@ def test_a_label_map_larger_than_the_room_for_it(tmp_path: Path, make_model: Mak
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_a_world_of_648_megapixels(data: Path, tmp_path: Path, make_model: MakeModel) -> None:
-    """Promise: under 1.5 GB, and within 10 % of the peak of a quarter of the scene."""
+def test_memory_does_not_follow_the_size_of_a_real_scene(
+    data: Path, tmp_path: Path, make_model: MakeModel
+) -> None:
+    """Promise: under 1.5 GB, and within 10 % of the peak of a quarter of the scene.
+
+    Parts of a world of 648 megapixels; `benchmarks/RESULTS.md` has the whole of it.
+    """
     import rasterio
     from rasterio.windows import Window
 
-    world = data / "geo/rio-tiler/cog_world.tif"
-    quarter = tmp_path / "quarter.tif"
-    with rasterio.open(world) as source:
-        profile = {**source.profile, "driver": "GTiff", "height": 9000, "width": 18000}
-        with rasterio.open(quarter, "w", **profile) as crop:
-            for row in range(0, 9000, 512):
-                rows = min(512, 9000 - row)
-                part = source.read(1, window=Window(9000, 4500 + row, 18000, rows))
-                crop.write(part, 1, window=Window(0, row, 18000, rows))
+    def part(name: str, height: int, width: int) -> Path:
+        with rasterio.open(data / "geo/rio-tiler/cog_world.tif") as source:
+            profile = {**source.profile, "driver": "GTiff", "height": height, "width": width}
+            with rasterio.open(tmp_path / name, "w", **profile) as crop:
+                for row in range(0, height, 512):
+                    rows = min(512, height - row)
+                    samples = source.read(1, window=Window(9000, 4500 + row, width, rows))
+                    crop.write(samples, 1, window=Window(0, row, width, rows))
+        return tmp_path / name
+
     model = make_model(channels=1, window=(512, 512))
     more = ("--set", "tiling.core=[2048,2048]")
+    quarter, whole = part("quarter.tif", 4500, 9000), part("whole.tif", 9000, 18000)
     small = _peak(quarter, model, tmp_path / "q.tif", "1.5GB", *more)
-    large = _peak(world, model, tmp_path / "w.tif", "1.5GB", *more)
+    large = _peak(whole, model, tmp_path / "w.tif", "1.5GB", *more)
     assert large < 1.5e9
     assert large <= 1.1 * small
