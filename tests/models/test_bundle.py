@@ -22,7 +22,7 @@ from tests.models import bundles
 from tiledseg.cli import run
 from tiledseg.errors import ConfigError, DamagedInput
 from tiledseg.models import create_network, find_card
-from tiledseg.models._foreign import find_reader, understand
+from tiledseg.models._foreign import complete, find_reader, understand
 
 Change = Callable[[dict[str, Any]], object]
 SHAPE = (33, 40, 30)
@@ -423,7 +423,7 @@ def test_values_of_a_wrong_kind_are_told_in_a_sentence(
                 text = json.dumps(put(values, place, junk))
                 (bundle / "configs" / name).write_text(text)
                 try:
-                    understand(bundle).complete(bundle)
+                    complete(understand(bundle), bundle)
                 except (ConfigError, DamagedInput) as error:
                     told.append(str(error))
         (bundle / "configs" / name).write_text(json.dumps(values))

@@ -124,8 +124,7 @@ def test_eighteen_classes(data: Path, tmp_path: Path, window: tuple[int, int, in
     """A part of the head, tiled: where it sees no border of the part it is the stored whole.
 
     The part is as small as the receptive radius of 46 allows, and cut into two windows along one
-    axis, or two along each of the others: the whole takes minutes, and is computed in one window
-    in `tests/models/test_pretrained.py`.
+    axis, or two along each of the others: the whole takes minutes.
     """
     scan = np.asarray(nibabel.load(data / "medical/brainchop_t1/t1_crop.nii.gz").dataobj)
     start, extent = (62, 86, 90), (112, 96, 96)

@@ -37,8 +37,8 @@ def command(scene: Path, model: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_ten_kills_and_the_same_bytes(tmp_path: Path, make_model: MakeModel) -> None:
-    scene = write_scene(tmp_path / "scene.tif", (1900, 1700))
+def test_kills_and_the_same_bytes(tmp_path: Path, make_model: MakeModel) -> None:
+    scene = write_scene(tmp_path / "scene.tif", (1100, 1000))
     model = make_model()
     whole = tmp_path / "whole.tif"
     subprocess.run(command(scene, model, whole), check=True)
@@ -47,21 +47,21 @@ def test_ten_kills_and_the_same_bytes(tmp_path: Path, make_model: MakeModel) -> 
     chance = random.Random(5)
     kills = 0
     done: list[int] = []
-    while kills < 10:
+    while kills < 4:
         process = subprocess.Popen(command(scene, model, out))
         # Kill within the run, not within the imports: once this run has finished a tile or two.
         goal = (done[-1] if done else 0) + chance.randrange(1, 4)
         while process.poll() is None and len(list(receipts.glob("*.json"))) < goal:
             time.sleep(0.005)
         time.sleep(chance.random() * 0.05)
-        assert process.poll() is None, "the run ended before it could be killed ten times"
+        assert process.poll() is None, "the run ended before it could be killed that often"
         process.kill()
         process.wait()
         kills += 1
         done.append(len(list(receipts.glob("*.json"))))
         assert not out.exists()
     assert done == sorted(done)
-    assert len(done) == 10
+    assert len(done) == 4
     subprocess.run(command(scene, model, out), check=True)
     assert sha(out) == sha(whole)
     assert not out.with_name("killed.tif.work").exists()
