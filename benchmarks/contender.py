@@ -162,9 +162,9 @@ _KINDS: dict[str, Callable[[Task], Record]] = {
 
 def _predictor(task: Task) -> Any:
     """Return the loaded model, exported and compiled by one call; libraries are imported too."""
-    import rasterio  # noqa: F401
-    import SimpleITK  # noqa: F401
-    import zarr  # noqa: F401
+    import rasterio  # noqa: F401  # all three: so that no run pays for it
+    import SimpleITK  # noqa: F401  # as above
+    import zarr  # noqa: F401  # as above
 
     import tiledseg
 

@@ -117,7 +117,7 @@ def _card(spec: NetworkSpec, window: tuple[int, ...]) -> ModelCard:
         name=spec.name,
         format="tiledseg",
         weights="weights.safetensors",
-        dims=spec.dims,  # type: ignore[arg-type]
+        dims=spec.dims,
         channels=tuple(f"c{i}" for i in range(spec.channels)),
         schema=ClassSchema.of_names([f"class {i}" for i in range(spec.classes)]),
         window=window,
@@ -168,7 +168,7 @@ def _sample(spec: ImageSpec) -> NDArray[Any]:
         return _scene_patch(ImageSpec((1024, 1024), ".tif", spec.bands))[
             :, -spec.shape[0] :, -spec.shape[1] :
         ]
-    return make_phantom(1, spec.shape).image[None]  # type: ignore[arg-type]
+    return make_phantom(1, spec.shape).image[None]
 
 
 def _write_scene(spec: ImageSpec, path: Path) -> None:
@@ -202,7 +202,7 @@ def _seen(spec: ImageSpec, rows: slice, columns: slice) -> NDArray[np.bool_]:
 
 def _write_volume(spec: ImageSpec, path: Path) -> None:
     extent = tuple(min(n, p) for n, p in zip(spec.shape, _PATCH_3D, strict=True))
-    patch = make_phantom(1, extent).image  # type: ignore[arg-type]
+    patch = make_phantom(1, extent).image
     z, y, x = (_mirrored(n, p) for n, p in zip(spec.shape, patch.shape, strict=True))
     image = sitk.GetImageFromArray(np.stack([patch[i][y][:, x] for i in z]))
     sitk.WriteImage(image, str(path), useCompression=spec.suffix.endswith(".gz"))

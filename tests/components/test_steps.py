@@ -232,7 +232,7 @@ def test_steps_follow_one_another(case: Case) -> None:
 )
 def test_wrong_steps_are_refused(make: object, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        made(np.ones((3, 3), int), 4, None, make())  # type: ignore[operator]
+        made(np.ones((3, 3), int), 4, None, make())
 
 
 def test_without_background_nothing_becomes_background() -> None:

@@ -164,7 +164,7 @@ def test_workers_without_the_task_say_what_they_need(
 
     Unknown.__module__, Unknown.__qualname__ = "only_here", "Unknown"
     module = type(sys)("only_here")
-    module.Unknown = Unknown  # type: ignore[attr-defined]
+    module.Unknown = Unknown
     monkeypatch.setitem(sys.modules, "only_here", module)
     events = run(runner, Unknown(), 1)
     (stopped,) = [e for e in events if isinstance(e, RunStopped)]

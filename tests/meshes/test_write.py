@@ -24,7 +24,7 @@ MESH = Mesh(
 
 
 def written(folder: Path, file_format: str, space: object = PATIENT) -> Path:
-    writer = FilesWriter(folder, file_format, space)  # type: ignore[arg-type]
+    writer = FilesWriter(folder, file_format, space)
     assert writer.add(INFO, MESH) not in folder.iterdir()
     (path,) = writer.commit()
     writer.abort()

@@ -29,7 +29,7 @@ def blobs(seed: int, dims: int) -> tuple[np.ndarray, np.ndarray]:
     fields = [gaussian_filter(rng.standard_normal(shape), 2.0) for _ in range(2)]
     mixed = 0.7 * fields[0] + 0.3 * fields[1]
     level = rng.uniform(-0.3, 1.0)
-    return tuple(f > level * f.std() for f in (fields[0], mixed))  # type: ignore[return-value]
+    return tuple(f > level * f.std() for f in (fields[0], mixed))
 
 
 def one_hot(mask: np.ndarray) -> torch.Tensor:

@@ -144,7 +144,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         name=case.name,
         format="tiledseg",
         weights="weights.safetensors",
-        dims=case.dims,  # type: ignore[arg-type]
+        dims=case.dims,
         channels=tuple("abcde"),
         schema=ClassSchema.of_names(["x", "y", "z"]),
         window=case.window,
@@ -209,7 +209,7 @@ def settle(network: nn.Module, case: Case) -> None:
 
 
 def test_no_architecture_is_left_out() -> None:
-    cases: list[Case] = [getattr(case, "values", (case,))[0] for case in CASES]  # type: ignore[misc]
+    cases: list[Case] = [getattr(case, "values", (case,))[0] for case in CASES]
     kinds = {(case.name, case.encoder is not None, case.dims) for case in cases}
     assert kinds == {(row.name, bool(row.encoder), n) for row in ARCHITECTURES for n in row.dims}
 

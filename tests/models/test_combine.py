@@ -185,8 +185,8 @@ def test_a_member_may_overwrite_its_last_answer() -> None:
     model = Made(lambda x: buffer.copy_(leaning(x)))
     turns, x = turns_of((0, 1), False, 2), images(2, 8, 8)
     for average in ("scores", "logits"):
-        found = combine([model, model], turns, average)(x)  # type: ignore[arg-type]
-        assert torch.equal(found, combine([Made(leaning)] * 2, turns, average)(x))  # type: ignore[arg-type]
+        found = combine([model, model], turns, average)(x)
+        assert torch.equal(found, combine([Made(leaning)] * 2, turns, average)(x))
 
 
 def test_the_input_is_not_changed() -> None:
@@ -289,7 +289,7 @@ def test_what_is_averaged_is_part_of_the_identity() -> None:
         ([one, two], flips, "scores"),
         ([one, two], PLAIN, "scores"),
     ]
-    found = {combine(list(m), t, a).card.sha256 for m, t, a in cases}  # type: ignore[arg-type]
+    found = {combine(list(m), t, a).card.sha256 for m, t, a in cases}
     assert len(found) == len(cases)
 
 

@@ -50,8 +50,8 @@ def mean_scores(models: list[Path], values: torch.Tensor) -> torch.Tensor:
     found = []
     for folder in models:
         network = load_model(folder)
-        for view in ((), (2,), (3,), (2, 3)):
-            found.append(network(values.flip(view)).softmax(1).flip(view)[0])  # noqa: PERF401
+        views = ((), (2,), (3,), (2, 3))
+        found += [network(values.flip(view)).softmax(1).flip(view)[0] for view in views]
     return torch.stack(found).mean(0)
 
 

@@ -195,7 +195,7 @@ def test_a_failed_export_leaves_nothing_behind(fresh: Path, make_model: MakeMode
         (Runtime("compiled", "fp16"), "cpu"),
         (Runtime("onnxruntime", "bf16"), "cpu"),
         (Runtime("openvino", "fp16"), "cpu"),
-        (Runtime("tensorrt"), "cpu"),  # type: ignore[arg-type]
+        (Runtime("tensorrt"), "cpu"),
         (Runtime("openvino"), "cuda"),
     ],
     ids=str,

@@ -48,7 +48,7 @@ SAID = {
 def network() -> torch.nn.Module:
     """A network whose weights someone trained elsewhere."""
     torch.manual_seed(4)
-    classes = [{"name": str(name)} for name in SAID["classes"]]  # type: ignore[attr-defined]
+    classes = [{"name": str(name)} for name in SAID["classes"]]
     card = {**SAID, "classes": classes, "name": "x", "format": "tiledseg", "weights": "w"}
     made = create_network(card_from_dict(card, "x"))
     for parameter in made.parameters():
@@ -90,9 +90,9 @@ def test_settings_that_lightning_and_numpy_wrote_are_read(tmp_path: Path) -> Non
     """Their classes are plain dicts and numbers; numpy before 2 had another name for its own."""
     places = ["lightning", "lightning.fabric", "lightning.fabric.utilities"]
     written = ModuleType("lightning.fabric.utilities.data")
-    written.AttributeDict = type("AttributeDict", (dict,), {"__module__": written.__name__})  # type: ignore[attr-defined]
+    written.AttributeDict = type("AttributeDict", (dict,), {"__module__": written.__name__})
     values = {
-        "hyper_parameters": written.AttributeDict(lr=0.1),  # type: ignore[attr-defined]
+        "hyper_parameters": written.AttributeDict(lr=0.1),
         "arguments": Namespace(epochs=3),
         "best": np.float64(0.25),
         "version": torch.__version__,

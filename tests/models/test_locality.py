@@ -27,7 +27,7 @@ def card(dims: int = 2, multiple: int = 1, any_size: bool = True, extent: int = 
         name="net",
         format="tiledseg",
         weights="net.safetensors",
-        dims=dims,  # type: ignore[arg-type]
+        dims=dims,
         channels=("a", "b"),
         schema=ClassSchema(classes),
         window=(extent,) * dims,

@@ -22,7 +22,7 @@ from tiledseg.models import find_card, load_model
 pystac = pytest.importorskip("pystac")
 mlm = pytest.importorskip("pystac.extensions.mlm")
 
-from pystac.extensions.classification import Classification  # noqa: E402
+from pystac.extensions.classification import Classification  # noqa: E402  # if it is there
 
 CLASSES = {"land": "50783c", "water": "0000ff", "cloud": "f0f0ff"}
 MakeOnnx = Callable[..., Path]

@@ -190,5 +190,5 @@ def test_a_view_of_an_image_is_as_good_as_a_copy(subject: Subject) -> None:
 def test_the_reference_comes_first_and_is_float32() -> None:
     schema = ClassSchema.of_names(["a", "b"])
     for kind, name in (("tiledseg", "torch"), ("onnx", "onnxruntime")):
-        card = ModelCard("any", kind, "none", 2, ("c",), schema, (8, 8))  # type: ignore[arg-type]
+        card = ModelCard("any", kind, "none", 2, ("c",), schema, (8, 8))
         assert runtimes(card, "cpu")[0] == reference(card) == (name, "fp32")

@@ -245,7 +245,7 @@ def test_a_name_longer_than_a_file_may_have(
 def test_values_of_python_that_make_no_sense(make_model: MakeModel) -> None:
     image = np.zeros((3, 70, 80), np.uint8)
     with pytest.raises(tiledseg.ConfigError, match=r"model \['NoneType'\]: give one model"):
-        tiledseg.segment(image, None)  # type: ignore[arg-type]
+        tiledseg.segment(image, None)
     with pytest.raises(tiledseg.ConfigError, match=r"there is no file a\0b\.tif"):
         tiledseg.segment("a\0b.tif", make_model())
     with pytest.raises(tiledseg.ConfigError, match="threads must be 1 to 4096, found 0"):

@@ -61,10 +61,10 @@ class _Numbered(np.random.Generator):
         super().__init__(np.random.PCG64(0))
         self._share, self._number = share, number
 
-    def random(self) -> float:  # type: ignore[override]
+    def random(self) -> float:
         return self._share
 
-    def integers(self, high: int) -> int:  # type: ignore[override]
+    def integers(self, high: int) -> int:
         assert self._number < high
         return self._number
 
@@ -119,7 +119,7 @@ def test_a_batch_is_the_same_whoever_reads_it(values: Values) -> None:
         assert batch.number == wanted.number
         assert torch.equal(batch.image, wanted.image)
         assert torch.equal(batch.truth, wanted.truth)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     uncached = job(values(patches={"batch": 5, "cache": "1kB"})).batches((0, 1)).read(7)
     assert torch.equal(uncached.image, alone[0].image)
     parts = [prepared.batches((rank, 2)).read(7) for rank in (0, 1)]

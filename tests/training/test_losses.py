@@ -42,7 +42,7 @@ def without_some(truth: torch.Tensor) -> tuple[torch.Tensor, float]:
 
 def of(name: str, raw: torch.Tensor, truth: torch.Tensor, **settings: Any) -> torch.Tensor:
     weights = settings.pop("weights", None)
-    return Loss(LossSpec(terms={name: 1.0}, **settings), SCHEMA, weights)([raw], truth)  # type: ignore[dict-item]
+    return Loss(LossSpec(terms={name: 1.0}, **settings), SCHEMA, weights)([raw], truth)
 
 
 def close(found: torch.Tensor, wanted: Any) -> None:

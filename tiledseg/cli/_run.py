@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from ..errors import BudgetExceeded, TiledsegError
-from . import (  # noqa: F401  # add their commands to the app
+from . import (  # noqa: F401  # they add their commands to the app
     _instance_commands,
     _map_commands,
     _measure_commands,

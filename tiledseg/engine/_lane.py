@@ -41,7 +41,7 @@ def open_lane(normalization: Normalization, device: torch.device) -> Lane:
 @cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
     """Return the stream for copies, one for all runs: memory is kept for every stream."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device)
 
 
 class _CudaLane:

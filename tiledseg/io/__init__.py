@@ -7,6 +7,7 @@ from typing import Any
 
 from ._base import Sink, SinkSpec, Source, centred_picks, read_padded
 from ._crop import CroppedSink, CroppedSource, FramedSource
+from ._derived import DerivedSource
 from ._files import (
     require_own,
     require_place,
@@ -41,6 +42,7 @@ __all__ = [
     "Cropped",
     "CroppedSink",
     "CroppedSource",
+    "DerivedSource",
     "FilledMask",
     "Folder",
     "FramedSource",

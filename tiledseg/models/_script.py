@@ -39,7 +39,7 @@ def load_script(path: Path) -> torch.nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch: take torch.export
             warnings.simplefilter("ignore", FutureWarning)
-            network: torch.nn.Module = torch.jit.load(packed(entries), map_location="cpu")  # type: ignore[no-untyped-call]
+            network: torch.nn.Module = torch.jit.load(packed(entries), map_location="cpu")
     except Exception as error:  # what torch says of a bad archive shares no base but Exception
         told = " ".join(str(error).split())[:200]
         raise DamagedInput(f"{path} is not a usable TorchScript file: {told}") from None

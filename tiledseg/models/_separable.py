@@ -41,7 +41,8 @@ class _Block(nn.Module):
         self.c1, self.c2 = _Convolution(taken, given), _Convolution(given, given)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.c2(self.c1(x))  # type: ignore[no-any-return]
+        found: torch.Tensor = self.c2(self.c1(x))
+        return found
 
 
 class SeparableUNet(nn.Module):

@@ -27,10 +27,10 @@ def _operators() -> torch.library.Library:
     """
     for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
         del sys.modules[name]  # half imported
-    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
         schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        library.define(schema)  # type: ignore[no-untyped-call]
+        library.define(schema)
     return library
 
 
@@ -113,7 +113,8 @@ def build(
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"encoder_weights {path} do not fit {encoder!r}: {reason}") from None
-    return network  # type: ignore[no-any-return]
+    made: nn.Module = network
+    return made
 
 
 class Fcn(nn.Module):

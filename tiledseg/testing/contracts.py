@@ -11,7 +11,6 @@ Example, in a test module of the backend::
 Every test of the contract then runs on it. The image should be larger than one of its blocks and
 hold different values everywhere, or a wrong place goes unnoticed.
 """
-# ruff: noqa: S101 - these are tests; pytest explains a failed assert
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # no mapping
     except (SafetensorError, OSError) as error:
         raise DamagedInput(
             f"{path} is not a checkpoint ({' '.join(str(error).split())}): start again with --fresh"

@@ -184,14 +184,14 @@ class Loop:
         loss = self.loss(outputs, truth) / self.recipe.optimizer.accumulate
         found = float(loss.detach())
         self._require_number(found, "loss")
-        self.state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.state.scaler.scale(loss).backward()
         return found
 
     def _syncing(self, last: bool) -> AbstractContextManager[Any]:
         """Average gradients over processes with the last pass of a step only."""
         if last or self.world.size == 1:
             return nullcontext()
-        silent: AbstractContextManager[Any] = self._wrapped.no_sync()  # type: ignore[operator]
+        silent: AbstractContextManager[Any] = self._wrapped.no_sync()  # type: ignore[operator]  # of DDP
         return silent
 
     def _require_number(self, value: float, what: str) -> None:

@@ -209,7 +209,9 @@ def _state(job: Job, out: Path, world: World, threads: int | None) -> tuple[Stat
     def make() -> Learner:
         learner = build(recipe.network, job.card, recipe.run.seed)
         layout = fast_layout(learner, job.card.dims, world.device)
-        return learner.to(world.device).to(memory_format=layout)  # type: ignore[call-overload,no-any-return]
+        placed: Learner = learner.to(world.device)
+        placed.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
+        return placed
 
     tensors, kept = load_tensors(checkpoint) if checkpoint.is_file() else ({}, None)
     if kept is not None:

@@ -18,7 +18,7 @@ def told_of(job: Any) -> Any:
         job: The class of the batch system's jobs.
     """
 
-    class Job(job):  # type: ignore[misc]
+    class Job(job):  # type: ignore[misc]  # known at run time only
         refused: str | None = None
 
         async def start(self) -> None:

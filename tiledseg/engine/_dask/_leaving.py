@@ -18,7 +18,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 LEFT = "tiledseg-left"
 
 
-class Leaving(WorkerPlugin):  # type: ignore[misc]
+class Leaving(WorkerPlugin):  # type: ignore[misc]  # has no types
     """Ends a worker in order at SIGTERM, and tells in `LEFT` of every end in order."""
 
     name = LEFT

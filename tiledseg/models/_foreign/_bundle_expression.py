@@ -138,31 +138,31 @@ class _Walk:
             raise _NotKnown("a value that large")
         return value
 
-    def _Constant(self, node: ast.Constant) -> Any:  # noqa: N802 - named as the syntax is
+    def _Constant(self, node: ast.Constant) -> Any:
         if not isinstance(node.value, int | float | str | None):
             raise _NotKnown(type(node.value).__name__)
         if isinstance(node.value, str) and any(mark in node.value for mark in self._references):
             raise _NotKnown("a reference inside a text")
         return node.value
 
-    def _Name(self, node: ast.Name) -> Any:  # noqa: N802
+    def _Name(self, node: ast.Name) -> Any:
         if node.id not in self._references:
             raise _NotKnown(node.id)
         return self._refer(self._references[node.id])
 
-    def _List(self, node: ast.List) -> Any:  # noqa: N802
+    def _List(self, node: ast.List) -> Any:
         return [self._of(item) for item in node.elts]
 
-    def _Tuple(self, node: ast.Tuple) -> Any:  # noqa: N802
+    def _Tuple(self, node: ast.Tuple) -> Any:
         return tuple(self._of(item) for item in node.elts)
 
-    def _Dict(self, node: ast.Dict) -> Any:  # noqa: N802
+    def _Dict(self, node: ast.Dict) -> Any:
         return {
             self._of(k) if k is not None else None: self._of(v)
             for k, v in zip(node.keys, node.values, strict=True)
         }
 
-    def _UnaryOp(self, node: ast.UnaryOp) -> Any:  # noqa: N802
+    def _UnaryOp(self, node: ast.UnaryOp) -> Any:
         value = self._of(node.operand)
         if isinstance(node.op, ast.Not):
             return not value
@@ -170,7 +170,7 @@ class _Walk:
             return -value
         raise _NotKnown(type(node.op).__name__)
 
-    def _BinOp(self, node: ast.BinOp) -> Any:  # noqa: N802
+    def _BinOp(self, node: ast.BinOp) -> Any:
         left, right, kind = self._of(node.left), self._of(node.right), type(node.op)
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
         if numbers and kind in _NUMBERS and (kind is not ast.Pow or abs(right) <= _POWER):
@@ -183,7 +183,7 @@ class _Walk:
             return left * right
         raise _NotKnown(kind.__name__)
 
-    def _Compare(self, node: ast.Compare) -> Any:  # noqa: N802
+    def _Compare(self, node: ast.Compare) -> Any:
         left = self._of(node.left)
         for op, other in zip(node.ops, node.comparators, strict=True):
             right = self._of(other)
@@ -194,7 +194,7 @@ class _Walk:
             left = right
         return True
 
-    def _BoolOp(self, node: ast.BoolOp) -> Any:  # noqa: N802
+    def _BoolOp(self, node: ast.BoolOp) -> Any:
         wanted = isinstance(node.op, ast.Or)
         value: Any = None
         for item in node.values:
@@ -203,31 +203,31 @@ class _Walk:
                 break
         return value
 
-    def _IfExp(self, node: ast.IfExp) -> Any:  # noqa: N802
+    def _IfExp(self, node: ast.IfExp) -> Any:
         return self._of(node.body if self._of(node.test) else node.orelse)
 
-    def _Subscript(self, node: ast.Subscript) -> Any:  # noqa: N802
+    def _Subscript(self, node: ast.Subscript) -> Any:
         held, key = self._of(node.value), self._of(node.slice)
         if not isinstance(held, list | tuple | dict | str):
             raise _NotKnown("Subscript")
         return held[key]
 
-    def _JoinedStr(self, node: ast.JoinedStr) -> Any:  # noqa: N802
+    def _JoinedStr(self, node: ast.JoinedStr) -> Any:
         return "".join(str(self._of(part)) for part in node.values)
 
-    def _FormattedValue(self, node: ast.FormattedValue) -> Any:  # noqa: N802
+    def _FormattedValue(self, node: ast.FormattedValue) -> Any:
         value = self._of(node.value)
         if node.format_spec is not None or not isinstance(value, int | float | str):
             raise _NotKnown("FormattedValue")
         return value
 
-    def _Attribute(self, node: ast.Attribute) -> Any:  # noqa: N802
+    def _Attribute(self, node: ast.Attribute) -> Any:
         found = _TYPES.fullmatch(_dotted(node))
         if found is None:
             raise _NotKnown(_dotted(node) or node.attr)
         return found.group(1)
 
-    def _Call(self, node: ast.Call) -> Any:  # noqa: N802
+    def _Call(self, node: ast.Call) -> Any:
         name = _dotted(node.func)
         if name in _FUNCTIONS and not node.keywords:
             function, kinds = _FUNCTIONS[name]

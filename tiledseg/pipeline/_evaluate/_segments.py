@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...box import Box
 from ...errors import ConfigError
-from ...io import Source
+from ...io import DerivedSource, Source
 from ...objects import ReadSegments, read_segments, segments_path
 
 
@@ -50,7 +50,7 @@ def require_same_categories(found: ReadSegments, truth: ReadSegments, both: str)
             )
 
 
-class ColouredIds(Source):
+class ColouredIds(DerivedSource):
     """Ids that are held as colours, R + 256 G + 65536 B.
 
     Args:
@@ -58,10 +58,8 @@ class ColouredIds(Source):
     """
 
     def __init__(self, inner: Source) -> None:
-        self._inner = inner
-        self.uri, self.grid, self.channels = inner.uri, inner.grid, ("id",)
-        self.dtype, self.nodata, self.blocks = np.dtype(np.uint32), None, inner.blocks
-        self.working_bytes = inner.working_bytes
+        super().__init__(inner)
+        self.channels, self.dtype, self.nodata = ("id",), np.dtype(np.uint32), None
 
     @classmethod
     def holds(cls, source: Source) -> bool:
@@ -70,22 +68,6 @@ class ColouredIds(Source):
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the ids of ``box``."""
-        red, green, blue = self._inner.read(box).astype(np.uint32)
+        red, green, blue = self.inner.read(box).astype(np.uint32)
         ids: NDArray[Any] = red | green << np.uint32(8) | blue << np.uint32(16)
         return ids[np.newaxis]
-
-    def valid(self, box: Box) -> NDArray[np.bool_]:
-        """Return where there is an image."""
-        return self._inner.valid(box)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Return that of the image."""
-        return self._inner.fingerprint()
-
-    def files(self) -> list[Path]:
-        """Return the image's files."""
-        return self._inner.files()
-
-    def close(self) -> None:
-        """Close the image."""
-        self._inner.close()

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from ...box import Box
 from ...components import read_labels
 from ...errors import ConfigError
-from ...io import Source
+from ...io import DerivedSource, Source
 from ...labels import ClassSchema
 
 
-class OwnScores(Source):
+class OwnScores(DerivedSource):
     """Of scores with a channel per class, that of each sample's own class.
 
     Args:
@@ -36,26 +36,18 @@ class OwnScores(Source):
                 f"{missing[0]!r:.60} is not among {', '.join(scores.channels)[:200]}: name a "
                 "channel, FILE:CHANNEL"
             )
-        self._labels, self._scores = labels, scores
+        super().__init__(scores)
+        self._labels = labels
         self._places = np.full(1 << 16, -1, np.int64)
         for c in schema.unique:
             self._places[c.id] = scores.channels.index(c.name)
-        self.uri, self.grid, self.channels = scores.uri, scores.grid, ("score",)
-        self.dtype, self.nodata, self.blocks = np.dtype(np.float64), None, scores.blocks
+        self.channels, self.dtype, self.nodata = ("score",), np.dtype(np.float64), None
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the scores of ``box``, NaN where there is no class."""
         labels = read_labels(self._labels, box)
         places = np.where(labels < 0, -1, self._places[labels])
-        values = self._scores.read(box).astype(np.float64)
+        values = self.inner.read(box).astype(np.float64)
         own = np.take_along_axis(values, np.maximum(places, 0)[np.newaxis], axis=0)
         own[0, places < 0] = np.nan
         return own
-
-    def valid(self, box: Box) -> NDArray[np.bool_]:
-        """Return where there are scores."""
-        return self._scores.valid(box)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Return that of the scores."""
-        return self._scores.fingerprint()
