@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from ..errors import ConfigError
 from ._commands import app
-from ._options import Json, Memory, Quiet
-from ._tell import tell
+from ._options import Json, Memory, Quiet, parts
+from ._tell import tell_result
 
 
 @app.command()
@@ -76,7 +75,7 @@ def instances(
             out,
             objects,
             on_share=share,
-            classes=tuple(c.strip() for c in (classes or "").split(",") if c.strip()),
+            classes=parts(classes) or (),
             connectivity=connectivity,
             least=size,
             unit=unit,
@@ -90,7 +89,4 @@ def instances(
             panoptic=panoptic,
             memory=memory,
         )
-    if as_json:
-        typer.echo(json.dumps(made.to_dict()))
-    elif not quiet:
-        tell(made.summary())
+    tell_result(made, quiet, as_json)

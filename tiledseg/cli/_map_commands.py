@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal
 
 import typer
 
 from . import _step_options as step
 from ._commands import app
-from ._options import Json, Memory, Quiet
-from ._tell import tell
+from ._options import Json, Memory, Quiet, parts
+from ._tell import tell, tell_result
 
 
 @app.command()
@@ -57,10 +56,7 @@ def postprocess(
             with_report=report,
             on_share=share,
         )
-    if as_json:
-        typer.echo(json.dumps(made.to_dict()))
-    elif not quiet:
-        tell(made.summary())
+    tell_result(made, quiet, as_json)
 
 
 @app.command()
@@ -111,7 +107,7 @@ def vectorize(
     from ._progress import Share
 
     asked = {
-        "classes": None if classes is None else tuple(filter(None, classes.split(","))),
+        "classes": parts(classes),
         "min_area": min_area,
         "connectivity": connectivity,
         "dissolve": dissolve or None,

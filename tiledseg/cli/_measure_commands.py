@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..errors import ConfigError
 from ._commands import app
-from ._options import Json, Memory, Quiet
-from ._tell import tell
+from ._options import Json, Memory, Quiet, numbers, parts
+from ._tell import tell, tell_result
 
 _BAD, _SOME_FAILED, _OVER_BUDGET = 2, 3, 4
 Folder = Annotated[
@@ -93,12 +92,12 @@ def evaluate(
                 raise ConfigError(f"{option} is for labels (--truth), not for points; leave it out")
         with _telling("reading", quiet) as told:
             found = pipeline.assess(class_map, points, out, on_share=told)
-        _print(found, quiet, as_json)
+        tell_result(found, quiet, as_json)
         return 0
     settings = {
-        "metrics": _parts(metrics, str, "--metrics"),
-        "tolerance": _parts(tolerance, float, "--tolerance"),
-        "ignore": _parts(ignore, int, "--ignore") or (),
+        "metrics": parts(metrics),
+        "tolerance": numbers(tolerance, float, "--tolerance"),
+        "ignore": numbers(ignore, int, "--ignore") or (),
         "classes": classes,
         "divisor": divisor,
         "split": split,
@@ -107,7 +106,7 @@ def evaluate(
     }
     with _telling("measuring", quiet) as told:
         result = pipeline.evaluate(class_map, truth, out, image=image, on_share=told, **settings)
-    _print(result, quiet, as_json)
+    tell_result(result, quiet, as_json)
     if quiet:
         for case in result.failed:
             tell(f"tiledseg: {case.name} failed: {case.problem}", err=True)
@@ -152,26 +151,7 @@ def sample(
     }
     with _telling("drawing", quiet) as told:
         found = pipeline.sample(class_map, out, on_share=told, **settings)
-    _print(found, quiet, as_json)
-
-
-def _print(found: Any, quiet: bool, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(found.to_dict()))
-    elif not quiet:
-        tell(found.summary())
-
-
-def _parts(text: str | None, kind: Callable[[str], Any], option: str) -> tuple[Any, ...] | None:
-    """Return the comma separated parts of an option."""
-    if text is None:
-        return None
-    try:
-        return tuple(kind(part.strip()) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ConfigError(
-            f"{option} {text!r:.80} is no list of numbers; write them like 1,2"
-        ) from None
+    tell_result(found, quiet, as_json)
 
 
 @contextmanager

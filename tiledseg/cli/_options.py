@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -148,8 +149,8 @@ class Options:
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return them as the sections of a config."""
         tiling = {
-            "window": _numbers(self.window),
-            "stride": _numbers(self.stride),
+            "window": numbers(self.window, int, "--window"),
+            "stride": numbers(self.stride, int, "--stride"),
             "margin": self.margin,
         }
         combine = {
@@ -217,14 +218,22 @@ def changed(changes: list[str] | None, options: Options) -> tuple[str, ...]:
     return (*made, *(changes or ()))
 
 
-def _numbers(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
+def parts(text: str | None) -> tuple[str, ...] | None:
+    """Return the comma separated parts of an option."""
+    return None if text is None else tuple(p.strip() for p in text.split(",") if p.strip())
+
+
+def numbers(text: str | None, kind: Callable[[str], Any], option: str) -> tuple[Any, ...] | None:
+    """Return the comma separated numbers of an option.
+
+    Raises:
+        ConfigError: They are no numbers.
+    """
     try:
-        return tuple(int(part) for part in text.split(","))
+        return None if text is None else tuple(map(kind, parts(text) or ()))
     except ValueError:
         raise ConfigError(
-            f"{text!r:.80} is not numbers per axis; write them like 512,512"
+            f"{option} {text!r:.80} is no list of numbers; write them with commas, like 4,4"
         ) from None
 
 
@@ -243,5 +252,4 @@ def _scores(texts: list[str] | None) -> dict[str, float] | None:
 def _words(text: str | None) -> tuple[int | str, ...] | None:
     if text is None:
         return None
-    parts = [part.strip() for part in text.split(",")]
-    return tuple(int(part) if part.isdecimal() and len(part) < 9 else part for part in parts)
+    return tuple(int(p) if p.isdecimal() and len(p) < 9 else p for p in parts(text) or ())

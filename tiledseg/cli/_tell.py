@@ -38,6 +38,14 @@ def tell(text: object, err: bool = False) -> None:
     typer.echo(plain(text), err=err)
 
 
+def tell_result(result: Any, quiet: bool, as_json: bool) -> None:
+    """Print what a command made or found: its summary, or one line of JSON."""
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+    elif not quiet:
+        tell(result.summary())
+
+
 def show_values(values: dict[str, Any], as_json: bool) -> None:
     """Print values by name, as YAML or as one line of JSON.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ._commands import app
-from ._options import Json, Memory, Quiet
-from ._tell import tell
+from ._options import Json, Memory, Quiet, parts
+from ._tell import tell_result
 
 
 @app.command()
@@ -45,13 +44,13 @@ def surfaces(
             labels,
             out,
             file_format=file_format,
-            classes=_words(classes),
+            classes=parts(classes),
             smooth=smooth,
             decimate=decimate,
             budget=memory,
             on_share=share,
         )
-    _print(made, quiet, as_json)
+    tell_result(made, quiet, as_json)
 
 
 @app.command()
@@ -90,21 +89,9 @@ def rasterize(
             like,
             out,
             attribute=attribute,
-            classes=classes if listed else _words(classes),
+            classes=classes if listed else parts(classes),
             all_touched=all_touched,
             outside=outside,
             on_share=share,
         )
-    _print(made, quiet, as_json)
-
-
-def _words(text: str | None) -> list[str] | None:
-    """Return the comma separated parts of an option."""
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _print(made: Any, quiet: bool, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(made.to_dict()))
-    elif not quiet:
-        tell(made.summary())
+    tell_result(made, quiet, as_json)
