@@ -28,9 +28,11 @@ from tiledseg.errors import (
     UnknownFormat,
 )
 from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
-from tiledseg.io import SinkSpec, create_sink, open_source
+from tiledseg.io import MemorySource, SinkSpec, create_sink, open_source
 from tiledseg.labels import ClassInfo, ClassSchema
+from tiledseg.pipeline._evaluate._segments import ColouredIds
 from tiledseg.pipeline._instances import _find
+from tiledseg.pipeline._instances._own_scores import OwnScores
 
 SCHEMA = ClassSchema(
     (
@@ -440,3 +442,23 @@ def test_a_table_that_cannot_be_written_is_refused_first(
     with pytest.raises(TiledsegError, match="cannot write points to"):
         tiledseg.instances(scene, tmp_path / "ids.tif", tmp_path / name)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_ids_of_three_bytes_are_read_from_colours():
+    colours = np.array([[[255, 0]], [[1, 2]], [[0, 3]]], np.uint8)
+    source = ColouredIds(MemorySource(colours))
+    assert source.read(source.grid.box).tolist() == [[[255 + 256, 2 * 256 + 3 * 65536]]]
+
+
+def test_a_sample_has_the_score_of_its_class_and_none_where_it_has_none():
+    grid = Grid.local((1, 3))
+    labels = MemorySource(np.array([[[2, 255, 1]]], np.uint8), grid, nodata=255)
+    scores = np.arange(12.0).reshape(4, 1, 3)
+    names = tuple(c.name for c in SCHEMA.unique)[::-1]
+    source = OwnScores(labels, MemorySource(scores, grid, channels=names), SCHEMA)
+    found = source.read(grid.box)[0, 0]
+    assert np.isnan(found[1])
+    assert found[[0, 2]].tolist() == [
+        scores[names.index("tree"), 0, 0],
+        scores[names.index("building"), 0, 2],
+    ]
