@@ -71,7 +71,7 @@ class Bar(_Shown):
         )
         self._total, self._quiet = total, quiet
         self._done = self._kept = 0
-        self._cleaned: tuple[float, float] | None = None  # when it began, and the share done
+        self._cleaned, self._cleaning = 1.0, 0.0  # share of post-processing, and when it began
         self._task = self._progress.add_task("windows", total=total, rate="")
 
     def __call__(self, event: Event) -> None:
@@ -90,13 +90,13 @@ class Bar(_Shown):
 
     def _clean(self, share: float) -> None:
         """Show how the post-processing is getting on, once it takes a while."""
-        if self._cleaned is None or share < self._cleaned[1]:  # of another input
-            self._cleaned = (time.monotonic(), share)
-        self._cleaned = (self._cleaned[0], share)
         now = time.monotonic()
+        if share < self._cleaned:  # the first, or another input's
+            self._cleaning = now
+        self._cleaned = share
         if not self._quiet and share > 0 and now - self._said >= _LINE_EVERY:
             self._said = now
-            left = (now - self._cleaned[0]) * (1 - share) / share
+            left = (now - self._cleaning) * (1 - share) / share
             self.say(f"post-processing: {share:.0%} done, about {left:.0f} s left")
 
     def expect(self, windows: int) -> None:
