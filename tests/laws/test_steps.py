@@ -76,6 +76,8 @@ def test_short_forms(text: str, step: Step) -> None:
         ),
         ({"smooth": {"radius": 1, "radius_m": 2}}, "give a radius as one of"),
         ({"smooth": {"radius": 1, "unit": "m"}}, r"there is no setting 'unit'; there are radius,"),
+        ({"smooth": 10**400}, "radius 1000000.* is no number above 0"),
+        ({"smooth": 10**5000}, "radius a number of thousands of digits is no number above 0"),
         ({"smooth": True}, "radius True is no number above 0"),
         ({"remove_small": {"area_m2": "big"}}, "remove small: least size 'big' is no number above"),
         ({"remove_small": {"area_m2": float("nan")}}, "least size nan is no number above 0"),
