@@ -166,6 +166,46 @@ def _is_whole(value: Any, largest: int) -> bool:
     return 0 <= value <= largest
 
 
+def background_of(schema: ClassSchema | None, nodata: float | None) -> int | None:
+    """Return the background of a class map: its schema's; without one 0, unless that is nodata.
+
+    Args:
+        schema: What the map was written with, if anything.
+        nodata: Label of what was not measured, if it has one.
+    """
+    if schema is not None:
+        return schema.background
+    return None if nodata == 0 else 0
+
+
+def schema_of_map(
+    schema: ClassSchema | None,
+    held: Iterable[int],
+    nodata: float | None,
+    palette: NDArray[np.uint8] | None = None,
+) -> ClassSchema:
+    """Return the classes of a map of any tool, those that it does not name called by their label.
+
+    Args:
+        schema: What it was written with, if anything.
+        held: Labels that are in it.
+        nodata: Label of what was not measured, if it has one.
+        palette: Colour of every label, (n, 3), if it has one.
+
+    Raises:
+        ConfigError: A label is larger than an id may be.
+    """
+    background = background_of(schema, nodata)
+    known = {} if schema is None else {c.id: c for c in schema.unique}
+    ids = sorted({*known, *held, *(() if background is None else (background,))})
+    colors = default_colors(len(ids), None if background is None else ids.index(background))
+    if palette is not None:
+        shown = [(int(r), int(g), int(b)) for r, g, b in palette.tolist()]
+        colors = [shown[i] if i < len(shown) else c for i, c in zip(ids, colors, strict=True)]
+    infos = (known.get(i, ClassInfo(i, f"class {i}", c)) for i, c in zip(ids, colors, strict=True))
+    return ClassSchema(tuple(infos), background)
+
+
 def default_colors(count: int, background: int | None = None) -> list[Color]:
     """Return ``count`` colours, all different up to 400; the one at place ``background`` is black.
 

@@ -12,7 +12,7 @@ from tiledseg.components import (
     NODATA,
     ComponentStep,
     Graph,
-    Legend,
+    MapFacts,
     applied,
     check_classes,
     check_steps,
@@ -24,7 +24,7 @@ from tiledseg.labels import ClassSchema
 from tiledseg.steps import FillHoles, KeepLargest, RemoveSmall
 
 RANKS = {4: 1, 8: 2, 6: 1, 18: 2, 26: 3}
-LEGEND = Legend(ClassSchema.of_names(["rest", "a", "b", "c"], background=0), "samples", "map")
+FACTS = MapFacts(ClassSchema.of_names(["rest", "a", "b", "c"], background=0), "samples", "map")
 Case = tuple[np.ndarray, int, tuple[int, ...]]
 
 
@@ -37,11 +37,11 @@ def made(
     """Return the map after some steps; -1 is nodata."""
     source = MemorySource(labels[None].astype(np.int16), nodata=-1)
     check_steps(steps, source.grid, "samples", "map")
-    check_classes(steps, LEGEND)
+    check_classes(steps, FACTS)
     found = find_components(source, connectivity, block=block, borders=True)
     graph = Graph.of(found)
     for step in steps:
-        graph = applied(step, graph, LEGEND)
+        graph = applied(step, graph, FACTS)
     after = np.empty(labels.shape, np.int64)
     for box, values in found.rewritten(graph.labels().astype(np.int64), NODATA):
         after[box.slices] = values
@@ -222,6 +222,7 @@ def test_steps_follow_one_another(case: Case) -> None:
     ("make", "sentence"),
     [
         (lambda: KeepLargest(("liver",)), "map has no class 'liver'; it has rest, a, b, c"),
+        (lambda: KeepLargest("a"), "classes are a tuple of names and ids, found 'a'"),
         (lambda: RemoveSmall(4, "m2"), "map has no sizes in m2, its sizes are in samples"),
         (lambda: RemoveSmall(0), "least size 0 is no number above 0"),
         (lambda: RemoveSmall(4, "acres"), "unit 'acres' is none of samples, m2, mm3"),
@@ -236,6 +237,6 @@ def test_wrong_steps_are_refused(make: object, sentence: str) -> None:
 
 
 def test_without_background_nothing_becomes_background() -> None:
-    legend = Legend(ClassSchema.of_names(["x", "a"]), "samples", "m.tif")
+    facts = MapFacts(ClassSchema.of_names(["x", "a"]), "samples", "m.tif")
     with pytest.raises(ConfigError, match=r"m\.tif has no background that removed objects could"):
-        check_classes([RemoveSmall(20)], legend)
+        check_classes([RemoveSmall(20)], facts)

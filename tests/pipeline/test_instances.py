@@ -280,9 +280,17 @@ def test_the_command_does_the_same(scene: Path, tmp_path: Path, capsys: Any) -> 
         ({"split": "distance", "centres": "heads.tif"}, ConfigError, "give one of them"),
         ({"split": "distance", "boundaries": True}, ConfigError, "those of a channel"),
         ({"depth": 2}, ConfigError, "belong to a split"),
-        ({"split": "distance", "depth": 0}, ConfigError, "depth 0 is not above 0"),
+        ({"split": "distance", "depth": 0}, ConfigError, "depth 0 is no number above 0"),
+        ({"split": "distance", "depth": "1"}, ConfigError, "depth '1' is no number above 0"),
         ({"window": 4}, ConfigError, "window 4 must be odd"),
-        ({"least": -1}, ConfigError, "must not be below 0"),
+        ({"window": 7.0}, ConfigError, "window 7.0 must be odd"),
+        ({"threshold": None}, ConfigError, "threshold None is no number"),
+        ({"panoptic": "no"}, ConfigError, "panoptic 'no' is not true or false"),
+        ({"memory": [4]}, ConfigError, "memory [4] is not an amount of bytes"),
+        ({"least": -1}, ConfigError, "is no number of 0 or more"),
+        ({"least": "many"}, ConfigError, "least size 'many' is no number of 0 or more"),
+        ({"least": 10**400}, ConfigError, "is no number of 0 or more"),
+        ({"connectivity": [4]}, ConfigError, "connectivity [4] does not exist in 2-D"),
         ({"least": 5, "unit": "mm3"}, ConfigError, "its sizes are in m2"),
         ({"connectivity": 6}, ConfigError, "connectivity 6 does not exist in 2-D"),
         ({"clases": 1}, ConfigError, "has no setting 'clases'"),
@@ -340,6 +348,18 @@ def test_maps_without_things_or_too_many_for_a_png(
         tiledseg.instances(volume, tmp_path / "ids.png")
     with pytest.raises(ConfigError, match=r"take \.csv"):
         tiledseg.instances(volume, tmp_path / "i.nii.gz", tmp_path / "o.gpkg")
+
+
+def test_what_a_volume_does_not_measure_is_no_object(tmp_path: Path) -> None:
+    """A file of a volume cannot declare nodata; the schema beside it keeps 255 for it."""
+    labels = np.zeros((6, 8, 9), np.uint8)
+    labels[1:3, 1:4, 1:4], labels[4], labels[1, 6, 6] = 1, 255, 255
+    grid = Grid.from_centers(labels.shape, (0, 0, 0), (1, 1, 1), space=PATIENT)
+    schema = ClassSchema.of_names(["rest", "organ"], background=0)
+    volume = write(tmp_path / "map.nii.gz", labels, grid, schema)
+    made = tiledseg.instances(volume, tmp_path / "ids.nii.gz", panoptic=True)
+    assert made.objects == {"organ": 1}
+    np.testing.assert_array_equal(read(tmp_path / "ids.nii.gz"), labels == 1)
 
 
 def test_a_json_of_somebody_else_stays(scene: Path, tmp_path: Path) -> None:

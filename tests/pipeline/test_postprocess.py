@@ -142,6 +142,24 @@ def test_a_volume_by_its_millimetres(tmp_path: Path) -> None:
         tiledseg.postprocess(volume, out, [tiledseg.RemoveSmall(5, "m2")])
 
 
+def test_what_a_volume_does_not_measure_stays_so(tmp_path: Path) -> None:
+    """A file of a volume cannot declare nodata; the schema beside it keeps 255 for it."""
+    labels = np.zeros((5, 9, 9), np.uint8)
+    labels[1:4, 1:4, 1:4], labels[1:4, 6:9, 6:9] = 1, 1
+    labels[2, 2, 2], labels[2, 7, 7], labels[2, 7, 6] = 0, 0, 255  # a hole; beside 255 is none
+    labels[0, 0, :2], labels[4, 4, 4] = 255, 255
+    grid = Grid.from_centers(labels.shape, (0, 0, 0), (1, 1, 1), space=PATIENT)
+    volume, out = write(tmp_path / "map.nii.gz", labels, grid), tmp_path / "out.nii.gz"
+    made = tiledseg.postprocess(volume, out, ["fill_holes", "keep_largest"])
+    expected = labels.copy()
+    expected[2, 2, 2] = 1
+    expected[1:4, 6:9, 6:9][labels[1:4, 6:9, 6:9] != 255] = 0
+    np.testing.assert_array_equal(read(out), expected)
+    assert read(out).dtype == np.uint8
+    assert read_schema(out) == SCHEMA
+    assert list(made.samples) == ["nothing", "field", "water"]
+
+
 def test_passes_follow_one_another(scene: Path, tmp_path: Path) -> None:
     """Steps of several passes are what each alone makes of what the one before wrote."""
     steps: list[Any] = [

@@ -20,7 +20,7 @@ def parse_bytes(text: str) -> int:
     >>> parse_bytes("1.5GB"), parse_bytes("2 MiB")
     (1500000000, 2097152)
     """
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?)b?\s*", str(text).lower())
     try:
         number = float(match[1]) if match else -1.0
     except ValueError:

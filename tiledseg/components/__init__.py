@@ -7,7 +7,7 @@ comes of it. `smoothed` is the step that looks at samples.
 
 from __future__ import annotations
 
-from ._apply import ComponentStep, Legend, applied, check_classes, check_steps
+from ._apply import ComponentStep, MapFacts, applied, check_classes, check_steps, require_sizes
 from ._faces import block_boxes
 from ._find import (
     BLOCK,
@@ -24,7 +24,7 @@ from ._graph import Graph
 from ._objects import Objects, component_table
 from ._pieces import NODATA, Pieces
 from ._smooth import SMOOTHING_BYTES, Ball, smoothed
-from ._table import SCORE_PARTS, Amounts, Table, table_of
+from ._table import SCORE_PARTS, Amounts, Table, enough, table_of
 from ._union import groups_of
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
     "ComponentStep",
     "Components",
     "Graph",
-    "Legend",
+    "MapFacts",
     "Objects",
     "Pieces",
     "Table",
@@ -48,11 +48,13 @@ __all__ = [
     "check_classes",
     "check_steps",
     "component_table",
+    "enough",
     "find_components",
     "groups_of",
     "read_labels",
     "read_scores",
     "require_class_map",
+    "require_sizes",
     "rows_of",
     "smoothed",
     "table_of",

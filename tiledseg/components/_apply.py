@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,15 +17,14 @@ from ._graph import Graph
 from ._pieces import NODATA
 from ._sieve import sieved
 from ._smooth import Ball
+from ._table import enough
 from ._union import groups_of
 
 ComponentStep = KeepLargest | RemoveSmall | FillHoles
-#: Sizes this close to a limit, relative, reach it: spacings are decimal fractions, rounded.
-_NEAR = 1e-9
 
 
 @dataclass(frozen=True)
-class Legend:
+class MapFacts:
     """What a step may ask of the map.
 
     Args:
@@ -73,7 +71,7 @@ def check_steps(steps: Sequence[Step], grid: Grid, unit: SizeUnit, name: str) ->
     Args:
         steps: The steps.
         grid: Where the map lies.
-        unit: What its amounts are told in, as for `Legend`.
+        unit: What its amounts are told in, as for `MapFacts`.
         name: What to call the map in a message.
 
     Raises:
@@ -84,14 +82,29 @@ def check_steps(steps: Sequence[Step], grid: Grid, unit: SizeUnit, name: str) ->
             Ball.of(step, grid, name)
             continue
         rank_of(step.connectivity, grid.ndim)
-        if isinstance(step, RemoveSmall) and step.unit not in ("samples", unit):
-            raise ConfigError(
-                f"{name} has no sizes in {step.unit}, its sizes are in {unit}; give the least size "
-                f"in {unit}"
-            )
+        if isinstance(step, RemoveSmall):
+            require_sizes(step.unit, unit, name)
 
 
-def check_classes(steps: Sequence[Step], legend: Legend) -> None:
+def require_sizes(asked: SizeUnit, unit: SizeUnit, name: str) -> None:
+    """Refuse a least size in a unit that a map has no sizes in.
+
+    Args:
+        asked: The unit.
+        unit: What the map's amounts are told in, as for `MapFacts`.
+        name: What to call the map in a message.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if asked not in ("samples", unit):
+        raise ConfigError(
+            f"{name} has no sizes in {asked}, its sizes are in {unit}; give the least size in "
+            f"{unit}"
+        )
+
+
+def check_classes(steps: Sequence[Step], facts: MapFacts) -> None:
     """Refuse steps whose classes are not those of a map.
 
     Raises:
@@ -101,32 +114,30 @@ def check_classes(steps: Sequence[Step], legend: Legend) -> None:
         if isinstance(step, KeepLargest) or (
             isinstance(step, RemoveSmall) and step.becomes != "neighbour"
         ):
-            legend.ids(step.classes)
-            legend.rest(step.becomes)
+            facts.ids(step.classes)
+            facts.rest(step.becomes)
         elif isinstance(step, FillHoles):
-            legend.rest("background")
+            facts.rest("background")
 
 
-def applied(step: ComponentStep, graph: Graph, legend: Legend) -> Graph:
+def applied(step: ComponentStep, graph: Graph, facts: MapFacts) -> Graph:
     """Return the graph of the map that a step makes.
 
     Args:
         step: The step; `check_steps` and `check_classes` have let it pass.
         graph: The components before it.
-        legend: The map's classes and units.
+        facts: The map's classes and units.
     """
     if isinstance(step, KeepLargest):
-        return _keep_largest(step, graph, legend)
+        return _keep_largest(step, graph, facts)
     return (
-        _remove_small(step, graph, legend)
-        if isinstance(step, RemoveSmall)
-        else _fill(graph, legend)
+        _remove_small(step, graph, facts) if isinstance(step, RemoveSmall) else _fill(graph, facts)
     )
 
 
-def _keep_largest(step: KeepLargest, graph: Graph, legend: Legend) -> Graph:
+def _keep_largest(step: KeepLargest, graph: Graph, facts: MapFacts) -> Graph:
     """Return the graph without the other components."""
-    table, wanted = graph.table, np.isin(graph.table.labels, legend.ids(step.classes))
+    table, wanted = graph.table, np.isin(graph.table.labels, facts.ids(step.classes))
     lost = wanted.copy()
     if step.together:
         lost[_largest_group(graph, wanted)] = False
@@ -134,7 +145,7 @@ def _keep_largest(step: KeepLargest, graph: Graph, legend: Legend) -> Graph:
         order = np.lexsort((-table.amounts, table.labels))  # stable: ids ascend among equals
         _, first = np.unique(table.labels[order], return_index=True)
         lost[order[first]] = False
-    return graph.relabelled(_with(table.labels, lost, legend.rest(step.becomes)))
+    return graph.relabelled(_with(table.labels, lost, facts.rest(step.becomes)))
 
 
 def _largest_group(graph: Graph, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -152,18 +163,18 @@ def _largest_group(graph: Graph, wanted: NDArray[np.bool_]) -> NDArray[np.int64]
     )
 
 
-def _remove_small(step: RemoveSmall, graph: Graph, legend: Legend) -> Graph:
+def _remove_small(step: RemoveSmall, graph: Graph, facts: MapFacts) -> Graph:
     """Return the graph without small components."""
     table = graph.table
     sizes, unit = (table.sizes, 1.0) if step.unit == "samples" else (table.amounts, graph.unit)
-    most = math.ceil(step.least * (1 - _NEAR) / unit) - 1
+    most = enough(step.least, unit) - 1
     if step.becomes == "neighbour":
         return graph.relabelled(sieved(graph, sizes, most))
-    lost = np.isin(table.labels, legend.ids(step.classes)) & (sizes <= most)
-    return graph.relabelled(_with(table.labels, lost, legend.rest(step.becomes)))
+    lost = np.isin(table.labels, facts.ids(step.classes)) & (sizes <= most)
+    return graph.relabelled(_with(table.labels, lost, facts.rest(step.becomes)))
 
 
-def _fill(graph: Graph, legend: Legend) -> Graph:
+def _fill(graph: Graph, facts: MapFacts) -> Graph:
     """Return the graph without holes."""
     table, pairs = graph.table, graph.borders
     low = np.full(len(table), np.iinfo(np.int32).max, np.int32)
@@ -171,7 +182,7 @@ def _fill(graph: Graph, legend: Legend) -> Graph:
     for one, other in ((pairs.one, pairs.other), (pairs.other, pairs.one)):
         np.minimum.at(low, one, table.labels[other])
         np.maximum.at(high, one, table.labels[other])
-    holes = (table.labels == legend.rest("background")) & ~table.open & (low == high)
+    holes = (table.labels == facts.rest("background")) & ~table.open & (low == high)
     return graph.relabelled(np.where(holes, low, table.labels).astype(np.int32))
 
 

@@ -23,7 +23,7 @@ def rank_of(connectivity: int | None, ndim: int) -> int:
     ranks = _RANKS[ndim]
     if connectivity is None:
         return 1
-    if connectivity not in ranks:
+    if connectivity not in list(ranks):  # which asks for no hash
         raise ConfigError(
             f"connectivity {connectivity!r:.40} does not exist in {ndim}-D; take "
             f"{', '.join(map(str, ranks))}"

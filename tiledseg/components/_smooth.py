@@ -25,12 +25,11 @@ from ..steps import Smooth
 from ._faces import block_boxes
 from ._find import LARGEST, read_labels, rows_of
 from ._pieces import NODATA, Labels
+from ._table import NEAR
 from ._union import Ints
 
 #: Bytes held per sample of a block and its halo, measured.
 SMOOTHING_BYTES = 20
-#: Radii this little short of a whole number of samples reach it: spacings are rounded.
-_NEAR = 1e-9
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Ball:
                     f"({grid.space.kind.value}); give the radius of smooth in samples"
                 )
             radii = tuple(step.radius / s for s in known[0])
-        if max(radii) * (1 + _NEAR) < 1:
+        if max(radii) * (1 + NEAR) < 1:
             raise ConfigError(
                 f"smooth: a radius of {step.radius:g} {step.unit} reaches no other sample of "
                 f"{name}; give at least {step.radius / max(radii):g}"
@@ -74,7 +73,7 @@ class Ball:
     def halo(self) -> tuple[int, ...]:
         """Samples that it reaches along every axis, within the map."""
         pairs = zip(self.radii, self.shape, strict=True)
-        return tuple(int(min(r * (1 + _NEAR), n - 1)) for r, n in pairs)
+        return tuple(int(min(r * (1 + NEAR), n - 1)) for r, n in pairs)
 
     def rows(self) -> Ints:
         """Return its rows along the last axis: steps to them, and how far they reach, (n, 3).
@@ -84,9 +83,9 @@ class Ball:
         radii = (1.0,) * (3 - len(self.radii)) + self.radii
         halo = (0,) * (3 - len(self.radii)) + self.halo
         z, y = np.mgrid[-halo[0] : halo[0] + 1, -halo[1] : halo[1] + 1]
-        left = 1 + 2 * _NEAR - (z / radii[0]) ** 2 - (y / radii[1]) ** 2
+        left = 1 + 2 * NEAR - (z / radii[0]) ** 2 - (y / radii[1]) ** 2
         inside = left >= 0
-        reach = np.minimum(np.sqrt(left[inside]) * radii[2] + _NEAR, halo[2])
+        reach = np.minimum(np.sqrt(left[inside]) * radii[2] + NEAR, halo[2])
         return np.stack([z[inside], y[inside], reach.astype(np.int64)], axis=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,6 +17,8 @@ from ._union import Ints
 _WHOLE = 2.0**61
 #: Parts of 1 that scores are counted in.
 SCORE_PARTS = 1 << 24
+#: Sizes and lengths this close to a limit, relative, reach it: spacings are rounded fractions.
+NEAR = 1e-9
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,19 @@ class Amounts:
             return cls(np.ones(len(measures), np.int64), float(measures[0]))
         unit = float(measures.sum()) * across / _WHOLE
         return cls(np.rint(measures / unit).astype(np.int64), unit)
+
+
+def enough(size: float, unit: float) -> int:
+    """Return the smallest amount that reaches a size.
+
+    Args:
+        size: The size, 0 or more.
+        unit: What an amount of 1 stands for.
+
+    >>> enough(0.3, 0.1), enough(0.31, 0.1)
+    (3, 4)
+    """
+    return math.ceil(size * (1 - NEAR) / unit)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from ._folder import Folder, open_folder
 from ._held import HeldMap
 from ._kinds import create_sink, is_zarr, open_source, read_schema, sidecars
 from ._memory import MemorySink, MemorySource
+from ._nodata import NodataSource
 from ._nonzero import FilledMask, extremes, nonzero_box
 from ._normalized import NormalizedSource
 from ._orient import OrientedSink, OrientedSource, axes_to, oriented
@@ -52,6 +53,7 @@ __all__ = [
     "MaskRoi",
     "MemorySink",
     "MemorySource",
+    "NodataSource",
     "NormalizedSource",
     "OneHotSource",
     "OrientedSink",

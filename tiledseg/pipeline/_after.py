@@ -59,7 +59,7 @@ def stages_of(config: RunConfig, card: ModelCard, grids: Grids) -> Stages | None
     if not steps:
         return None
     stages = Stages.of(steps, grids.grid, f"the class map of {card.name!r}")
-    stages.legend(card.schema)
+    stages.facts(card.schema)
     return stages
 
 
@@ -94,7 +94,7 @@ def clean(
             go_on()
         on_event(Postprocessing(share))
 
-    cleaning = Cleaning(stages, stages.legend(schema), store.folder, room, tell)
+    cleaning = Cleaning(stages, stages.facts(schema), store.folder, room, tell)
     ids = np.array([c.id for c in schema.unique])
     counted, picked = Counted(ids, row_measures(job.grid)[0]), Picked(_wanted(job))
     for box, labels in cleaning.blocks(raw_map(job, store)):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..grid import Grid
-from ..io import Source
-from ..labels import ClassInfo, ClassSchema, default_colors
+from ..io import NodataSource, Source, open_source, read_schema
+from ..labels import ClassSchema
 from ..vector import row_measures
 
 #: What `tiledseg.vector.row_measures` tells amounts in -> how steps speak of them.
@@ -28,25 +28,17 @@ def unit_of(grid: Grid) -> tuple[NDArray[np.float64], Any]:
     return measures * factor, unit
 
 
-def classes_of(source: Source, schema: ClassSchema | None, held: Iterable[int]) -> ClassSchema:
-    """Return the classes of a map, those that it does not name called by their label.
+def open_map(class_map: str | Path) -> tuple[Source, ClassSchema | None]:
+    """Open a class map, and return it with the classes it was written with.
 
-    Colours are those of a palette where it has one; 0 is background unless it is nodata.
+    Files of volumes cannot declare nodata: there the label that the schema keeps for it is it.
 
-    Args:
-        source: The map.
-        schema: What it was written with, if anything.
-        held: Labels that are in it.
+    Raises:
+        ConfigError: There is no such file, or it is of no kind that is known.
+        DamagedInput: It is not what it claims to be.
     """
-    background = schema.background if schema else (None if source.nodata == 0 else 0)
-    known = {} if schema is None else {c.id: c for c in schema.unique}
-    ids = sorted({*known, *held, *(() if background is None else (background,))})
-    colors = default_colors(len(ids), None if background is None else ids.index(background))
-    if source.palette is not None:
-        shown = source.palette
-        colors = [
-            (int(shown[i][0]), int(shown[i][1]), int(shown[i][2])) if i < len(shown) else color
-            for i, color in zip(ids, colors, strict=True)
-        ]
-    infos = (known.get(i, ClassInfo(i, f"class {i}", c)) for i, c in zip(ids, colors, strict=True))
-    return ClassSchema(tuple(infos), background)
+    source = open_source(class_map)
+    schema = read_schema(class_map)
+    if schema is not None and source.nodata is None:
+        return NodataSource(source, schema.nodata), schema
+    return source, schema

@@ -18,11 +18,11 @@ from ..document import to_yaml
 from ..engine import locked, machine
 from ..errors import ConfigError
 from ..grid import Grid
-from ..io import SinkSpec, Source, create_sink, open_source, read_schema
-from ..labels import ClassSchema
+from ..io import SinkSpec, Source, create_sink
+from ..labels import ClassSchema, schema_of_map
 from ..steps import Step, plain_steps, read_steps
 from ..vector import row_measures
-from ._map_classes import classes_of
+from ._map_classes import open_map
 from ._names import Output, check_outputs, output_path, report_folder, spare_inputs
 from ._report import versions
 from ._seen import Counted, Picked
@@ -122,8 +122,9 @@ def postprocess(
         raise ConfigError("nothing to do: give at least one step, like the least area of an object")
     limit = machine.limit(budget)
     target = output_path("out", str(out))
-    with open_source(class_map) as source:
-        work = _Work(source, str(class_map), target, listed, limit, with_report)
+    source, named = open_map(class_map)
+    with source:
+        work = _Work(source, (str(class_map), named), target, listed, limit, with_report)
         return work.done(on_share or ignore)
 
 
@@ -133,7 +134,7 @@ class _Work:
 
     Args:
         source: The map.
-        name: What the user calls it.
+        named: What the user calls it, and the classes it was written with, if any.
         target: The map to write.
         steps: What is done.
         limit: Bytes that the process may hold.
@@ -141,7 +142,7 @@ class _Work:
     """
 
     source: Source
-    name: str
+    named: tuple[str, ClassSchema | None]
     target: Path
     steps: tuple[Step, ...]
     limit: int
@@ -150,25 +151,25 @@ class _Work:
 
     def done(self, tell: OnShare) -> Postprocessed:
         """Do it, and return what was made."""
-        source, grid = self.source, self.source.grid
+        source, grid, (name, named) = self.source, self.source.grid, self.named
         outputs = self._checked()
-        stages = Stages.of(self.steps, grid, self.name)
+        stages = Stages.of(self.steps, grid, name)
         taken = machine.resident() + source.working_bytes
         room = self.limit - taken - min(_WRITING, _WRITTEN * grid.box.size)
         stages.require_room(room, self.limit)
-        named = read_schema(self.name)
         if named is not None:
-            stages.legend(named)
+            stages.facts(named)
         share, before = 1 / (1 + stages.readings), Picked.of(grid.shape)
         counts = _counted(source, before, stages.samples(room), lambda part: tell(part * share))
-        schema = classes_of(source, named, np.flatnonzero(counts).tolist())
+        held = np.flatnonzero(counts).tolist()
+        schema = schema_of_map(named, held, source.nodata, source.palette)
         spec, shown = _spec(source, schema), Picked.of(grid.shape)
         sizes, unit = row_measures(grid)
         after = Counted(np.array([c.id for c in schema.unique]), sizes)
         with locked(outputs[1].path) as folder:
             cleaning = Cleaning(
                 stages,
-                stages.legend(schema),
+                stages.facts(schema),
                 folder,
                 room,
                 lambda part: tell(share + part * (1 - share)),
@@ -232,7 +233,7 @@ class _Work:
         if result.objects is not None:
             objects = "{:,} before, {:,} after".format(*result.objects)
         facts = report.ReportFacts(
-            title=f"{self.target.name}: {Path(self.name).name}, post-processed",
+            title=f"{self.target.name}: {Path(self.named[0]).name}, post-processed",
             grid=self.source.grid,
             schema=schema,
             image=before[np.newaxis],
@@ -241,7 +242,7 @@ class _Work:
             channels=("before",),
             measures=measures,
             ran={
-                "input": self.name,
+                "input": self.named[0],
                 "samples": " x ".join(map(str, self.source.grid.shape)),
                 "samples_changed": f"{result.changed:,}",
                 "objects": objects,

@@ -26,7 +26,7 @@ from ..components import (
     Ball,
     ComponentStep,
     Graph,
-    Legend,
+    MapFacts,
     applied,
     check_classes,
     check_steps,
@@ -84,15 +84,15 @@ class Stages:
             passes += [(step,) for step in group] if key == "smooth" else [group]
         return cls(tuple(passes), grid, measures, unit, name)
 
-    def legend(self, schema: ClassSchema) -> Legend:
+    def facts(self, schema: ClassSchema) -> MapFacts:
         """Return what steps may ask of the map.
 
         Raises:
             ConfigError: A step asks for a class that is not there.
         """
-        legend = Legend(schema, self.unit, self.name)
-        check_classes([step for steps in self.passes for step in steps], legend)
-        return legend
+        facts = MapFacts(schema, self.unit, self.name)
+        check_classes([step for steps in self.passes for step in steps], facts)
+        return facts
 
     @property
     def readings(self) -> int:
@@ -159,7 +159,7 @@ class Cleaning:
 
     Args:
         stages: What is done.
-        legend: The classes of the map.
+        facts: The classes of the map.
         folder: Takes what passes leave for the next.
         room: Bytes that it may hold.
         tell: Told the share that is done, 0 to 1.
@@ -170,9 +170,9 @@ class Cleaning:
     """
 
     def __init__(
-        self, stages: Stages, legend: Legend, folder: Folder, room: int, tell: OnShare
+        self, stages: Stages, facts: MapFacts, folder: Folder, room: int, tell: OnShare
     ) -> None:
-        self.stages, self._legend, self._folder, self._tell = stages, legend, folder, tell
+        self.stages, self._facts, self._folder, self._tell = stages, facts, folder, tell
         self._samples = stages.samples(room)
         self._room = room - stages.need(self._samples)
         self._read = 0
@@ -240,7 +240,7 @@ class Cleaning:
         )
         graph = Graph.of(found)
         for step in steps:
-            graph = applied(step, graph, self._legend)
+            graph = applied(step, graph, self._facts)
         labels = graph.labels()
         self.changed += int(found.table.sizes[labels != found.table.labels].sum())
         before = len(found.table) if self.objects is None else self.objects[0]

@@ -16,7 +16,7 @@ from ..engine import machine
 from ..errors import BudgetExceeded, ConfigError
 from ..grid import Grid, SpaceKind
 from ..io import Source, open_source, read_schema
-from ..labels import ClassInfo, ClassSchema, default_colors
+from ..labels import ClassInfo, ClassSchema, background_of, default_colors
 from ..meshes import (
     BYTES_PER_CUBE,
     FORMATS,
@@ -254,7 +254,7 @@ def _wanted(
     if some is not None:
         wanted[list(some)] = True
         return wanted
-    background = schema.background if schema else (None if source.nodata == 0 else 0)
+    background = background_of(schema, source.nodata)
     if background is not None:
         wanted[background] = False
     if schema is not None:  # volume files cannot declare nodata: tiledseg writes the schema's

@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arcs import Arcs
-from ..components import Components, groups_of
+from ..components import Components, enough, groups_of
 from ..errors import ConfigError
 
 Ints = NDArray[np.int64]
 Method = Literal["visvalingam", "douglas-peucker"]
-#: Areas this close to a limit, relative, reach it: spacings are decimal fractions, rounded.
-_NEAR = 1e-9
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def choose(
     """
     amounts = np.zeros(len(objects), np.int64)
     np.add.at(amounts, objects, found.table.amounts)
-    large = amounts[objects] * found.unit >= spec.min_area * (1 - _NEAR)
+    large = amounts[objects] >= enough(spec.min_area, found.unit)
     chosen = np.flatnonzero(wanted & large)
     groups = found.table.labels[chosen] if spec.dissolve else objects[chosen]
     _, places = np.unique(groups, return_inverse=True)

@@ -16,13 +16,13 @@ from ..components import (
     PIECE_BYTES,
     SCORE_PARTS,
     Components,
-    Legend,
+    MapFacts,
     find_components,
     rows_of,
 )
 from ..grid import Grid
 from ..io import Source
-from ..labels import ClassInfo, ClassSchema
+from ..labels import ClassSchema, schema_of_map
 from ._features import Features, PolygonSpec, choose, joined_at_corners
 from ._formats import check_polygon_format
 from ._place import Place
@@ -105,8 +105,8 @@ def write_polygons(
         room=None if room is None else max(0, room - _FIXED) * PIECE_BYTES // _COMPONENT,
         on_share=lambda share: tell(_FOUND * share),
     )
-    legend = _legend(source, schema, found)
-    wanted = np.isin(found.table.labels, legend.ids(spec.classes))
+    facts = _facts(source, schema, found)
+    wanted = np.isin(found.table.labels, facts.ids(spec.classes))
     count = len(wanted)
     bands = found.rewritten(np.where(wanted, np.arange(count), -1), -1)
     with ExitStack() as stack:
@@ -120,23 +120,19 @@ def write_polygons(
             keys = find_components(source, 8, block=block).table.keys
             ids = np.searchsorted(keys, found.table.keys) + 1
         features = choose(found, objects, wanted, spec)
-        fields = _fields(features, found, legend, ids, scores is not None)
+        fields = _fields(features, found, facts, ids, scores is not None)
         layer = _layer(place, spec, fields)
         batches = _batches(Faces(arcs, count), features, fields, (place, layer), tell)
         write_stream(path, layer, batches)
     return len(features)
 
 
-def _legend(source: Source, schema: ClassSchema | None, found: Components) -> Legend:
+def _facts(source: Source, schema: ClassSchema | None, found: Components) -> MapFacts:
     """Return the classes of a map, those that it does not name called by their number."""
-    background = schema.background if schema else (None if source.nodata == 0 else 0)
-    known = {} if schema is None else {c.id: c for c in schema.unique}
     held = set(np.unique(found.table.labels).tolist())
     if schema is not None:
         held.discard(schema.nodata)
-    ids = sorted({*known, *held, *(() if background is None else (background,))})
-    infos = (known.get(i, ClassInfo(i, f"class {i}", (0, 0, 0))) for i in ids)
-    return Legend(ClassSchema(tuple(infos), background), "m2", source.uri)
+    return MapFacts(schema_of_map(schema, held, source.nodata), "m2", source.uri)
 
 
 def _told(bands: Iterator[tuple[Box, Ints]], rows: int, tell: OnShare) -> Iterator[Ints]:
@@ -147,11 +143,11 @@ def _told(bands: Iterator[tuple[Box, Ints]], rows: int, tell: OnShare) -> Iterat
 
 
 def _fields(
-    features: Features, found: Components, legend: Legend, ids: Ints, scored: bool
+    features: Features, found: Components, facts: MapFacts, ids: Ints, scored: bool
 ) -> dict[str, NDArray[Any]]:
     """Return what is known of features before their outlines are there."""
     table, first = found.table, features.faces[features.firsts[:-1]]
-    names = {c.id: c.name for c in legend.schema.unique}
+    names = {c.id: c.name for c in facts.schema.unique}
     labels = table.labels[first]
     fields: dict[str, NDArray[Any]] = {
         "class_id": labels,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...components import (
     NODATA,
     Amounts,
-    Legend,
+    MapFacts,
     block_boxes,
     find_components,
     read_labels,
@@ -22,7 +22,8 @@ from ...components import (
 from ...engine import machine
 from ...errors import ConfigError
 from ...grid import Grid
-from ...io import Scratch, Source, read_schema
+from ...io import Scratch, Source
+from ...labels import ClassSchema, schema_of_map
 from ...objects import (
     Centred,
     Cut,
@@ -33,7 +34,7 @@ from ...objects import (
     split_components,
 )
 from ...resampling import spacing_of
-from .._map_classes import classes_of, unit_of
+from .._map_classes import unit_of
 from .._settings import OnShare
 from ._own_scores import OwnScores
 from ._spec import InstancesSpec, open_channels
@@ -52,14 +53,14 @@ class Wanted:
 
     Args:
         source: The class map.
-        legend: What its classes and sizes mean.
+        facts: What its classes and sizes mean.
         things: Ids of the classes whose objects are wanted.
         amounts: Of the map's rows.
         scores: A score per sample, or None.
     """
 
     source: Source
-    legend: Legend
+    facts: MapFacts
     things: Ints
     amounts: Amounts
     scores: Source | None
@@ -70,22 +71,26 @@ class Wanted:
         Raises:
             ConfigError: There are more than ids, or the map has no sizes of that kind.
         """
-        schema, table = self.legend.schema, found.table
+        schema, table = self.facts.schema, found.table
         rest = {c.id for c in schema.unique} - {*self.things.tolist(), schema.background}
         stuff = np.array(sorted(i for i in rest if i is not None), np.int64)
         sizes = table.sizes if spec.unit == "samples" else table.amounts
-        least = (sizes, spec.enough(self.legend, found.unit))
+        least = (sizes, spec.enough(self.facts, found.unit))
         return number(table, self.things, stuff if spec.panoptic else stuff[:0], least, most)
 
 
 def find_objects(
-    name: str, source: Source, spec: InstancesSpec, held: tuple[ExitStack, Path], tell: OnShare
+    source: Source,
+    named: tuple[str, ClassSchema | None],
+    spec: InstancesSpec,
+    held: tuple[ExitStack, Path],
+    tell: OnShare,
 ) -> tuple[Wanted, Found, int]:
     """Find the objects of a class map.
 
     Args:
-        name: What the map is called.
         source: The map.
+        named: What it is called, and the classes it was written with, if any.
         spec: How.
         held: Closes what is opened here, and a folder where there is room on disk.
         tell: Told the share that is done, 0 to 1.
@@ -102,12 +107,13 @@ def find_objects(
     stack, folder = held
     measures, unit = unit_of(source.grid)
     amounts = Amounts.of(measures, source.grid.box.size // source.grid.shape[0])
-    scores = _open_scores(spec, name, source, stack)
+    name, schema = named
+    scores = _open_scores(spec, named, source, stack)
 
     def wanted(labels: list[int]) -> Wanted:
-        legend = Legend(classes_of(source, read_schema(name), labels), unit, name)
-        things = _things(spec, legend)
-        stated = replace(legend, schema=legend.schema.with_things(things.tolist()))
+        facts = MapFacts(schema_of_map(schema, labels, source.nodata, source.palette), unit, name)
+        things = _things(spec, facts)
+        stated = replace(facts, schema=facts.schema.with_things(things.tolist()))
         return Wanted(source, stated, things, amounts, scores)
 
     heads = _open_heads(spec, source.grid, stack)
@@ -135,17 +141,17 @@ def find_objects(
     return want, split, len(split.left)
 
 
-def _things(spec: InstancesSpec, legend: Legend) -> Ints:
+def _things(spec: InstancesSpec, facts: MapFacts) -> Ints:
     """Return the ids of the classes whose objects are wanted."""
     if spec.classes:
-        return legend.ids(spec.classes)
-    if not legend.schema.things:
-        names = ", ".join(c.name for c in legend.schema.unique)[:400]
+        return facts.ids(spec.classes)
+    if not facts.schema.things:
+        names = ", ".join(c.name for c in facts.schema.unique)[:400]
         raise ConfigError(
-            f"{legend.name} has no things: its classes are {names}; name those whose objects are "
+            f"{facts.name} has no things: its classes are {names}; name those whose objects are "
             "wanted (--classes), or say isthing: true in the model's card"
         )
-    return np.array(legend.schema.things, np.int64)
+    return np.array(facts.schema.things, np.int64)
 
 
 def _labels_of(source: Source) -> list[int]:
@@ -156,14 +162,16 @@ def _labels_of(source: Source) -> list[int]:
     return sorted(found - {NODATA})
 
 
-def _open_scores(spec: InstancesSpec, name: str, source: Source, stack: ExitStack) -> Source | None:
+def _open_scores(
+    spec: InstancesSpec, named: tuple[str, ClassSchema | None], source: Source, stack: ExitStack
+) -> Source | None:
     if spec.scores is None:
         return None
     scores = stack.enter_context(open_channels(spec.scores, None, "scores"))
     source.grid.require_like(scores.grid, f"scores {scores.uri}")
     if len(scores.channels) == 1:
         return scores
-    schema = read_schema(name)
+    name, schema = named
     if schema is None:
         raise ConfigError(
             f"scores {spec.scores} have {len(scores.channels)} channels, and {name} does not name "

@@ -17,10 +17,10 @@ from ...io import (
     SinkSpec,
     Source,
     create_sink,
-    open_source,
     require_own,
 )
 from ...objects import LARGEST, Found, Segments, segments_path, write_segments
+from .._map_classes import open_map
 from .._names import Output, check_outputs, output_path, spare_inputs
 from .._settings import OnShare, ignore
 from ._find import Wanted, find_objects
@@ -67,11 +67,12 @@ def instances(
     spec, tell = InstancesSpec.of(settings), on_share or ignore
     names = _Names.of(out, objects, spec.panoptic)
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(class_map))
+        source, schema = open_map(class_map)
+        stack.enter_context(source)
         sink = names.checked(source, spec.files())
         held = (stack, names.out.parent)
         wanted, found, left = find_objects(
-            str(class_map), source, spec, held, lambda share: tell(_FOUND * share)
+            source, (str(class_map), schema), spec, held, lambda share: tell(_FOUND * share)
         )
         segments = wanted.numbered(found, spec, names.most)
         made = _write(found, segments, sink, lambda share: tell(_FOUND + (1 - _FOUND) * share))
@@ -132,20 +133,20 @@ def _write(found: Found, segments: Segments, sink: Sink, tell: OnShare) -> list[
 
 def _write_beside(names: _Names, wanted: Wanted, unit: float, segments: Segments) -> list[Path]:
     """Write table and segments."""
-    grid, legend, made = wanted.source.grid, wanted.legend, []
+    grid, facts, made = wanted.source.grid, wanted.facts, []
     if names.objects is not None:
         things = segments.table.where(np.arange(segments.things))
         told = Objects.of(things, unit, grid, wanted.scores is not None)
-        write_table(names.objects, told, legend.unit, grid, legend.schema)
+        write_table(names.objects, told, facts.unit, grid, facts.schema)
         made.append(names.objects)
     if names.segments is not None:
-        write_segments(names.segments, names.out, grid.shape, segments, legend.schema)
+        write_segments(names.segments, names.out, grid.shape, segments, facts.schema)
         made.append(names.segments)
     return made
 
 
 def _told(made: list[Path], segments: Segments, wanted: Wanted, left: int) -> Instances:
-    names = {c.id: c.name for c in wanted.legend.schema.unique}
+    names = {c.id: c.name for c in wanted.facts.schema.unique}
     labels = segments.table.labels
     counts = {names[i]: int((labels[: segments.things] == i).sum()) for i in wanted.things.tolist()}
     stuff = tuple(names[i] for i in labels[segments.things :].tolist())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ...budget import parse_bytes
-from ...components import Legend
+from ...components import MapFacts, enough, require_sizes
 from ...errors import ConfigError
 from ...io import Source, open_source
 from .._settings import read_settings
@@ -19,8 +20,8 @@ _DEPTHS = (1.0, 0.1)
 _FILES = ("split", "centres", "scores")
 #: Extent of a window beyond which it is a slip.
 _WIDEST = 255
-#: Sizes this close to a limit, relative, reach it: spacings are decimal fractions, rounded.
-_NEAR = 1e-9
+#: Numbers beyond which one is a slip.
+_LARGEST = 1e18
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,21 @@ class InstancesSpec:
     memory: str | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.least) and self.least >= 0):
-            raise ConfigError(f"least size {self.least!r:.40} must not be below 0")
+        if not (_is_number(self.least) and self.least >= 0):
+            raise ConfigError(f"least size {self.least!r:.40} is no number of 0 or more")
         if self.unit not in ("samples", "m2", "mm3"):
             raise ConfigError(f"unit {self.unit!r:.40} is none of samples, m2, mm3")
-        if self.depth is not None and not (math.isfinite(self.depth) and self.depth > 0):
-            raise ConfigError(f"depth {self.depth!r:.40} is not above 0")
-        if not 1 <= self.window <= _WIDEST or self.window % 2 == 0:
+        if self.depth is not None and not (_is_number(self.depth) and self.depth > 0):
+            raise ConfigError(f"depth {self.depth!r:.40} is no number above 0")
+        if not isinstance(self.window, int | np.integer) or self.window not in range(
+            1, _WIDEST + 1, 2
+        ):
             raise ConfigError(f"window {self.window!r:.40} must be odd, 1 to {_WIDEST}, like 7")
-        if not math.isfinite(self.threshold):
+        if not _is_number(self.threshold):
             raise ConfigError(f"threshold {self.threshold!r:.40} is no number")
+        for name, value in (("boundaries", self.boundaries), ("panoptic", self.panoptic)):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{name} {value!r:.40} is not true or false")
         self._require_one_way()
         if self.memory is not None:
             parse_bytes(self.memory)
@@ -110,22 +116,24 @@ class InstancesSpec:
         """Return the depth of a split."""
         return _DEPTHS[self.split != "distance"] if self.depth is None else self.depth
 
-    def enough(self, legend: Legend, unit: float) -> int:
+    def enough(self, facts: MapFacts, unit: float) -> int:
         """Return the size that objects must have, in the numbers of their table.
 
         Args:
-            legend: What amounts are told in.
+            facts: What amounts are told in.
             unit: What an amount of 1 stands for.
 
         Raises:
             ConfigError: The map has no sizes of that kind.
         """
-        if self.unit not in ("samples", legend.unit):
-            raise ConfigError(
-                f"{legend.name} has no sizes in {self.unit}, its sizes are in {legend.unit}; give "
-                f"the least size in {'samples' if legend.unit == 'samples' else legend.unit}"
-            )
-        return math.ceil(self.least * (1 - _NEAR) / (1.0 if self.unit == "samples" else unit))
+        require_sizes(self.unit, facts.unit, facts.name)
+        return enough(self.least, 1.0 if self.unit == "samples" else unit)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number, and neither infinite nor beyond any size."""
+    plain = isinstance(value, int | float | np.integer | np.floating)
+    return bool(plain and not isinstance(value, bool) and -_LARGEST < value < _LARGEST)
 
 
 def open_channels(text: str, count: int | None, what: str) -> Source:
