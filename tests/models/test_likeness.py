@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def test_the_command_of_a_refusal_imports_the_weights(
     assert "net.pth (state dict) does not say dims, channels, classes, window, arch" in told
     assert "unet with encoder resnet18 (2-D, 4 channels, 3 classes)" in told
     command = told.partition("say it, like: tiledseg ")[2].partition(", or write these keys to")[0]
+    given = ["--set", "channels=[red,'a, b',nir,swir]", "--set", "dims=7", "--set", "licence=MIT"]
+    assert run(["import", "net.pth", "--out", "made/here", *given]) == 2
+    told = capsys.readouterr().err
+    again = told.partition("say it, like: tiledseg ")[2].partition(", or write these keys to")[0]
+    assert run([*shlex.split(again), "--out", "again"]) == 0  # what was said, but for what is wrong
+    card = yaml.safe_load(Path("again/model.yaml").read_text())
+    assert (card["channels"], card["licence"]) == (["red", "a, b", "nir", "swir"], "MIT")
+    shutil.rmtree("again")
     wrong = [*shlex.split(command), "--set", "architecture.encoder=resnet34"]
     assert run(wrong) == 2
     assert "these look like weights of unet with encoder resnet18" in capsys.readouterr().err

@@ -236,6 +236,9 @@ def test_budgets_decide(tmp_path: Path) -> None:
     sizes = [p.recipe.network.architecture["features"][0] for p in (plenty, fast, slow, small)]
     assert sizes[0] == 32 >= sizes[1] >= sizes[2]
     assert plenty.recipe.run.steps > fast.recipe.run.steps >= 1
+    hurried = planned(path, 6e9, 0.2, 0.5)
+    assert hurried.recipe.run.steps < hurried.recipe.run.validate == 100  # at its end only
+    assert plenty.recipe.run.validate == plenty.recipe.run.steps // 10 > 100
     product = [
         prod(p.recipe.patches.window) * s for p, s in zip((plenty, slow), sizes, strict=False)
     ]

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from ..training import Event, Kept, Recipe, RunSpec, StepsDone, Trained, Validated
+from ..training import Event, Kept, Recipe, RunSpec, StepsDone, Trained, Validated, Validating
 from ._tell import tell
 
 #: Seconds between lines.
@@ -38,6 +38,9 @@ class Steps:
         """Take note of an event."""
         if isinstance(event, Kept):
             self._kept = event
+        elif isinstance(event, Validating):
+            case = f"case {event.case} of {event.cases}"
+            self._say_now_and_then(f"step {event.step}: validating {case} ...")
         elif isinstance(event, Validated):
             self._validated = event
             best = ", the best so far" if event.best else ""
@@ -58,9 +61,12 @@ class Steps:
 
     def counted(self, case: str) -> None:
         """Take note that the labels of a case were counted."""
+        self._say_now_and_then(f"counted the labels of {case} ...")
+
+    def _say_now_and_then(self, line: str) -> None:
         if self._is_time():
             self._said = time.monotonic()
-            self._say(f"counted the labels of {case} ...")
+            self._say(line)
 
     def _is_time(self) -> bool:
         return time.monotonic() - self._said >= _LINE_EVERY

@@ -20,7 +20,7 @@ from ..io import open_source
 from ..labels import ClassSchema
 from ..metrics import Confusion, mean_of
 from ..models import Model, ModelCard, Runtime, create_network, torch_model
-from ..training import Job
+from ..training import Job, OnCase
 
 #: Samples beyond which a class map is written to disk rather than kept in memory.
 _MOST = 2**27
@@ -49,13 +49,20 @@ class Validator:
         self._job, self._card, self._device = job, card, device
         self._folder, self._segment = folder, segment
 
-    def __call__(self, weights: Weights) -> tuple[float, dict[str, Any]]:
-        """Return the mean Dice of the classes but the background, and the figures of each."""
+    def __call__(self, weights: Weights, on_case: OnCase) -> tuple[float, dict[str, Any]]:
+        """Return the mean Dice of the classes but the background, and the figures of each.
+
+        Args:
+            weights: Of the network.
+            on_case: Told of every case before it is segmented.
+        """
         network = create_network(self._card)
         network.load_state_dict(weights)
         schema = self._job.dataset.schema
         confusion = Confusion(c.id for c in schema.unique)
-        for case in self._job.held_out:
+        cases = self._job.held_out
+        for number, case in enumerate(cases, 1):
+            on_case(number, len(cases))
             card = self._card_for(case)
             model = torch_model(card, network, self._device, Runtime("torch"))
             with self._job.dataset.open(case) as pair, self._class_map(pair, model) as read:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._job import Job, prepare_job
     from ._listeners import LOG
     from ._log import read_log
-    from ._loop import Event, Kept, StepsDone, Validate, Validated
+    from ._loop import Event, Kept, OnCase, StepsDone, Validate, Validated, Validating
     from ._plan import PlannedRecipe, plan_training
     from ._train import WORK, Options, Trained, run_training
 
@@ -32,12 +32,14 @@ _LAZY = {
     "LOG": "._listeners",
     "WORK": "._train",
     "Kept": "._loop",
+    "OnCase": "._loop",
     "Options": "._train",
     "PlannedRecipe": "._plan",
     "StepsDone": "._loop",
     "Trained": "._train",
     "Validate": "._loop",
     "Validated": "._loop",
+    "Validating": "._loop",
     "plan_training": "._plan",
     "prepare_job": "._job",
     "read_log": "._log",
@@ -55,6 +57,7 @@ __all__ = [
     "Kept",
     "LossSpec",
     "NetworkSpec",
+    "OnCase",
     "OptimizerSpec",
     "Options",
     "PatchSpec",
@@ -65,6 +68,7 @@ __all__ = [
     "Trained",
     "Validate",
     "Validated",
+    "Validating",
     "plan_training",
     "prepare_job",
     "read_log",

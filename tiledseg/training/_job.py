@@ -132,7 +132,7 @@ class Job:
         """Return what is to be told of the data and the split."""
         data = self.dataset
         return {
-            "data": f"{data.name}, sha256 {self.census.digest}",
+            "data": f"{data.name}, sha256 of the cases learned from {self.census.digest}",
             "licence of the data": data.licence,
             "split": self.split.told(),
             "encoder weights": None if self.encoder is None else f"sha256 {self.encoder}",

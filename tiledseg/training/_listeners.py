@@ -8,7 +8,7 @@ from typing import Any
 
 from ._board import Board
 from ._log import Log
-from ._loop import Event, Kept, StepsDone, Validated
+from ._loop import Event, StepsDone, Validated
 
 LOG, BOARD = "train.log.jsonl", "tensorboard"
 
@@ -38,7 +38,7 @@ class Listeners:
             self._board.close()
 
     def _tell(self, event: Event) -> None:
-        if not isinstance(event, Kept):
+        if isinstance(event, StepsDone | Validated):
             self._log.add(**_line(event))
         if self._board is not None:
             self._board.add(event.step, **_scalars(event))

@@ -52,6 +52,21 @@ class StepsDone:
 
 
 @dataclass(frozen=True)
+class Validating:
+    """A held-out case is about to be segmented.
+
+    Args:
+        step: After so many steps.
+        case: Its number, from 1.
+        cases: How many there are.
+    """
+
+    step: int
+    case: int
+    cases: int
+
+
+@dataclass(frozen=True)
 class Validated:
     """The held-out cases were segmented.
 
@@ -81,9 +96,11 @@ class Kept:
     path: Path
 
 
-Event = StepsDone | Validated | Kept
+Event = StepsDone | Validating | Validated | Kept
+#: Told the number of a held-out case, from 1, and how many there are.
+OnCase = Callable[[int, int], None]
 #: Segments the held-out cases with these weights: a score, larger is better, and figures by name.
-Validate = Callable[[Tensors], tuple[float, dict[str, Any]]]
+Validate = Callable[[Tensors, OnCase], tuple[float, dict[str, Any]]]
 
 
 @dataclass
@@ -240,12 +257,15 @@ class Loop:
             save_tensors(path, self.state.tensors(), values)
             self.on_event(Kept(self.state.numbers.step, path))
 
+    def _begin_case(self, case: int, cases: int) -> None:
+        self.on_event(Validating(self.state.numbers.step, case, cases))
+
     def _validate(self) -> None:
         """Validate, keep the weights if they are the best, and decide whether to go on."""
         numbers = self.state.numbers
         found = None
         if self.world.first and self.validate is not None:
-            found = self.validate(self.state.weights())
+            found = self.validate(self.state.weights(), self._begin_case)
         shared = self.world.share(found)
         numbers.validated = numbers.step
         if shared is None:

@@ -31,8 +31,8 @@ _FOLDS = 5
 _FOREGROUND, _BALANCED = 1 / 3, 1 / 2
 #: Percentiles that HU are clipped to (nnU-Net).
 _CLIP = (0.5, 99.5)
-#: Validations on the way.
-_VALIDATIONS = 10
+#: Most validations on the way, and fewest steps between them, but for the last.
+_VALIDATIONS, _BETWEEN = 10, 100
 #: Letters of a line of comment.
 _LINE = 100
 
@@ -117,7 +117,7 @@ def plan_training(
         "optimizer": {"warmup": min(100, decision.steps // 10)},
         "run": {
             "steps": decision.steps,
-            "validate": max(1, decision.steps // _VALIDATIONS),
+            "validate": max(_BETWEEN, decision.steps // _VALIDATIONS),
             "minutes": minutes,
         },
     }
@@ -230,7 +230,7 @@ def _network_reasons(
             f"{STEPPING:.0%} of {minutes:g} minutes at {decision.seconds:.3g} s a step, as "
             f"measured on this machine{tight}"
         ),
-        "run.validate": f"{_VALIDATIONS} times",
+        "run.validate": f"{_VALIDATIONS} times, but {_BETWEEN} steps apart; and at the end",
         "run.minutes": "planned for; a training that will take longer says so, and goes on",
         "optimizer.warmup": "a tenth of the steps, at most 100; AdamW, as nnU-Net's SGD needs more",
     }
@@ -257,9 +257,8 @@ def _shares(dataset: Dataset, census: Census) -> tuple[dict[str, float], str]:
 
 def _augment(dataset: Dataset, decision: Decision) -> tuple[dict[str, Any], dict[str, str]]:
     """Return how patches are varied: nnU-Net's ranges, and what is known of up and down."""
-    dims, upright = len(decision.shape.window), dataset.modality == "photo"
-    window = decision.shape.window
-    turning = not upright and dims == 2 and window[-1] == window[-2]
+    window, upright = decision.shape.window, dataset.modality == "photo"
+    turning = not upright and len(window) == 2 and window[-1] == window[-2]
     values: dict[str, Any] = {
         "flips": [1] if upright else "all",
         "quarter_turns": turning,
@@ -276,15 +275,11 @@ def _augment(dataset: Dataset, decision: Decision) -> tuple[dict[str, Any], dict
         if upright
         else "no side is up (nnU-Net); take an axis out if left and right are classes"
     )
+    coarse = "; about every axis, but in the plane only where samples are over 3 times as long "
+    coarse += "across it (nnU-Net)"
     why = {
         "augment.flips": flips,
-        "augment.rotation": "degrees, in real lengths"
-        + (
-            ""
-            if dims == 2
-            else "; about every axis, but in the plane only where samples are more than 3 times as "
-            "long across it (nnU-Net)"
-        ),
+        "augment.rotation": f"degrees, in real lengths{'' if len(window) == 2 else coarse}",
         "augment.zoom": "this and what follows: the ranges of nnU-Net",
     }
     return values, why

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ...document import to_flow
 from ...errors import ConfigError, TiledsegError
 from .._base import ModelCard
 from .._card import card_from_dict
@@ -51,27 +53,33 @@ def complete(
         told = str(error).removeprefix(f"card of {source}: ")
         problems = [*told.split("; "), *problems]
     if problems:
-        raise ConfigError(_sentence(understood, source, problems))
+        raise ConfigError(_sentence(understood, source, said, problems))
     return card
 
 
-def _sentence(understood: Understood, source: Path, problems: list[str]) -> str:
+def _sentence(
+    understood: Understood, source: Path, given: Mapping[str, Any], problems: list[str]
+) -> str:
     """Return what is missing or wrong, what the weights look like, and the command to write."""
     missing = [p.removesuffix(_MISSING) for p in problems if p.endswith(_MISSING)]
     wrong = [p for p in problems if not p.endswith(_MISSING)]
-    said = [f"does not say {', '.join(missing)}"] if missing else []
+    unsaid = [f"does not say {', '.join(missing)}"] if missing else []
     alike = _alike(understood) if "architecture.name" in missing else None
     looks = [f"its weights look like those of {alike}"] if alike else []
-    asked = [*missing, *(key for key in understood.missing if f"{key}: " in "; ".join(wrong))]
-    if "architecture.name" in asked:
+    said = dict(_keys(given))
+    bad = [key for key in (*understood.missing, *said) if _is_bad(key, wrong)]
+    fine = [key for key in said if key not in bad]
+    asked = [*missing, *bad]
+    if "architecture.name" in asked and "architecture.encoder" not in fine:
         asked.append("architecture.encoder")
     known = {**_EXAMPLES, **understood.examples, **(_told(alike) if alike else {})}
-    sets = " ".join(_set(key, known[key]) for key in asked if known.get(key) is not None)
+    told = {**{key: known.get(key) for key in asked}, **{key: said[key] for key in fine}}
+    sets = " ".join(_set(key, value) for key, value in told.items() if value is not None)
     way = f"tiledseg import {shlex.quote(str(source))} --out MODEL {sets or '--set KEY=VALUE'}"
     file = understood.completed_by
     beside = "" if file is None else f", or write these keys to {file}"
     return (
-        f"{source} ({understood.kind}) {'; '.join([*said, *wrong, *looks])}; say it, like: "
+        f"{source} ({understood.kind}) {'; '.join([*unsaid, *wrong, *looks])}; say it, like: "
         f"{way}{beside}"
     )
 
@@ -97,19 +105,29 @@ def _told(alike: Likeness) -> dict[str, Any]:
     return told
 
 
+def _keys(given: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield keys and values as options say them, sections key by key.
+
+    >>> dict(_keys({"dims": 2, "architecture": {"name": "unet", "features": [8, 16]}}))
+    {'dims': 2, 'architecture.name': 'unet', 'architecture.features': [8, 16]}
+    """
+    for key, value in given.items():
+        if isinstance(value, dict) and all(isinstance(k, str) and "." not in k for k in value):
+            yield from _keys(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _is_bad(key: str, problems: list[str]) -> bool:
+    """Return whether one of the problems is of a key, like ``window.0: input should be ...``."""
+    return any(f"{p.partition(': ')[0]}.".startswith(f"{key}.") for p in problems)
+
+
 def _set(key: str, value: Any) -> str:
     """Return an option that says a key, as a shell takes it.
 
     >>> _set("classes", ["land", "water"])
-    "--set 'classes=[land,water]'"
+    "--set 'classes=[land, water]'"
     """
-    return f"--set {shlex.quote(f'{key}={_flow(value)}')}"
-
-
-def _flow(value: Any) -> str:
-    """Return a value as YAML on one line."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_flow, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{k}: {_flow(v)}' for k, v in value.items())}}}"
-    return str(value)
+    plain = json.loads(json.dumps(value, default=str))  # Python may give what YAML has no word for
+    return f"--set {shlex.quote(f'{key}={to_flow(plain)}')}"
