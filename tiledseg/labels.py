@@ -96,14 +96,19 @@ class ClassSchema:
             name: What has these classes, for a message.
 
         Raises:
-            ConfigError: There is no such class.
+            ConfigError: There is no such class, or there are several of the name.
         """
-        known, text = {c.name: c.id for c in self.unique}, str(wanted)
-        if text in known:
-            return known[text]
-        if text.isdecimal() and len(text) < 6 and int(text) in known.values():
+        known, text = {c.id: c.name for c in self.unique}, str(wanted)
+        named = [i for i in known if known[i] == text]
+        if len(named) > 1:
+            ids = ", ".join(map(str, named[:40]))
+            raise ConfigError(f"{name} has {len(named)} classes {text!r:.60}; give an id: {ids}")
+        if named:
+            return named[0]
+        if text.isdecimal() and len(text) < 6 and int(text) in known:
             return int(text)
-        raise ConfigError(f"{name} has no class {text!r:.60}; it has {', '.join(known)[:400]}")
+        told = ", ".join(dict.fromkeys(known.values()))
+        raise ConfigError(f"{name} has no class {text!r:.60}; it has {told[:400]}")
 
     @property
     def things(self) -> tuple[int, ...]:

@@ -251,5 +251,10 @@ def test_other_errors(scene: tuple[Path, list[shapely.Polygon], list[int]]) -> N
     write_polygons(folder / "p.gpkg", shapes, "EPSG:32633", kind=[""] * len(shapes))
     with pytest.raises(ConfigError, match="holds no classes; name the classes"):
         tiledseg.rasterize(folder / "p.gpkg", folder / "a.tif", folder / "m.tif", attribute="kind")
+    with pytest.raises(ConfigError, match="outside 'sea' is none of background, nodata"):
+        tiledseg.rasterize(
+            *(folder / name for name in ("p.gpkg", "a.tif", "m.tif")),
+            outside="sea",  # type: ignore[arg-type]
+        )
     with pytest.raises(UnknownFormat):
         tiledseg.rasterize(folder / "p.gpkg", folder / "a.tif", folder / "m.png")

@@ -17,7 +17,7 @@ from tiledseg.cli import run
 from tiledseg.errors import BudgetExceeded, ConfigError, OutputFailed
 from tiledseg.grid import PATIENT, Grid
 from tiledseg.io import SinkSpec, create_sink
-from tiledseg.labels import ClassSchema
+from tiledseg.labels import ClassInfo, ClassSchema
 
 SCHEMA = ClassSchema.of_names(["nothing", "liver", "left lung", "absent"], background=0)
 
@@ -128,6 +128,23 @@ def test_names_and_colours_of_slicer(volume: Path, tmp_path: Path) -> None:
     assert (colors[:, :3] == (221, 130, 101)).all()
 
 
+def test_two_classes_of_one_name_go_by_label(tmp_path: Path) -> None:
+    colors = [(0, 0, 0), (1, 2, 3), (4, 5, 6)]
+    names = ("nothing", "vein", "vein")
+    classes = tuple(ClassInfo(i, *each) for i, each in enumerate(zip(names, colors, strict=True)))
+    grid, path = Grid.local((4, 5, 6)), tmp_path / "veins.nii.gz"
+    spec = SinkSpec(grid, np.dtype(np.uint8), ("class",), 255, ClassSchema(classes, 0))
+    sink = create_sink(path, spec)
+    sink.prepare()
+    sink.write(grid.box, np.arange(120, dtype=np.uint8).reshape(1, 4, 5, 6) // 50)
+    sink.commit()
+    for label in (1, 2):
+        (made,) = tiledseg.surfaces(path, tmp_path / "s", classes=label).surfaces
+        assert (made.id, made.name) == (label, "vein")
+    with pytest.raises(ConfigError, match="has 2 classes 'vein'; give an id: 1, 2"):
+        tiledseg.surfaces(path, tmp_path / "s", classes="vein")
+
+
 def test_labels_without_names(tmp_path: Path) -> None:
     labels = np.zeros((9, 9, 9), np.uint16)
     labels[2:5, 2:5, 2:5] = 300
@@ -141,7 +158,7 @@ def test_labels_without_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("-o s --classes spleen", "has no class 'spleen'; it has 0: nothing, 1: liver"),
+        ("-o s --classes spleen", "has no class 'spleen'; it has nothing, liver"),
         ("-o s --classes 77", "has no class '77'"),
         ("-o s --classes absent", "holds no voxel of absent"),
         ("-o s.stl", "name a folder, with the format stl, or one scene"),
@@ -172,6 +189,8 @@ def test_wrong_volumes_are_refused(volume: Path, tmp_path: Path) -> None:
         tiledseg.surfaces(np.zeros((1, 4, 4, 4), np.float32), tmp_path / "s")
     with pytest.raises(ConfigError, match=r"array of shape \(4, 4\) is not a 3-D image"):
         tiledseg.surfaces(np.zeros((4, 4), np.uint8), tmp_path / "s")
+    with pytest.raises(ConfigError, match="decimate half: give the share"):
+        tiledseg.surfaces(volume, tmp_path / "s", decimate="half")  # type: ignore[arg-type]
     with pytest.raises(BudgetExceeded, match=r"class 1 \(liver\) passes through [\d,]+ cubes"):
         tiledseg.surfaces(volume, tmp_path / "s", budget="1MB")
     (tmp_path / "file").touch()

@@ -119,7 +119,7 @@ def test_classes_smallest_area_and_dissolve(tmp_path: Path) -> None:
     wanted = np.isin(table.class_ids, (1, 3)) & (table.sizes >= 5)
     assert 10 < wanted.sum() < len(wanted) / 3
     assert sorted(fields["object_id"]) == table.ids[wanted].tolist()
-    shapes, fields = written(tmp_path, labels, dissolve=True)
+    shapes, fields = written(tmp_path, labels, dissolve=True, classes=None)
     assert sorted(fields["class_id"]) == [1, 2, 3]
     assert "object_id" not in fields
     assert shapely.is_valid(shapes).all()
@@ -191,7 +191,12 @@ def test_rows_that_run_upwards(tmp_path: Path) -> None:
     [
         ({"connectivity": 6}, "connectivity 6 does not exist for polygons; take 4, 8"),
         ({"min_area": -1.0}, "least area -1.0 is not 0 or more"),
+        ({"min_area": "big"}, "least area 'big' is not 0 or more"),
         ({"simplify": float("nan")}, "tolerance nan is not 0 or more"),
+        ({"simplify": None}, "tolerance None is not 0 or more"),
+        ({"dissolve": "no"}, "dissolve 'no' is not true or false"),
+        ({"classes": "sea"}, "classes 'sea' are no list"),
+        ({"classes": 1.5}, "classes 1.5 are no list"),
         ({"method": "magic"}, "method 'magic' does not exist; take visvalingam, douglas-peucker"),
         ({"classes": ("sea",)}, "has no class 'sea'; it has class 0, class 1"),
     ],

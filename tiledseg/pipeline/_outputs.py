@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import vector
-from ..config import RunConfig
-from ..engine import ScoreCoding, Tally
+from ..engine import ScoreCoding, Tally, machine
 from ..grid import Grid
 from ..io import (
     MemorySink,
@@ -120,39 +120,42 @@ def with_cropped_off(
     return samples, amounts
 
 
-def write_polygons(
-    path: Path, labels: Path | NDArray[Any], grid: Grid, schema: ClassSchema
+def write_vectors(
+    job: Job, labels: Path | NDArray[Any], grid: Grid, schema: ClassSchema
 ) -> list[Path]:
-    """Write the polygons of a finished class map; return the files made.
+    """Write the polygons and the surfaces that a run is asked for; return the files made.
+
+    They may take what was planned for them, and more where the budget has it left.
 
     Args:
-        path: The file to write.
+        job: The job.
         labels: The class map as it was written, or in memory.
         grid: Where it lies; a file may tell less of it.
         schema: The classes.
+
+    Raises:
+        BudgetExceeded: The map has more objects, or more of a surface, than there is room for.
+        OutputFailed: A file cannot be written.
     """
-    opened = open_source(labels) if isinstance(labels, Path) else MemorySource(labels[np.newaxis])
-    with opened as source:
-        vector.write_polygons(source, path, vector.PolygonSpec(), grid=grid, schema=schema)
-    return [path]
-
-
-def write_run_surfaces(
-    config: RunConfig, labels: Path | NDArray[Any], grid: Grid, schema: ClassSchema
-) -> list[Path]:
-    """Write the surfaces the config asks for; return the files made.
-
-    Args:
-        config: The run's.
-        labels: The class map as it was written, or in memory.
-        grid: Where it lies, in memory.
-        schema: The classes.
-    """
-    from ._surfaces import SurfaceStyle, write_surfaces  # which brings scikit-image
-
-    style = SurfaceStyle(config.output.surface_format)
+    wanted = job.config.output
+    if wanted.polygons is None and wanted.surfaces is None:
+        return []
     opened = (
         open_source(labels) if isinstance(labels, Path) else MemorySource(labels[np.newaxis], grid)
     )
+    made = []
     with opened as source:
-        return write_surfaces(source, schema, Path(str(config.output.surfaces)), style).outputs
+        if wanted.polygons is not None:
+            path, spec = Path(wanted.polygons), vector.PolygonSpec()
+            planned = vector.polygons_need(prod(grid.shape))
+            room = max(planned, job.budget.host - machine.resident())
+            vector.write_polygons(source, path, spec, grid=grid, schema=schema, room=room)
+            made.append(path)
+        if wanted.surfaces is not None:
+            from ..meshes import surfaces_need  # which brings scikit-image
+            from ._surfaces import SurfaceStyle, write_surfaces
+
+            style, target = SurfaceStyle(wanted.surface_format), Path(wanted.surfaces)
+            limit = max(machine.resident() + surfaces_need(grid.shape), job.budget.host)
+            made += write_surfaces(source, schema, target, style, limit=limit).outputs
+    return made

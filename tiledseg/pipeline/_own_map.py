@@ -14,7 +14,7 @@ from ..io import SinkSpec, centred_picks, create_sink
 from ..labels import ClassInfo, ClassSchema, default_colors
 from ..normalize import measured
 from ._job import Job
-from ._outputs import Written, write_polygons, write_run_surfaces
+from ._outputs import Written, write_vectors
 from ._own import Own
 
 
@@ -52,11 +52,7 @@ def write_own(
             job, out, SinkSpec(grid, schema.dtype, ("class",), schema.nodata, schema), class_map
         )
     )
-    wanted = job.config.output
-    if wanted.polygons is not None:
-        outputs += write_polygons(Path(wanted.polygons), class_map, grid, schema)
-    if wanted.surfaces is not None:
-        outputs += write_run_surfaces(job.config, class_map, grid, schema)
+    outputs += write_vectors(job, class_map, grid, schema)
     limit = max(job.overview[1].shape)
     values, valid = own.source.overview(limit)
     return Written(

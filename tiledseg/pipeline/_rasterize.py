@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from ._settings import OnShare, ignore
 _ID, _NAME = "class_id", "class_name"
 #: Labels are below this.
 _LABELS = 65534
+Outside = Literal["background", "nodata"]
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,14 @@ def rasterize(
     attribute: str | None = None,
     classes: Sequence[str] | ClassSchema | str | Path | None = None,
     all_touched: bool = False,
-    outside: Literal["background", "nodata"] = "background",
+    outside: Outside = "background",
     on_share: OnShare | None = None,
 ) -> Rasterized:
-    """Burn polygons on the grid of an image, block by block.
+    """Burn polygons on the grid of an image.
 
-    A sample gets the class of the last polygon in the file that its centre lies in, by the rule
-    that training's labels are burnt by (GDAL's). The map does not depend on blocks.
+    The map is made block by block, of any size; the polygons are held in memory, all of them. A
+    sample gets the class of the last polygon in the file that its centre lies in, by the rule that
+    training's labels are burnt by (GDAL's). The map does not depend on blocks.
 
     Args:
         polygons: Any vector file that OGR reads; they are brought into the image's CRS.
@@ -97,6 +99,8 @@ def rasterize(
         DamagedInput: A file is not what it claims to be.
         OutputFailed: The result cannot be written.
     """
+    if outside not in get_args(Outside):
+        raise ConfigError(f"outside {outside!r:.40} is none of {', '.join(get_args(Outside))}")
     target, path = output_path("out", str(out)), Path(polygons)
     outputs = [Output("out", target)]
     with open_source(like) as source:

@@ -33,8 +33,7 @@ from ._outputs import (
     label_sink,
     score_sink,
     with_cropped_off,
-    write_polygons,
-    write_run_surfaces,
+    write_vectors,
 )
 from ._own_map import write_own
 from ._remote import RemoteTask
@@ -159,12 +158,9 @@ class Run(AbstractContextManager["Run"]):
         if cleaned is not None:
             counted, picks = (cleaned.samples, cleaned.amounts), cleaned.picks
         measures = report.measure_classes(*counted, self._unit, schema)
-        class_map, wanted = _array(self._labels), job.config.output
+        class_map = _array(self._labels)
         labels = Path(str(self.out)) if class_map is None else class_map
-        if wanted.polygons is not None:
-            outputs += write_polygons(Path(wanted.polygons), labels, job.grid, schema)
-        if wanted.surfaces is not None:
-            outputs += write_run_surfaces(job.config, labels, job.grid, schema)
+        outputs += write_vectors(job, labels, job.grid, schema)
         shown = (schema, job.plan.output, job.overview, picks)
         return Written(outputs, measures, class_map, *shown)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ class SurfaceStyle:
     def __post_init__(self) -> None:
         if not isinstance(self.smooth, int) or not 0 <= self.smooth <= _MOST_PASSES:
             raise ConfigError(f"smooth {self.smooth}: give 0 to {_MOST_PASSES} passes, like 10")
-        if not (isfinite(self.decimate) and 0 <= self.decimate <= 0.99):
+        plain = isinstance(self.decimate, Real)
+        if not (plain and isfinite(self.decimate) and 0 <= self.decimate <= 0.99):
             raise ConfigError(
                 f"decimate {self.decimate}: give the share of triangles to do without, 0 to 0.99"
             )
@@ -65,7 +67,7 @@ def surfaces(
     out: str | Path,
     *,
     file_format: str | None = None,
-    classes: Sequence[str | int] | None = None,
+    classes: Sequence[str | int] | str | int | None = None,
     smooth: int = 0,
     decimate: float = 0.0,
     budget: str | None = None,
@@ -82,7 +84,7 @@ def surfaces(
             it has them; else classes are named by their label, and 0 is background.
         out: Folder for one file per class, or ``NAME.glb`` for one coloured scene.
         file_format: Of files in a folder: ``stl`` (the default), ``ply`` or ``obj``.
-        classes: Names or labels; None takes all but the background.
+        classes: Names or labels, or one; None takes all but the background.
         smooth: Passes of Taubin smoothing, which takes the stairs off and keeps the volume.
         decimate: Share of the triangles to do without, 0 to 0.99.
         budget: Host memory of the process, like ``6GB``; None takes half of what is free.
@@ -98,6 +100,7 @@ def surfaces(
     target = output_path("out", str(out))
     style = SurfaceStyle(_format(target, file_format), smooth, decimate)
     limit = machine.limit(budget)
+    classes = [classes] if isinstance(classes, str | int) else classes
     with open_source(labels, dims=3) as source:
         outputs = [Output("out", target, "file" if is_scene(target.name) else "folder")]
         check_outputs(outputs)
@@ -229,21 +232,16 @@ def _chosen(classes: Sequence[str | int], schema: ClassSchema | None, uri: str) 
     """Return the labels of classes that are named, or given by label.
 
     Raises:
-        ConfigError: There is no such class.
+        ConfigError: There is no such class, or there are several of the name.
     """
-    names = {} if schema is None else {c.name: c.id for c in schema.unique}
-    found = []
-    for given in classes:
-        text = str(given)
-        known = names.get(text, int(text) if text.isdecimal() and len(text) < 6 else None)
-        if known is None or known >= _LABELS or (names and known not in names.values()):
-            there = ", ".join(f"{i}: {name}" for name, i in list(names.items())[:40])
+    if schema is not None:
+        return [schema.find(given, uri) for given in classes]
+    for text in map(str, classes):
+        if not (text.isdecimal() and len(text) < 6 and int(text) < _LABELS):
             raise ConfigError(
-                f"{uri} has no class {text!r:.60}; "
-                + (f"it has {there}" if names else "it names none: give labels, like 1,5")
+                f"{uri} has no class {text!r:.60}; it names none: give labels, like 1,5"
             )
-        found.append(known)
-    return found
+    return [int(given) for given in classes]
 
 
 def _wanted(

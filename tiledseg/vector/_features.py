@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import Literal, get_args
+from numbers import Real
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +38,7 @@ class PolygonSpec:
         ConfigError: A setting is none of these.
     """
 
-    classes: tuple[str | int, ...] = ()
+    classes: tuple[str | int, ...] | None = ()
     connectivity: int = 4
     min_area: float = 0.0
     dissolve: bool = False
@@ -44,18 +46,29 @@ class PolygonSpec:
     method: Method = "visvalingam"
 
     def __post_init__(self) -> None:
+        given: Any = self.classes
+        if isinstance(given, str) or not isinstance(given, Sequence | Set | None):
+            raise ConfigError(f"classes {given!r:.40} are no list of names and ids")
+        if not isinstance(self.dissolve, bool):
+            raise ConfigError(f"dissolve {self.dissolve!r:.40} is not true or false")
         if self.connectivity not in (4, 8):
             raise ConfigError(
                 f"connectivity {self.connectivity!r:.40} does not exist for polygons; take 4, 8"
             )
-        if not (math.isfinite(self.min_area) and self.min_area >= 0):
+        if not _is_amount(self.min_area):
             raise ConfigError(f"least area {self.min_area!r:.40} is not 0 or more")
-        if not (math.isfinite(self.simplify) and self.simplify >= 0):
+        if not _is_amount(self.simplify):
             raise ConfigError(f"tolerance {self.simplify!r:.40} is not 0 or more")
         if self.method not in get_args(Method):
             raise ConfigError(
                 f"method {self.method!r:.40} does not exist; take {', '.join(get_args(Method))}"
             )
+
+
+def _is_amount(value: Any) -> bool:
+    """Whether a value is a number, 0 or more."""
+    plain = isinstance(value, Real) and not isinstance(value, bool)
+    return plain and math.isfinite(value) and value >= 0
 
 
 @dataclass(frozen=True)

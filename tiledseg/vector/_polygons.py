@@ -34,23 +34,23 @@ _BAND = 1 << 19
 _BATCH = 1 << 18
 #: Share of the work after which components are found, and arcs traced.
 _FOUND, _TRACED = 0.25, 0.4
-OnShare = Callable[[float], None]
-Ints = NDArray[np.int64]
-
-
 #: Bytes whatever the map: a band in the making, features in the making, pyarrow.
 _FIXED = 250 << 20
 #: Bytes of a component: its row in tables, its borders, its fields; about.
 _COMPONENT = 500
+#: Components that a map may have however small it is.
+_SOME = 1 << 15
+OnShare = Callable[[float], None]
+Ints = NDArray[np.int64]
 
 
 def polygons_need(samples: int) -> int:
     """Return the bytes `write_polygons` usually needs for a class map of ``samples``.
 
-    It is that of the table and borders of components, of a thousand samples each. A map of pure
-    noise, every other sample a polygon, needs 500 times as much for it.
+    It is that of the table and borders of components, of a thousand samples each, in small maps of
+    one. A large map of pure noise, every other sample a polygon, needs 500 times as much for it.
     """
-    return _FIXED + samples // 2
+    return _FIXED + _COMPONENT * max(samples // 1000, min(samples, _SOME))
 
 
 def write_polygons(
@@ -106,7 +106,7 @@ def write_polygons(
         on_share=lambda share: tell(_FOUND * share),
     )
     facts = _facts(source, schema, found)
-    wanted = np.isin(found.table.labels, facts.ids(spec.classes))
+    wanted = np.isin(found.table.labels, facts.ids(tuple(spec.classes or ())))
     count = len(wanted)
     bands = found.rewritten(np.where(wanted, np.arange(count), -1), -1)
     with ExitStack() as stack:
