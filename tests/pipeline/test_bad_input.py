@@ -134,7 +134,7 @@ def test_wrong_number_of_bands(
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--window", "50,x"], "512,512"),
+        (["--window", "50,x"], "no list of numbers"),
         (["--window", "33,33"], "multiple of 2"),
         (["--stride", "100,100", "--window", "64,64"], "leaves gaps"),
         (["--channels", "1,2,9"], "channel 9 is not there"),

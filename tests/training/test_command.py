@@ -45,7 +45,7 @@ def test_train_then_segment(
     """The held-out figures in the card are those of the class maps that segment writes."""
     monkeypatch.setattr("tiledseg.cli._train._LINE_EVERY", 0.0)
     recipe = written(
-        values(data={"spacing": spacing}, run={"steps": 80, "validate": 40, "minutes": 0.01}),
+        values(data={"spacing": spacing}, run={"steps": 80, "validate": 40, "minutes": 0.001}),
         tmp_path,
     )
     model = tmp_path / "model"
@@ -59,7 +59,7 @@ def test_train_then_segment(
         r"step 80/80: loss [\d.]+, held-out mean dice [\d.]+, acc.* at step 40", told.err
     )
     (late,) = (line for line in told.err.splitlines() if line.startswith("warning: "))
-    assert "planned: 1 s (run.minutes); for less set run.steps=" in late
+    assert "planned: 0 s (run.minutes); for less set run.steps=" in late
     assert f"wrote {model}" in told.out
     page = (model / "train.html").read_text()
     assert page.count("<polyline") == 3

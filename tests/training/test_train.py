@@ -41,7 +41,7 @@ from pathlib import Path
 from tiledseg.training import Options, Recipe, prepare_job, run_training
 job = prepare_job(Recipe.read(sys.argv[1]))
 def validate(card):
-    return lambda weights: (-float(sum(abs(v.float()).sum() for v in weights.values())), {})
+    return lambda weights, _: (-float(sum(abs(v.float()).sum() for v in weights.values())), {})
 def told(event):
     print(type(event).__name__, event.step, flush=True)
 run_training(job, Path(sys.argv[2]), Options(threads=1), validate, told)
@@ -380,7 +380,7 @@ def test_early_stop_keeps_the_best(values: Values, tmp_path: Path) -> None:
     seen: list[dict[str, torch.Tensor]] = []
 
     def validate(card: Any) -> Any:
-        def check(state: dict[str, torch.Tensor]) -> tuple[float, dict[str, Any]]:
+        def check(state: dict[str, torch.Tensor], on_case: Any) -> tuple[float, dict[str, Any]]:
             seen.append({k: v.clone() for k, v in state.items()})
             return next(scores), {"ground": {"dice": 0.5}}
 
