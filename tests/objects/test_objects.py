@@ -207,13 +207,26 @@ def test_boundaries_part_objects_and_what_has_no_heights_is_whole(tmp_path: Path
     assert len(np.unique(ids[labels == 2])) == 1
 
 
+@pytest.mark.parametrize(("depth", "parted"), [(0.9, True), (1.0, False)])
+def test_what_has_no_height_is_as_low_as_the_lowest(
+    tmp_path: Path, depth: float, parted: bool
+) -> None:
+    """Two middles of 3 with nothing known between them: a pass of 2."""
+    heights = np.array([[[2.0, 3, np.nan, 3, 2], [9, 9, 9, 9, 9]]])
+    labels = np.array([[1] * 5, [0] * 5], np.uint8)
+    with Scratch(tmp_path) as scratch:
+        cut = Cut(depth, (1.0, 1.0), MemorySource(heights))
+        ids = ids_of(split(labels, 4, None, cut, scratch), labels.shape)
+    assert (ids[0, 1] != ids[0, 3]) == parted
+
+
 def test_what_has_no_room_is_left_whole_and_told(tmp_path: Path) -> None:
     labels = np.zeros((30, 200), np.uint8)
     y, x = np.indices(labels.shape)
     for middle in (20, 36, 100, 116, 132):
         labels[(y - 15) ** 2 + (x - middle) ** 2 <= 81] = 1
     with Scratch(tmp_path) as scratch:
-        cut = Cut(1.0, (1.0, 1.0), most=19 * 36)
+        cut = Cut(1.0, (1.0, 1.0), most=19 * 35)  # the box of two
         parts = split(labels, 4, None, cut, scratch)
         assert len(parts.left) == 1
         ids = ids_of(parts, labels.shape)
@@ -275,7 +288,11 @@ def test_groups_are_those_of_every_sample_on_its_own(
     rng = np.random.default_rng(labels.size)
     middles = np.stack([rng.integers(0, n, 4) for n in labels.shape], axis=1)
     values = heads_of(labels, middles, rng)
-    heads = Heads(MemorySource(values), least, window)
+    values[:, rng.random(labels.shape) < 0.05] = np.nan
+    stored = values.copy()
+    stored[:, np.isnan(values).all(axis=0)] = 50  # declared: no centre, no offset
+    heads = Heads(MemorySource(stored, nodata=50), least, window)
+    values[0][np.isnan(values[0])] = -np.inf
     source = MemorySource(labels[None], nodata=NODATA)
     amounts = Amounts.of(np.ones(len(labels)), labels[0].size)
     scores = MemorySource(rng.random((1, *labels.shape)))
@@ -298,18 +315,19 @@ def test_groups_are_those_of_every_sample_on_its_own(
 
 
 def test_an_object_is_of_the_class_of_most_of_its_samples() -> None:
-    labels = np.zeros((9, 20), np.uint8)
+    labels = np.zeros((9, 30), np.uint8)
     labels[1:8, 1:8], labels[1:4, 1:8] = 1, 2
     labels[1:8, 11:18], labels[1:5, 11:18] = 1, 2
-    values = np.zeros((3, 9, 20))
-    values[0, 4, 4] = values[0, 4, 14] = 1
+    labels[2:8, 21:28], labels[2:5, 21:28] = 1, 2  # as many: the smaller
+    values = np.zeros((3, 9, 30))
+    values[0, 4, 4] = values[0, 4, 14] = values[0, 4, 24] = 1
     source = MemorySource(labels[None])
-    amounts = Amounts.of(np.ones(9), 20)
-    boxes = block_boxes(labels.shape, (4, 20))
+    amounts = Amounts.of(np.ones(9), 30)
+    boxes = block_boxes(labels.shape, (4, 30))
     heads = Heads(MemorySource(values))
     found = Centred.of(source, heads, np.array([1, 2]), boxes, (amounts, None))
-    assert found.table.labels.tolist() == [0, 1, 2]
-    assert found.table.sizes[1:].tolist() == [49, 49]
+    assert found.table.labels.tolist() == [0, 1, 2, 1]
+    assert found.table.sizes[1:].tolist() == [49, 49, 42]
 
 
 # ---------------------------------------------------------------------------- numbers

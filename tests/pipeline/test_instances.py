@@ -16,9 +16,11 @@ from PIL import Image
 from scipy import ndimage
 
 import tiledseg
+from tests.objects.test_objects import blobs, whole_split
 from tiledseg.cli import run
 from tiledseg.components import rows_of
 from tiledseg.datasets import read_dataset
+from tiledseg.engine import machine
 from tiledseg.errors import (
     ConfigError,
     DamagedInput,
@@ -30,6 +32,7 @@ from tiledseg.errors import (
 from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
 from tiledseg.io import MemorySource, SinkSpec, create_sink, open_source
 from tiledseg.labels import ClassInfo, ClassSchema
+from tiledseg.objects import Cut
 from tiledseg.pipeline._evaluate._segments import ColouredIds
 from tiledseg.pipeline._instances import _find
 from tiledseg.pipeline._instances._own_scores import OwnScores
@@ -52,6 +55,14 @@ def utm(shape: tuple[int, ...]) -> Grid:
     space = Space(SpaceKind.PROJECTED, CRS.from_epsg(32633).to_wkt(), 1.0)
     matrix = [[STEP, 0, 5e5], [0, -STEP, 5.4e6], [0, 0, 1]]
     return Grid.from_matrix(shape, matrix, space)
+
+
+def degrees(shape: tuple[int, ...]) -> Grid:
+    """Samples of a tenth of a degree, from 10 degrees east and 62 degrees north on."""
+    from rasterio.crs import CRS
+
+    space = Space(SpaceKind.GEOGRAPHIC, CRS.from_epsg(4326).to_wkt(), None)
+    return Grid.from_matrix(shape, [[0.1, 0, 10], [0, -0.1, 62], [0, 0, 1]], space)
 
 
 def write(
@@ -150,7 +161,9 @@ def test_blocks_change_no_byte(
         np.testing.assert_array_equal(png, read(names[0]))
         written.append(one)
     assert written[0] == written[1] == written[2]
-    assert len(read_table(tmp_path / "ids.csv")) >= 3
+    table = read_table(tmp_path / "ids.csv")
+    assert len(table) >= 3
+    assert {row["class"] for row in table} == {"building", "tree"}
 
 
 def test_what_touches_is_parted(scene: Path, tmp_path: Path) -> None:
@@ -227,6 +240,40 @@ def test_a_volume_has_its_objects_in_millimetres(tmp_path: Path) -> None:
     assert box == ["3", "3", "2", "6", "6", "4"]
     (info,) = json.loads(made.outputs[-1].read_text())["annotations"][0]["segments_info"]
     assert info["bbox"] == [3, 3, 2, 6, 6, 4]
+
+
+def test_a_volume_is_split_by_its_lengths(tmp_path: Path) -> None:
+    """Voxels four times as deep as wide: as every component is on its own, in widths."""
+    labels = blobs(4, (9, 40, 44), 14)
+    labels[labels == 255] = 0
+    grid = Grid.from_centers(labels.shape, (0, 0, 0), (0.5, 0.5, 2.0), space=PATIENT)
+    volume = write(tmp_path / "map.nii.gz", labels, grid)
+    made = tiledseg.instances(volume, tmp_path / "ids.nii.gz", split="distance")
+    expected = whole_split(labels, 1, Cut(1.0, (4.0, 1.0, 1.0)), None)
+    found, expected = read(tmp_path / "ids.nii.gz"), np.where(labels, expected, 0)
+    pairs = {*zip(found.ravel().tolist(), expected.ravel().tolist(), strict=True)}
+    assert len(pairs) == len(dict(pairs)) == len({i for _, i in pairs})
+    assert len(pairs) - 1 == sum(made.objects.values())
+    assert len(pairs) - 1 > sum(ndimage.label(labels == i)[1] for i in (1, 2))
+
+
+def test_areas_in_degrees_are_geodesic(tmp_path: Path) -> None:
+    """Two squares of as many samples: at 60 degrees north one is half as large."""
+    labels = np.zeros((700, 20), np.uint8)
+    labels[10:20, 5:15] = labels[610:620, 5:15] = 1
+    scene = write(tmp_path / "map.tif", labels, degrees(labels.shape), SCHEMA)
+    out, table = tmp_path / "ids.tif", tmp_path / "objects.csv"
+    tiledseg.instances(scene, out, table, least=8e9, unit="m2")
+    ids = read(out)
+    assert not ids[10:20].any()  # 100 samples of 11.1 by 5.2 km: 5.8e9 m2
+    assert (ids[610:620, 5:15] == 1).all()
+    (row,) = read_table(table)
+    assert float(row["area_m2"]) == pytest.approx(1.23e10, rel=0.01)
+
+
+def test_what_the_process_holds_is_no_room(scene: Path, tmp_path: Path) -> None:
+    settings = {"split": "distance", "memory": str(machine.resident())}
+    assert tiledseg.instances(scene, tmp_path / "ids.tif", **settings).left == 3
 
 
 def test_scores_are_those_of_the_class_of_every_sample(scene: Path, tmp_path: Path) -> None:
