@@ -45,6 +45,7 @@ def _options() -> argparse.Namespace:
         "--runtimes", nargs="+", metavar="RUNTIME-PRECISION", help="like torch-fp32 compiled-fp32"
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; of the peers, too")
     parser.add_argument("--microbatch", type=int, help="windows a call; default: tiledseg's choice")
     parser.add_argument("--memory", default="4GB", help="tiledseg's budget")
     parser.add_argument("--peer-memory", default=12.0, type=float, help="GB that peers may use")
@@ -69,6 +70,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         ways=ways,
         nnunet=options.nnunet,
         peer_memory=options.peer_memory * 1e9,
+        device=options.device,
     )
 
 

@@ -168,6 +168,7 @@ class Settings:
     ways: tuple[Way, ...] = WAYS
     nnunet: Path | None = None
     peer_memory: float = 12e9
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,7 @@ class Field:
             "windows": case.windows(self.image),
             "channels": case.network.channels,
             "classes": case.network.classes,
-            **{k: known[k] for k in ("threads", "memory", "microbatch", "enough")},
+            **{k: known[k] for k in ("threads", "memory", "microbatch", "enough", "device")},
         }
 
     def _peer(self) -> dict[str, str]:

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 
 Task = dict[str, Any]
+_RUNTIME = ("threads", "runtime", "precision", "device")
 Record = dict[str, Any]
 #: Bytes copied from and to in turn, far beyond any cache.
 _BEYOND_CACHE = 256 << 20
 #: Windows a call that are tried for the pure forward pass.
-_MICROBATCHES = (1, 2)
+_MICROBATCHES = {"cpu": (1, 2), "cuda": (1, 2, 4, 8)}
 
 
 class _Clock:
@@ -57,7 +58,7 @@ def run_tiledseg(task: Task) -> Record:
             "margin": 0,
             "lattice": "clamped",
         },
-        runtime={key: task[key] for key in ("threads", "runtime", "precision", "microbatch")},
+        runtime={key: task[key] for key in (*_RUNTIME, "microbatch")},
         budget={"memory": task["memory"]},
         output={"report": False},
     )
@@ -75,14 +76,16 @@ def run_pure(task: Task) -> Record:
     As many windows a call as are fastest, unless their number is given.
     """
     model = _predictor(task).model
-    counts = [task["microbatch"]] if task["microbatch"] else _MICROBATCHES
-    calls = {n: torch.randn((n, task["channels"], *task["window"])) for n in counts}
+    counts = [task["microbatch"]] if task["microbatch"] else _MICROBATCHES[task["device"]]
+    shape = (task["channels"], *task["window"])
+    calls = {n: torch.randn((n, *shape), device=task["device"]) for n in counts}
     best = min(counts, key=lambda n: _seconds(model, calls[n]) / n)
     clock, done, began = _Clock(task), 0, time.perf_counter()
     while done < task["windows"] and (
         done < 3 * best or time.perf_counter() - began < task["enough"]
     ):
         model(calls[best])
+        _wait(task["device"])
         done += best
     record = clock.stop(windows=task["windows"], measured_windows=done, microbatch=best)
     record["seconds"] *= task["windows"] / done
@@ -92,9 +95,17 @@ def run_pure(task: Task) -> Record:
 def _seconds(model: Any, x: torch.Tensor) -> float:
     """Return the time of the second call."""
     model(x)
+    _wait(x.device.type)
     began = time.perf_counter()
     model(x)
+    _wait(x.device.type)
     return time.perf_counter() - began
+
+
+def _wait(device: str) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def run_monai(task: Task) -> Record:
@@ -107,11 +118,12 @@ def run_monai(task: Task) -> Record:
     overlap = tuple(1 - s / w for s, w in zip(task["stride"], task["window"], strict=True))
     with torch.inference_mode():
         network(x[(slice(None), slice(None), *(slice(w) for w in task["window"]))])
+        _wait(task["device"])
         clock = _Clock(task)
         scores = sliding_window_inference(
             x, task["window"], task["batch"], network, overlap, mode="gaussian"
         )
-        labels = scores.argmax(1)[0]
+        labels = scores.argmax(1)[0].cpu()
         record = clock.stop(windows=task["windows"])
     return _saved(record, labels, task)
 
@@ -168,13 +180,10 @@ def _predictor(task: Task) -> Any:
 
     import tiledseg
 
-    predictor = tiledseg.load_model(
-        task["model"],
-        threads=task["threads"],
-        runtime=task["runtime"],
-        precision=task["precision"],
-    )
-    predictor.model(torch.zeros((task["microbatch"] or 1, task["channels"], *task["window"])))
+    predictor = tiledseg.load_model(task["model"], **{key: task[key] for key in _RUNTIME})
+    shape = (task["microbatch"] or 1, task["channels"], *task["window"])
+    predictor.model(torch.zeros(shape, device=task["device"]))
+    _wait(task["device"])
     return predictor
 
 
@@ -187,7 +196,9 @@ def _peer(task: Task) -> tuple[torch.Tensor, torch.nn.Module]:
     if task.get("crop"):
         x = x[(..., *(slice(n) for n in task["crop"]))].contiguous()
     network = torch.load(task["network"], weights_only=False)
-    return x, torch.nn.Sequential(network, torch.nn.Softmax(1)).eval()
+    torch.backends.cudnn.allow_tf32 = False  # torch's default is no float32, and faster
+    ready = torch.nn.Sequential(network, torch.nn.Softmax(1)).eval()
+    return x.to(task["device"]), ready.to(task["device"])
 
 
 def _saved(record: Record, labels: torch.Tensor, task: Task) -> Record:

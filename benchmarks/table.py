@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .cases import Settings
 from .nnunet import python_of
 
@@ -55,11 +57,17 @@ def header(settings: Settings) -> dict[str, Any]:
         "cpu": known.get("model name", platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
         "threads": settings.threads,
+        "gpu": _gpu(settings.device),
         "flags": [flag for flag in _FLAGS if flag in flags],
         "flags_absent": [flag for flag in _FLAGS if flag not in flags],
         "versions": _versions(settings),
         "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
     }
+
+
+def _gpu(device: str) -> str:
+    """Return the name of the GPU, after a comma; nothing on a CPU."""
+    return f", {torch.cuda.get_device_name()}" if device == "cuda" else ""
 
 
 def markdown(case: dict[str, Any]) -> str:
@@ -70,7 +78,8 @@ def markdown(case: dict[str, Any]) -> str:
     lines = [
         f"## {told['date']}: {case['title']}",
         "",
-        f"{told['cpu']}, {told['cores']} cores ({flags}), {told['threads']} threads. {versions}.",
+        f"{told['cpu']}, {told['cores']} cores ({flags}), {told['threads']} threads{told['gpu']}. "
+        f"{versions}.",
         f"`{told['command']}`. Window {case['window']}, stride {case['stride']}, "
         f"{_calls(case['microbatch'])}, budget {case['memory']}.",
         "",
