@@ -93,7 +93,7 @@ def test_a_run_gives_what_the_command_makes_of_its_map(
     assert samples == {c.name: int((expected == c.id).sum()) for c in SCHEMA.unique}
     assert made.classes[1].amount == pytest.approx(samples["a"] / 100, rel=1e-3)  # ha of 10 m
     assert made.ran.unmeasured == (expected == 255).sum()
-    meta, _, _, columns = pyogrio.raw.read(tmp_path / "p.gpkg", read_geometry=False)
+    meta, _, _, columns = pyogrio.raw.read(tmp_path / "p.gpkg", layer="p", read_geometry=False)
     named = set(columns[list(meta["fields"]).index("class_name")])
     assert named == {name for name in "abc" if samples[name]}
     config = yaml.safe_load((tmp_path / "out.report" / "run.yaml").read_text())

@@ -38,7 +38,7 @@ def test_polygons(make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.Mon
     assert not target.exists()
     monkeypatch.setattr(_outputs, "machine", FULL)
     asked(image, model, "polygons", target)
-    assert pyogrio.read_info(target)["features"] > 10
+    assert pyogrio.read_info(target, layer=target.stem)["features"] > 10
 
 
 def test_surfaces(make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

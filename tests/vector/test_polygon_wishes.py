@@ -50,7 +50,7 @@ def read(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         names = [n for n in table.column_names if n not in ("geometry", "bbox")]
         columns = {n: table[n].to_numpy() for n in names}
         return shapely.from_wkb(table["geometry"].to_numpy()), columns
-    meta, _, geometry, fields = pyogrio.raw.read(path)
+    meta, _, geometry, fields = pyogrio.raw.read(path, layer=path.stem)
     return shapely.from_wkb(geometry), dict(zip(meta["fields"], fields, strict=True))
 
 

@@ -34,7 +34,7 @@ def write_polygons(
 
 def read(path: Path) -> tuple[list[shapely.Geometry], dict[str, np.ndarray]]:
     """Return geometries and fields of a vector file."""
-    meta, _, geometry, fields = pyogrio.raw.read(path)
+    meta, _, geometry, fields = pyogrio.raw.read(path, layer=path.stem)
     return list(shapely.from_wkb(geometry)), dict(zip(meta["fields"], fields, strict=True))
 
 
@@ -135,7 +135,7 @@ def test_areas_are_those_on_the_ellipsoid(tmp_path: Path, code: int, geodesic: b
     assert (sizes[0] == 1.0) is not geodesic
     out = tmp_path / "out.gpkg"
     write_polygons(np.ones(grid.shape, np.uint8), grid, SCHEMA, out)
-    found = pyogrio.raw.read(out, columns=["area_m2"])[3][0]
+    found = pyogrio.raw.read(out, layer=out.stem, columns=["area_m2"])[3][0]
     assert found.tolist() == pytest.approx([area], rel=1e-5 if geodesic else 1e-3)
 
 

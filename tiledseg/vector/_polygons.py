@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,17 @@ def write_polygons(
     An object is a connected component of a class. Its id is that of `component_table`, and its area
     that of its samples, exactly, also where its outline is simplified; the perimeter is that of the
     outline. Polygons follow one another by id, classes by their own id.
-    Neighbours share every vertex of their border, and rings run as GeoJSON and OGC want.
+    Neighbours share every vertex of their border, and rings run as GeoJSON and OGC want. In QGIS a
+    GeoPackage of a map that has colours opens in them.
 
     Args:
         source: Class map of any tool: a scene, one channel of whole numbers of 0 to 65535.
         path: .gpkg, .fgb, .parquet or .geojson (in longitude and latitude, as RFC 7946 wants).
         spec: Which polygons are wanted.
         grid: Where the samples lie, if elsewhere than the source says.
-        schema: Names and background; labels it does not know, and all without one, are called by
-            their number, and 0 is background unless it is nodata.
+        schema: Names, colours and background; labels it does not know, and all without one, are
+            called by their number, with the colour of the palette if there is one, and 0 is
+            background unless it is nodata.
         scores: A score of 0 to 1 per sample, on the map's grid; objects get their mean.
         room: Bytes that this may take; None: as many as it needs.
         on_share: Told the share that is done, 0 to 1.
@@ -122,6 +125,9 @@ def write_polygons(
         features = choose(found, objects, wanted, spec)
         fields = _fields(features, found, facts, ids, scores is not None)
         layer = _layer(place, spec, fields)
+        if schema is not None or source.palette is not None:
+            there = set(fields["class_id"].tolist())
+            layer = replace(layer, classes=tuple(c for c in facts.schema.unique if c.id in there))
         batches = _batches(Faces(arcs, count), features, fields, (place, layer), tell)
         write_stream(path, layer, batches)
     return len(features)
@@ -132,7 +138,8 @@ def _facts(source: Source, schema: ClassSchema | None, found: Components) -> Map
     held = set(np.unique(found.table.labels).tolist())
     if schema is not None:
         held.discard(schema.nodata)
-    return MapFacts(schema_of_map(schema, held, source.nodata), "m2", source.uri)
+    named = schema_of_map(schema, held, source.nodata, source.palette)
+    return MapFacts(named, "m2", source.uri)
 
 
 def _told(bands: Iterator[tuple[Box, Ints]], rows: int, tell: OnShare) -> Iterator[Ints]:

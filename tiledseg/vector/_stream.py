@@ -16,8 +16,10 @@ import shapely
 from numpy.typing import NDArray
 
 from ..io import settle, silenced, temporary_beside, writing
+from ..labels import ClassInfo
 from ._area import projjson
 from ._formats import PARQUET, check_polygon_format, layer_options
+from ._style import TABLE, style_rows
 
 #: Rows of a group that a reader of Parquet takes or leaves by its bounding boxes.
 _GROUP = 1 << 16
@@ -45,11 +47,13 @@ class Layer:
         kind: "Polygon" or "MultiPolygon".
         crs: WKT or EPSG code, or None.
         fields: Name -> dtype; object stands for text.
+        classes: Those that it has, whose colours a GeoPackage is styled with; of none it is not.
     """
 
     kind: str
     crs: str | None
     fields: dict[str, np.dtype[Any]]
+    classes: tuple[ClassInfo, ...] = ()
 
 
 def write_stream(path: Path, layer: Layer, batches: Iterator[Batch]) -> None:
@@ -73,6 +77,8 @@ def write_stream(path: Path, layer: Layer, batches: Iterator[Batch]) -> None:
                 _write_parquet(partial, layer, batches)
             else:
                 _write_ogr(partial, path.stem, driver, layer, batches)
+            if driver == "GPKG" and layer.classes and path.stem.lower() != TABLE:
+                _write_style(partial, path.stem, layer.classes)
             settle(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -108,6 +114,21 @@ def _write_ogr(path: Path, name: str, driver: str, layer: Layer, batches: Iterat
         if failed:
             raise failed[0] from None
         raise
+
+
+def _write_style(path: Path, name: str, classes: tuple[ClassInfo, ...]) -> None:
+    """Add the table of styles to a GeoPackage, as a plain table of attributes."""
+    geometry = pyogrio.read_info(str(path), layer=name)["geometry_name"]
+    rows = style_rows(name, geometry, classes)
+    pyogrio.raw.write(
+        str(path),
+        None,
+        list(rows.values()),
+        list(rows),
+        driver="GPKG",
+        layer=TABLE,
+        layer_options={"FID": "id"},
+    )
 
 
 def _write_parquet(path: Path, layer: Layer, batches: Iterator[Batch]) -> None:
