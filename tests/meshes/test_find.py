@@ -165,6 +165,27 @@ def test_a_small_surface_never_vanishes(tmp_path: Path, extent: int) -> None:
     assert open_edges(fewer) == 0
 
 
+def test_a_fitted_surface_encloses_what_it_is_told(round_mesh: Mesh) -> None:
+    for share in (0.9, 1.0, 1.1):
+        fitted = round_mesh.fitted(share * round_mesh.volume, 1.0)
+        assert fitted.volume == pytest.approx(share * round_mesh.volume, rel=1e-5)
+        np.testing.assert_array_equal(fitted.faces, round_mesh.faces)
+        away = np.linalg.norm(fitted.vertices - round_mesh.vertices, axis=1)
+        assert np.ptp(away) < 1e-5
+        assert away[0] == pytest.approx(abs(share - 1) * 12 / 3, rel=0.15)  # of a ball's radius
+    far = round_mesh.fitted(9 * round_mesh.volume, 0.25)
+    away = np.linalg.norm(far.vertices - round_mesh.vertices, axis=1)
+    np.testing.assert_allclose(away, 0.25, rtol=1e-5)
+
+
+def test_one_voxel_is_fitted(tmp_path: Path) -> None:
+    grid = Grid.from_centers((1, 1, 1), (0, 0, 0), (0.7, 0.8, 1), space=PATIENT)
+    with found(np.ones((1, 1, 1), np.uint8), grid, tmp_path) as surfaces:
+        mesh = surfaces.mesh(1)
+    assert mesh.volume == pytest.approx(0.56 / 6)
+    assert mesh.fitted(0.56, 0.35).volume == pytest.approx(0.56, rel=1e-5)
+
+
 def test_normals_look_outwards(round_mesh: Mesh) -> None:
     _, grid = ball()
     outwards = round_mesh.vertices - grid.index_to_world((20.5, 25.5, 25.5))

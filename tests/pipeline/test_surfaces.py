@@ -6,10 +6,13 @@ import json
 import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import trimesh
+from skimage.measure import marching_cubes
 
 import tiledseg
 from tests.datasets.files import write_raster
@@ -224,32 +227,90 @@ def test_a_full_disk_is_one_sentence(volume: Path, tmp_path: Path, out: str, roo
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.data
-def test_real_organs(data: Path, tmp_path: Path) -> None:
-    """Organs of a CT: closed, of their volume, and where SimpleITK says that they are."""
-    import SimpleITK as sitk
-
+@pytest.fixture(scope="module")
+def organs(data: Path) -> tuple[Path, sitk.Image, dict[int, np.ndarray]]:
+    """Organs of a CT as SimpleITK reads them, and the voxels (z, y, x) of each."""
     path = next(data.rglob("example_seg_fast_force_split.nii.gz"))
-    organs = [1, 5, 20, 51, 52, 117]  # of 51 there is nothing
-    made = tiledseg.surfaces(path, tmp_path / "s", classes=organs)
-    assert made.absent == ("class 51",)
     image = sitk.ReadImage(str(path))
     labels = sitk.GetArrayViewFromImage(image)
+    return path, image, {i: np.argwhere(labels == i) for i in np.unique(labels[labels > 0])}
+
+
+def sides(image: sitk.Image, voxels: np.ndarray) -> np.ndarray:
+    """Return where the sides of the outermost voxels are, low and high, (2, 3)."""
+    ends = [voxels.min(axis=0) - 0.5, voxels.max(axis=0) + 0.5]
+    world = [image.TransformContinuousIndexToPhysicalPoint(end[::-1].tolist()) for end in ends]
+    return np.sort(world, axis=0)
+
+
+@pytest.mark.data
+def test_real_organs(
+    organs: tuple[Path, sitk.Image, dict[int, np.ndarray]], tmp_path: Path
+) -> None:
+    """All of them: closed, marching cubes' triangles, where SimpleITK says that they are."""
+    path, image, voxels = organs
+    made = tiledseg.surfaces(path, tmp_path / "s")
+    assert [s.id for s in made.surfaces] == sorted(voxels)
+    assert len(voxels) == 61
+    size = float(np.prod(image.GetSpacing()))
     for surface in made.surfaces:
-        mesh = trimesh.load(surface.path)
+        mesh, own = trimesh.load(surface.path), voxels[surface.id]
         assert mesh.is_watertight
         assert mesh.is_winding_consistent
-        voxels = np.argwhere(labels == surface.id)
-        assert surface.voxels == len(voxels)
-        millimetres = len(voxels) * np.prod(image.GetSpacing())
+        assert surface.voxels == len(own)
+        assert mesh.volume > 0
         assert mesh.volume == pytest.approx(surface.volume * 1000, rel=1e-5)
-        if len(voxels) > 3000:  # in smaller ones the edges that are taken off weigh more
-            assert mesh.volume == pytest.approx(millimetres, rel=0.02)
+        if len(own) > 3000:  # in smaller ones the edges that are taken off weigh more
+            assert mesh.volume == pytest.approx(len(own) * size, rel=0.02)
         assert surface.agrees
-        ends = [voxels.min(axis=0) - 0.5, voxels.max(axis=0) + 0.5]
-        sides = [image.TransformContinuousIndexToPhysicalPoint(end[::-1].tolist()) for end in ends]
-        np.testing.assert_allclose(mesh.bounds, np.sort(sides, axis=0), atol=1e-3)
+        np.testing.assert_allclose(mesh.bounds, sides(image, own), atol=1e-3)
         # the end of the voxel that lies furthest to the front: its side's middle is on the surface
-        z, y, x = voxels[voxels[:, 1].argmin()].tolist()
+        z, y, x = own[own[:, 1].argmin()].tolist()
         middle = image.TransformContinuousIndexToPhysicalPoint([x, y - 0.5, z])
         assert np.linalg.norm(mesh.vertices - middle, axis=1).min() < 1e-3
+        mask = np.zeros(own.max(axis=0) - own.min(axis=0) + 3, np.float32)
+        mask[tuple((own - own.min(axis=0) + 1).T)] = 1
+        corners, faces, _, _ = marching_cubes(mask, 0.5, allow_degenerate=False)
+        world = [image.TransformContinuousIndexToPhysicalPoint(c) for c in _indices(corners, own)]
+        np.testing.assert_allclose(
+            _sorted(mesh.triangles), _sorted(np.array(world)[faces]), atol=2e-3
+        )
+    assert "25 of them by more than 2 %: --fit" in made.summary()
+
+
+def _indices(corners: np.ndarray, own: np.ndarray) -> list[list[float]]:
+    """Return corners in the mask around some voxels as indices (x, y, z) of the image."""
+    return (corners + own.min(axis=0) - 1)[:, ::-1].astype(float).tolist()
+
+
+def _sorted(triangles: np.ndarray) -> np.ndarray:
+    """Return triangles as rows in a fixed order: by their middles in hundredths, corners too."""
+    middles = np.rint(triangles.mean(axis=1) * 100).astype(np.int64)
+    spread = np.rint(np.ptp(triangles, axis=1) * 100).astype(np.int64)
+    order = np.lexsort([*middles.T, *spread.T])
+    return np.sort(triangles[order], axis=1)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("style", [{"fit": True}, {"smooth": 10}])
+def test_real_organs_in_a_scene_enclose_their_voxels(
+    organs: tuple[Path, sitk.Image, dict[int, np.ndarray]], tmp_path: Path, style: dict[str, Any]
+) -> None:
+    """All in one coloured GLB, every one of its voxels' volume and place."""
+    path, image, voxels = organs
+    made = tiledseg.surfaces(path, tmp_path / "s.glb", **style)
+    scene = trimesh.load(tmp_path / "s.glb")
+    assert list(scene.geometry) == [s.name for s in made.surfaces]
+    size, colors = float(np.prod(image.GetSpacing())), set()
+    for surface, mesh in zip(made.surfaces, scene.geometry.values(), strict=True):
+        own = voxels[surface.id]
+        assert mesh.is_watertight
+        assert mesh.volume == pytest.approx(len(own) * size, rel=1e-4)
+        assert surface.agrees
+        middle = image.TransformContinuousIndexToPhysicalPoint(own.mean(axis=0)[::-1].tolist())
+        np.testing.assert_allclose(mesh.center_mass, middle, atol=image.GetSpacing()[0] / 2)
+        if "smooth" not in style:  # which takes ends of vessels off
+            atol = image.GetSpacing()[0] / 2
+            np.testing.assert_allclose(mesh.bounds, sides(image, own), atol=atol)
+        colors.add(tuple(mesh.visual.material.baseColorFactor.tolist()))
+    assert len(colors) == len(voxels)

@@ -31,6 +31,14 @@ def surfaces(
     decimate: Annotated[
         float, typer.Option(help="Share of the triangles to do without, 0 to 0.99.")
     ] = 0.0,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="Move surfaces until they enclose the volume of their voxels, as smoothed and "
+            "decimated ones are anyway.",
+        ),
+    ] = False,
     memory: Memory = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -47,6 +55,7 @@ def surfaces(
             classes=parts(classes),
             smooth=smooth,
             decimate=decimate,
+            fit=fit,
             budget=memory,
             on_share=share,
         )

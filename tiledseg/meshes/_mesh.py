@@ -22,6 +22,8 @@ _CHUNK = 1 << 16
 #: back (mu) with 1 / lambda + 1 / mu = the pass-band frequency, for which he takes 0.1.
 _FORTH = 0.5
 _BACK = 1 / (0.1 - 1 / _FORTH)
+#: Part of a volume by which a fitted one may be off, and steps that are taken to come as close.
+_CLOSE, _STEPS = 1e-6, 12
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,26 @@ class Mesh:
 
         vertices, faces = simplify(self.vertices, self.faces, share)
         return Mesh(vertices, faces) if len(faces) >= _FEWEST else self
+
+    def fitted(self, volume: float, most: float) -> Mesh:
+        """Return the mesh moved out, or in, along its normals until it encloses a volume.
+
+        Every vertex is moved by the same distance, which is found by secants; the first step is the
+        missing volume over the area.
+
+        Args:
+            volume: What it is to enclose, in world units.
+            most: The farthest that vertices are moved; the volume is then missed.
+        """
+        normals, area = self.normals().astype(np.float64), self.area
+        best, slope, away = self, area, 0.0
+        for _ in range(_STEPS):
+            missing = volume - best.volume
+            if abs(missing) <= _CLOSE * volume or not slope > 0:
+                break
+            step = float(np.clip(away + missing / slope, -most, most)) - away
+            if not step:
+                break
+            moved = Mesh(self.vertices + (away + step) * normals, self.faces)
+            slope, best, away = (moved.volume - best.volume) / step, moved, away + step
+        return best

@@ -33,6 +33,8 @@ from ._surfaces_made import EDGES, Surface, Surfaces
 
 _LABELS = 1 << 16
 _MOST_PASSES = 1000
+#: Part of a voxel's shortest side by which a surface may be moved to enclose its voxels' volume.
+_FARTHEST = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class SurfaceStyle:
         file_format: Of a file per class: ``stl``, ``ply`` or ``obj``; a scene is GLB anyway.
         smooth: Passes of Taubin smoothing.
         decimate: Share of the triangles to do without, 0 to 0.99.
+        fit: Whether surfaces are moved along their normals until they enclose the volume of their
+            voxels; those that are smoothed or decimated are anyway.
 
     Raises:
         ConfigError: A number is none of these.
@@ -51,6 +55,7 @@ class SurfaceStyle:
     file_format: str = "stl"
     smooth: int = 0
     decimate: float = 0.0
+    fit: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.smooth, int) or not 0 <= self.smooth <= _MOST_PASSES:
@@ -60,6 +65,8 @@ class SurfaceStyle:
             raise ConfigError(
                 f"decimate {self.decimate}: give the share of triangles to do without, 0 to 0.99"
             )
+        if not isinstance(self.fit, bool):
+            raise ConfigError(f"fit {self.fit!r:.40} is not true or false")
 
 
 def surfaces(
@@ -70,6 +77,7 @@ def surfaces(
     classes: Sequence[str | int] | str | int | None = None,
     smooth: int = 0,
     decimate: float = 0.0,
+    fit: bool = False,
     budget: str | None = None,
     on_share: OnShare | None = None,
 ) -> Surfaces:
@@ -77,7 +85,8 @@ def surfaces(
 
     Triangles are those of marching cubes on the whole volume at one half, whatever it is read in;
     at the border of the volume surfaces are closed. Vertices are in world coordinates: patient
-    millimetres along LPS, as SimpleITK has them.
+    millimetres along LPS, as SimpleITK has them. Marching cubes takes edges off, so small and thin
+    bodies enclose less than their voxels take; ``fit`` makes up for it.
 
     Args:
         labels: Label volume of any tool, one channel. Names and colours are taken from it where
@@ -85,8 +94,10 @@ def surfaces(
         out: Folder for one file per class, or ``NAME.glb`` for one coloured scene.
         file_format: Of files in a folder: ``stl`` (the default), ``ply`` or ``obj``.
         classes: Names or labels, or one; None takes all but the background.
-        smooth: Passes of Taubin smoothing, which takes the stairs off and keeps the volume.
+        smooth: Passes of Taubin smoothing, which takes the stairs off.
         decimate: Share of the triangles to do without, 0 to 0.99.
+        fit: Move surfaces along their normals, by half a voxel at most, until they enclose the
+            volume of their voxels; those that are smoothed or decimated are anyway.
         budget: Host memory of the process, like ``6GB``; None takes half of what is free.
         on_share: Told the share that is done, 0 to 1.
 
@@ -98,7 +109,7 @@ def surfaces(
         OutputFailed: A file cannot be written; then none is.
     """
     target = output_path("out", str(out))
-    style = SurfaceStyle(_format(target, file_format), smooth, decimate)
+    style = SurfaceStyle(_format(target, file_format), smooth, decimate, fit)
     limit = machine.limit(budget)
     classes = [classes] if isinstance(classes, str | int) else classes
     with open_source(labels, dims=3) as source:
@@ -177,6 +188,8 @@ def _write(
     if style.decimate:
         mesh = mesh.decimated(style.decimate)
     grid, voxels = found.grid, int(found.voxels[info.id])
+    if style.fit or style.smooth or style.decimate:
+        mesh = mesh.fitted(voxels * grid.sample_measure, _FARTHEST * min(grid.spacing))
     unit = _unit(grid)[1]
     return Surface(
         id=info.id,

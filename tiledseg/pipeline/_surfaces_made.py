@@ -102,6 +102,9 @@ class Surfaces:
             if off
             else f"all {len(self.surfaces)} volumes agree within 2 % or a tenth of a voxel"
         )
+        far = sum(abs(s.difference) > _CLOSE for s in self.surfaces) - len(off)
+        if far > 0:
+            lines.append(f"{far} of them by more than 2 %: --fit moves surfaces until they do")
         one = len(self.outputs) == 1
         place = self.outputs[0] if one else self.outputs[0].parent
         lines.append(f"wrote {place}" if one else f"wrote {len(self.outputs)} files into {place}")
