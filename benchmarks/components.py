@@ -19,7 +19,7 @@ from scipy import ndimage
 from tiledseg.components import (
     Components,
     Graph,
-    Legend,
+    MapFacts,
     applied,
     component_table,
     find_components,
@@ -52,8 +52,8 @@ def _timed(what: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _sieved(found: Components) -> Graph:
-    legend = Legend(ClassSchema.of_names(["a"]), "samples", "map")
-    return applied(RemoveSmall(64, becomes="neighbour"), Graph.of(found), legend)
+    facts = MapFacts(ClassSchema.of_names(["a"]), "samples", "map")
+    return applied(RemoveSmall(64, becomes="neighbour"), Graph.of(found), facts)
 
 
 def main() -> None:

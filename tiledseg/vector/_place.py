@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
-from numpy.typing import NDArray
 
 from ..arcs import Outlines
 from ..grid import Grid
 from ._area import line_metrics, sample_areas, to_lonlat
 from ._formats import check_polygon_format
-
-Ints = NDArray[np.int64]
+from ._wkb import Floats, Ints, Shapes, around, shapes_of, to_world
 
 
 @dataclass(frozen=True)
@@ -33,9 +30,9 @@ class Place:
     """
 
     grid: Grid
-    areas: NDArray[np.float64]
+    areas: Floats
     area_field: str
-    metrics: NDArray[np.float64]
+    metrics: Floats
     perimeter_field: str
     crs: str | None
     move: Any
@@ -55,9 +52,7 @@ class Place:
         a, b = self.grid.matrix[:2, :2].T
         return float(a @ a), float(a @ b), float(b @ b)
 
-    def shapes(
-        self, outlines: Outlines, parts: Ints, kind: str
-    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    def shapes(self, outlines: Outlines, parts: Ints, kind: str) -> tuple[Shapes, Floats]:
         """Return shapes, shells counterclockwise, and their perimeters.
 
         Args:
@@ -65,27 +60,10 @@ class Place:
             parts: First component of every feature, and the number of components.
             kind: "Polygon" or "MultiPolygon".
         """
-        rings, shells = outlines.rings, outlines.shells
-        corners = outlines.corners.astype(np.float64)
-        perimeters = np.add.reduceat(self._lengths(corners, rings), rings[shells[parts[:-1]]])
-        world = self.grid.index_to_world(corners[:, ::-1])
-        if np.linalg.det(self.grid.matrix[:2, :2]) > 0:  # rows run upwards: mirrored
-            ends = np.repeat(rings[:-1] + rings[1:] - 1, np.diff(rings))
-            world = world[ends - np.arange(len(world))]
+        corners, rings, shells = outlines.corners, outlines.rings, outlines.shells
+        perimeters = around(corners, rings, shells[parts], self.metrics)
+        mirrored = bool(np.linalg.det(self.grid.matrix[:2, :2]) > 0)  # rows run upwards
+        world = to_world(corners, rings, self.grid.matrix, mirrored)
         if self.move is not None:
             world = np.stack(self.move(world[:, 0], world[:, 1]), axis=-1)
-        if kind == "Polygon":
-            lists, code = (rings, shells), shapely.GeometryType.POLYGON
-            return shapely.from_ragged_array(code, world, lists), perimeters
-        code = shapely.GeometryType.MULTIPOLYGON
-        return shapely.from_ragged_array(code, world, (rings, shells, parts)), perimeters
-
-    def _lengths(self, corners: NDArray[np.float64], rings: Ints) -> NDArray[np.float64]:
-        """Return the length from every corner to the next one, 0 where a ring ends."""
-        ahead = np.roll(corners, -1, axis=0)
-        dx, dy = (ahead - corners).T
-        lines = corners[:, 1].astype(np.int64), ahead[:, 1].astype(np.int64)
-        e, f, g = ((self.metrics[lines[0]] + self.metrics[lines[1]]) / 2).T
-        lengths: NDArray[np.float64] = np.sqrt(e * dx**2 + 2 * f * dx * dy + g * dy**2)
-        lengths[rings[1:] - 1] = 0
-        return lengths
+        return shapes_of(world, rings, shells, None if kind == "Polygon" else parts), perimeters

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
-import shapely
 from numpy.typing import NDArray
 
 from ..io import settle, silenced, temporary_beside, writing
@@ -20,6 +19,7 @@ from ..labels import ClassInfo
 from ._area import projjson
 from ._formats import PARQUET, check_polygon_format, layer_options
 from ._style import TABLE, style_rows
+from ._wkb import Shapes
 
 #: Rows of a group that a reader of Parquet takes or leaves by its bounding boxes.
 _GROUP = 1 << 16
@@ -31,11 +31,11 @@ class Batch:
     """Some features.
 
     Args:
-        shapes: shapely polygons or multipolygons.
+        shapes: Polygons or multipolygons.
         fields: Name -> one value per feature: whole numbers, float64 or texts.
     """
 
-    shapes: NDArray[Any]
+    shapes: Shapes
     fields: dict[str, NDArray[Any]]
 
 
@@ -138,7 +138,7 @@ def _write_parquet(path: Path, layer: Layer, batches: Iterator[Batch]) -> None:
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
-            bounds = shapely.bounds(batch.shapes)
+            bounds = batch.shapes.boxes
             low, high = np.fmin(low, bounds[:, :2].min(0)), np.fmax(high, bounds[:, 2:].max(0))
             boxes = pa.StructArray.from_arrays(list(bounds.T), names=list(_BOX))
             rows = pa.record_batch([*_columns(batch), boxes], schema=schema)
@@ -168,5 +168,6 @@ def _types(layer: Layer) -> list[tuple[str, Any]]:
 
 
 def _columns(batch: Batch) -> list[Any]:
-    wkb = pa.array(shapely.to_wkb(batch.shapes), pa.binary())
+    buffers = [None, pa.py_buffer(batch.shapes.offsets), pa.py_buffer(batch.shapes.data)]
+    wkb = pa.Array.from_buffers(pa.binary(), len(batch.shapes), buffers)
     return [wkb, *(pa.array(values) for values in batch.fields.values())]
