@@ -21,8 +21,10 @@ DOORS = {
     "distributed": "engine/_dask/",
     "dask_jobqueue": "engine/_dask/",
     "obstore": "io/_obstore.py",
-    "pyarrow": "vector/_stream.py",
-    "pyogrio": ("vector/_read.py", "vector/_points.py", "vector/_stream.py"),
+    "pyarrow": ("vector/_stream.py", "vector/_stored.py"),
+    "pyogrio": (
+        *("vector/_read.py", "vector/_points.py", "vector/_stream.py", "vector/_stored.py"),
+    ),
     "pyproj": "vector/_area.py",
     "skimage": ("meshes/_table.py", "objects/_watershed.py"),
     "fast_simplification": "meshes/_decimate.py",

@@ -100,6 +100,9 @@ def vectorize(
         Literal["stl", "ply", "obj"] | None, typer.Option("--format", help="Of surfaces.")
     ] = None,
     memory: Memory = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Draw the polygons into a report beside them.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Turn a class map into polygons (2-D, of any size) or surfaces (3-D)."""
@@ -117,7 +120,14 @@ def vectorize(
     settings = {name: value for name, value in asked.items() if value is not None}
     with Share("polygons", quiet) as share:
         files = pipeline.vectorize(
-            class_map, out, surface_format, memory, scores=scores, on_share=share, **settings
+            class_map,
+            out,
+            surface_format,
+            memory,
+            scores=scores,
+            with_report=report,
+            on_share=share,
+            **settings,
         )
     for made in files:
         tell(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from ..components import require_class_map
 from ..engine import machine
 from ..errors import ConfigError
 from ..io import open_source, read_schema
-from ._names import Output, check_outputs, output_path, spare_inputs
+from ._names import Output, check_outputs, output_path, report_folder, spare_inputs
 from ._settings import OnShare, read_settings
 
 
@@ -22,6 +23,7 @@ def vectorize(
     budget: str | None = None,
     *,
     scores: str | Path | None = None,
+    with_report: bool = False,
     on_share: OnShare | None = None,
     **settings: Any,
 ) -> list[Path]:
@@ -38,6 +40,8 @@ def vectorize(
         surface_format: Of surfaces in a folder, see `tiledseg.surfaces`; None takes STL.
         budget: Host memory of the process, like ``6GB``; None takes half of what is free.
         scores: A score of 0 to 1 per sample, on the map's grid; polygons get their mean.
+        with_report: Whether to read the polygons again, draw them, and write a report of it beside
+            ``out``.
         on_share: Told the share that is done, 0 to 1.
         settings: Those of `PolygonSpec`: ``classes``, ``connectivity``, ``min_area``, ``dissolve``,
             ``simplify``, ``method``.
@@ -52,13 +56,13 @@ def vectorize(
         DamagedInput: The map cannot be read.
         OutputFailed: The result cannot be written.
     """
-    target = output_path("out", str(out))
+    target, began = output_path("out", str(out)), time.perf_counter()
     with open_source(class_map) as source:
         if source.grid.ndim == 3:
-            if settings or scores is not None:
+            if settings or scores is not None or with_report:
                 raise ConfigError(
-                    f"{class_map} is a volume: classes, areas and the like are for polygons of a "
-                    "scene; leave them out"
+                    f"{class_map} is a volume: classes, areas, a report and the like are for "
+                    "polygons of a scene; leave them out"
                 )
             from ._surfaces import surfaces  # which brings scikit-image
 
@@ -67,6 +71,8 @@ def vectorize(
             )
             return made.outputs
         outputs = [Output("out", target)]
+        if with_report:
+            outputs.append(Output("the report", report_folder(target), "folder"))
         check_outputs(outputs)
         spare_inputs(outputs, source.files())
         require_class_map(source)
@@ -76,6 +82,7 @@ def vectorize(
                 "the format out"
             )
         spec = read_settings(vector.PolygonSpec, "vectorize", settings, ("classes",))
+        schema = read_schema(class_map)
         room = machine.limit(budget) - machine.resident() - source.working_bytes
         with ExitStack() as stack:
             scored = None if scores is None else stack.enter_context(open_source(scores))
@@ -85,9 +92,14 @@ def vectorize(
                 source,
                 target,
                 spec,
-                schema=read_schema(class_map),
+                schema=schema,
                 scores=scored,
                 room=room,
                 on_share=on_share,
             )
-        return [target]
+        if not with_report:
+            return [target]
+        from ._drawn import Drawing  # which brings the pictures
+
+        drawing = Drawing(source, str(class_map), schema, target, spec, began)
+        return [target, *drawing.report()]

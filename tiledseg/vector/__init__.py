@@ -20,6 +20,7 @@ __all__ = [
     "read_points",
     "read_polygons",
     "row_measures",
+    "stored_polygons",
     "write_points",
     "write_polygons",
 ]
@@ -29,6 +30,7 @@ __all__ = [
 _LATE = {
     "PolygonSpec": "_features",
     "polygons_need": "_polygons",
+    "stored_polygons": "_stored",
     "write_polygons": "_polygons",
 }
 
