@@ -14,7 +14,7 @@ from rasterio.features import rasterize, shapes
 
 from tiledseg.arcs import Arcs, Faces, trace_arcs
 from tiledseg.components import find_components
-from tiledseg.io import MemorySource
+from tiledseg.io import Ledger, MemorySource
 
 CHECKERS = np.indices((6, 7)).sum(axis=0).astype(np.uint8) % 2
 #: One component around a corner that it comes to from two sides, and a hole that touches its shell.
@@ -36,10 +36,12 @@ def components(labels: np.ndarray) -> tuple[np.ndarray, int]:
     return ids, count
 
 
-def trace(ids: np.ndarray, rows: int, folder: Path) -> Arcs:
+def trace(ids: np.ndarray, rows: int, ledger: Ledger) -> Arcs:
     """Trace a map in bands of some rows."""
-    bands = (ids[first : first + rows] for first in range(0, len(ids), rows))
-    return trace_arcs(bands, ids.shape[1], folder)
+    whole = np.pad(ids, 1, constant_values=-1).astype(np.int32)
+    lines = [*range(0, len(ids), rows), len(ids)]
+    ends = [*lines[1:], len(ids) + 1]
+    return trace_arcs(lambda band: whole[lines[band] : ends[band] + 1].copy(), lines, ledger)
 
 
 def outlines(arcs: Arcs, count: int) -> list[shapely.Polygon]:
@@ -68,12 +70,12 @@ def described(arcs: Arcs) -> list[tuple[object, ...]]:
 def test_exact_valid_and_the_same_for_all_bands(
     tmp_path_factory: pytest.TempPathFactory, labels: np.ndarray
 ) -> None:
-    folder = tmp_path_factory.getbasetemp()
     ids, count = components(labels)
-    with trace(ids, len(ids), folder) as whole:
+    with Ledger(tmp_path_factory.getbasetemp()) as ledger:
+        whole = trace(ids, len(ids), ledger)
         polygons, known = outlines(whole, count), described(whole)
-    for rows in (1, 2, 3, 5):
-        with trace(ids, rows, folder) as cut:
+        for rows in (1, 2, 3, 5):
+            cut = trace(ids, rows, ledger)
             assert described(cut) == known
             assert (
                 shapely.to_wkb(outlines(cut, count)).tolist() == shapely.to_wkb(polygons).tolist()
@@ -94,8 +96,8 @@ def test_polygons_are_those_of_gdal(
 ) -> None:
     """But for the nodes on straight lines, which neighbours must share to have no gaps."""
     ids, count = components(labels)
-    with trace(ids, 3, tmp_path_factory.getbasetemp()) as arcs:
-        mine = outlines(arcs, count)
+    with Ledger(tmp_path_factory.getbasetemp()) as ledger:
+        mine = outlines(trace(ids, 3, ledger), count)
     theirs = [shapely.geometry.shape(s) for s, _ in shapes(labels, connectivity=4)]
     assert sorted(map(rings, mine)) == sorted(map(rings, theirs))
 
@@ -113,10 +115,9 @@ def rings(polygon: shapely.Polygon) -> list[str]:
 
 def test_what_is_none_has_no_arcs(tmp_path: Path) -> None:
     ids = np.full((4, 5), -1)
-    with trace(ids, 2, tmp_path) as arcs:
-        assert len(arcs) == 0
-    ids[1:3, 1:4] = 0
-    with trace(ids, 2, tmp_path) as arcs:
-        (ring,) = described(arcs)
+    with Ledger(tmp_path) as ledger:
+        assert len(trace(ids, 2, ledger)) == 0
+        ids[1:3, 1:4] = 0
+        (ring,) = described(trace(ids, 2, ledger))
     assert ring == ([[1, 1], [4, 1], [4, 3], [1, 3], [1, 1]], -1, 0)
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from tiledseg.arcs import Arcs, Faces, Thinning, _simplify, simplify, trace_arcs
 from tiledseg.arcs._cross import _between, _meet
 from tiledseg.arcs._thin import by_area, by_distance
 from tiledseg.components import find_components
-from tiledseg.io import MemorySource
+from tiledseg.io import Ledger, MemorySource
 
 SQUARE = (1.0, 0.0, 1.0)
 
@@ -30,12 +30,13 @@ def wavy(seed: int, size: int, classes: int, islands: float) -> np.ndarray:
     return labels
 
 
-def traced(labels: np.ndarray, folder: Path) -> tuple[Arcs, int]:
+def traced(labels: np.ndarray, ledger: Ledger) -> tuple[Arcs, int]:
     """Return the arcs of the components of a map, and the number of components."""
-    found = find_components(MemorySource(labels[np.newaxis]))
+    found = find_components(MemorySource(labels[np.newaxis]), ledger=ledger)
     count = len(found.table)
-    bands = (values for _, values in found.rewritten(np.arange(count), -1))
-    return trace_arcs(bands, labels.shape[1], folder), count
+    values = np.arange(count, dtype=np.int32)
+    lines = [*(box.start[0] for box in found.boxes), len(labels)]
+    return trace_arcs(lambda band: found.framed(band, values), lines, ledger), count
 
 
 def polygons(arcs: Arcs, count: int) -> np.ndarray:
@@ -63,16 +64,15 @@ def test_a_valid_coverage_however_much_is_looked_at(
     tolerance: float,
     by_area: bool,
 ) -> None:
-    folder, made = tmp_path_factory.getbasetemp(), []
-    arcs, count = traced(wavy(seed, size, classes, islands), folder)
+    made = []
     thinning = Thinning(SQUARE, tolerance, by_area)
-    with arcs:
+    with Ledger(tmp_path_factory.getbasetemp()) as ledger:
+        arcs, count = traced(wavy(seed, size, classes, islands), ledger)
         before = polygons(arcs, count)
         for batch in (1 << 20, 200, 30):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(_simplify, "_BATCH", batch)
-                with simplify(arcs, thinning, folder) as thin:
-                    made.append(polygons(thin, count))
+                made.append(polygons(simplify(arcs, thinning), count))
     assert shapely.to_wkb(made[1]).tolist() == shapely.to_wkb(made[0]).tolist()
     assert shapely.to_wkb(made[2]).tolist() == shapely.to_wkb(made[0]).tolist()
     assert shapely.is_valid(made[0]).all()
@@ -84,8 +84,9 @@ def test_a_valid_coverage_however_much_is_looked_at(
 def test_islands_stay_where_they_belong(tmp_path: Path) -> None:
     """Without a look at who lies between a side and its detour, one in five such maps is wrong."""
     for seed in range(8):
-        arcs, count = traced(wavy(seed, 40, 2, 0.02), tmp_path)
-        with arcs, simplify(arcs, Thinning(SQUARE, 6.0), tmp_path) as thin:
+        with Ledger(tmp_path) as ledger:
+            arcs, count = traced(wavy(seed, 40, 2, 0.02), ledger)
+            thin = simplify(arcs, Thinning(SQUARE, 6.0))
             made, whole = polygons(thin, count), polygons(arcs, count)
         assert shapely.is_valid(made).all()
         assert shapely.coverage_is_valid(made)

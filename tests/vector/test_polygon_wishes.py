@@ -1,4 +1,4 @@
-"""Polygons of a map: which are wanted, in which file, and the same bytes however it is read."""
+"""Polygons of a map: which are wanted, and in which file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tiledseg.components import component_table
 from tiledseg.errors import BudgetExceeded, ConfigError, OutputFailed
 from tiledseg.grid import Grid, Space, SpaceKind
 from tiledseg.io import CroppedSource, MemorySource, open_source
-from tiledseg.vector import PolygonSpec, _polygons, write_polygons
+from tiledseg.vector import PolygonSpec, write_polygons
 
 MATRIX = np.array([[10.0, 0, 500_000], [0, -10, 5_000_000], [0, 0, 1]])
 SPACE = Space(SpaceKind.PROJECTED, CRS.from_epsg(32633).to_wkt(), 1.0)
@@ -80,23 +80,6 @@ def test_burnt_again_they_are_the_map(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(fields["area_m2"], shapely.area(shapes), rtol=1e-12)
     np.testing.assert_allclose(fields["perimeter_m"], shapely.length(shapes), rtol=1e-9)
     assert set(fields["class_name"]) == {"class 1", "class 2", "class 3"}
-
-
-@pytest.mark.parametrize("name", ["a.fgb", "a.parquet", "a.geojson"])
-@pytest.mark.parametrize(
-    "settings", [{}, {"connectivity": 8}, {"dissolve": True, "simplify": 20.0}]
-)
-def test_same_bytes_however_the_map_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, settings: dict[str, Any]
-) -> None:
-    found = set()
-    for rows, batch in ((40, 1 << 19), (1, 1 << 19), (2, 50), (7, 300), (16, 1)):
-        monkeypatch.setattr(_polygons, "_BAND", 40 * rows)
-        if name != "a.parquet":  # whose groups of rows are the batches
-            monkeypatch.setattr(_polygons, "_BATCH", batch)
-        written(tmp_path, noise(), name, **settings)
-        found.add((tmp_path / name).read_bytes())
-    assert len(found) == 1
 
 
 def test_corners_join_with_eight_neighbours(tmp_path: Path) -> None:

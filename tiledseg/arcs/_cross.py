@@ -184,28 +184,39 @@ def conflicts(full: Places, sides: Ints, changed: Mask, frame: Ints, blamed: Mas
 
 
 @compiled
-def put_back(full: Places, places: Ints, blamed: Mask) -> Ints:
-    """Return the kept corners of an arc with those put back that are farthest from blamed sides.
+def put_back(
+    full: Places, firsts: Ints, kept: tuple[Ints, Ints], blamed: Mask
+) -> tuple[Places, Ints]:
+    """Return the kept corners of arcs with those put back that are farthest from blamed sides.
 
     Args:
-        full: The arc's corners.
-        places: Those kept.
+        full: All corners of the arcs.
+        firsts: First of every arc, and their number.
+        kept: Places of those kept, and the first of every arc there, and their number.
         blamed: Which sides are to blame, by their first corner.
+
+    Returns:
+        The corners, one arc after the other, and how many each has.
     """
-    more = np.empty(2 * len(places), np.int64)
+    places, thins = kept
+    more, counts = np.empty((2 * len(places), 2), np.int32), np.zeros(len(firsts) - 1, np.int64)
     count = 0
-    for k in range(len(places)):
-        more[count] = places[k]
-        count += 1
-        if k + 1 == len(places) or not blamed[k]:
-            continue
-        low, high = places[k], places[k + 1]
-        place, most = low, np.int64(-1)
-        for i in range(low + 1, high):
-            area = abs(_turn(full[low], full[high], full[i]))
-            if area > most:
-                place, most = i, area
-        if place > low:
-            more[count] = place
+    for arc in range(len(firsts) - 1):
+        begin = count
+        for k in range(thins[arc], thins[arc + 1]):
+            low = places[k]
+            more[count, 0], more[count, 1] = full[low, 0], full[low, 1]
             count += 1
-    return more[:count].copy()
+            if not blamed[k]:
+                continue
+            high = places[k + 1]
+            place, most = low, np.int64(-1)
+            for i in range(low + 1, high):
+                area = abs(_turn(full[low], full[high], full[i]))
+                if area > most:
+                    place, most = i, area
+            if place > low:
+                more[count, 0], more[count, 1] = full[place, 0], full[place, 1]
+                count += 1
+        counts[arc] = count - begin
+    return more[:count].copy(), counts

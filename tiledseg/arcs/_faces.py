@@ -42,7 +42,7 @@ class Faces:
     """
 
     def __init__(self, arcs: Arcs, count: int) -> None:
-        self._arcs = arcs
+        self._arcs, self.count = arcs, count
         self._firsts, self._darts = _by_face(arcs.rows, count)
 
     def sizes(self, faces: Ints) -> Ints:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..compiled import compiled
-from ._spill import Ints, Places, Spill
+from ..io import Ledger
+from ._spill import CORNER, Ints, Places, read_corners
 from ._trace import CLOSED
 
 #: Corners that are joined at a time.
@@ -29,11 +31,11 @@ class Joined:
     rows: Places
 
 
-def join(spill: Spill, starts: Ints, rows: Places, pairs: Places) -> Joined:
-    """Join what belongs together, and spill the whole arcs behind their pieces.
+def join(ledger: Ledger, starts: Ints, rows: Places, pairs: Places) -> Joined:
+    """Join what belongs together.
 
     Args:
-        spill: The corners.
+        ledger: Where the corners are; those of whole arcs follow their pieces'.
         starts: Place of every piece's first corner.
         rows: The pieces, (n, 5), as `trace` returns them.
         pairs: Ends that belong together, (n, 2): twice the piece, plus 1 where it ends.
@@ -42,27 +44,36 @@ def join(spill: Spill, starts: Ints, rows: Places, pairs: Places) -> Joined:
     partner[pairs[:, 0]], partner[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
     involved = np.unique(pairs >> 1).astype(np.int32)
     made_starts, made_rows = [np.zeros(0, np.int64)], [np.zeros((0, 5), np.int32)]
+
+    def step(chains: tuple[Places, Ints, bool]) -> tuple[Places, Places]:
+        own, ends, cyclic = chains
+        pieces = own >> 1
+        coords = read_corners(ledger, starts[pieces], rows[pieces, 0].astype(np.int64))
+        backwards = (own & 1).astype(np.uint8)
+        out, made = _joined(coords, rows[pieces], backwards, ends, cyclic)
+        return out, made
+
     for cyclic in (False, True):
         walked, firsts = _chains(partner, involved, cyclic)
-        lengths = (
-            np.add.reduceat(rows[walked >> 1, 0].astype(np.int64), firsts[:-1])
-            if (len(walked))
-            else np.zeros(0, np.int64)
-        )
-        batch = np.cumsum(lengths) // _BATCH
-        for some in np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(batch)) + 1):
-            if not len(some):
-                continue
-            low, high = firsts[some[0]], firsts[some[-1] + 1]
-            own, ends = walked[low:high], firsts[some[0] : some[-1] + 2] - low
-            pieces = own >> 1
-            coords = spill.read(starts[pieces], rows[pieces, 0].astype(np.int64))
-            out, made = _joined(coords, rows[pieces], (own & 1).astype(np.uint8), ends, cyclic)
-            first = spill.append(out)
+        for entry in ledger.steps(step, _batches(rows, walked, firsts, cyclic)):
+            made = entry[1]
             counts = made[:, 0].astype(np.int64)
-            made_starts.append(first + np.cumsum(counts) - counts)
+            made_starts.append(entry.place(0) // CORNER + np.cumsum(counts) - counts)
             made_rows.append(made)
     return Joined(involved.astype(np.int64), np.concatenate(made_starts), np.concatenate(made_rows))
+
+
+def _batches(
+    rows: Places, walked: Places, firsts: Ints, cyclic: bool
+) -> Iterator[tuple[Places, Ints, bool]]:
+    """Yield some chains at a time: their pieces, the first of each, and whether they are rings."""
+    if not len(walked):
+        return
+    lengths = np.add.reduceat(rows[walked >> 1, 0].astype(np.int64), firsts[:-1])
+    batch = np.cumsum(lengths) // _BATCH
+    for some in np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(batch)) + 1):
+        low, high = firsts[some[0]], firsts[some[-1] + 1]
+        yield walked[low:high], firsts[some[0] : some[-1] + 2] - low, cyclic
 
 
 @compiled

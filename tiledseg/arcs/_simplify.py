@@ -7,16 +7,16 @@ made free of any order). Where all corners are back there is no conflict, so it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..io import Entry
 from ._arcs import Arcs
 from ._cross import conflicts, kept_places, put_back
-from ._spill import Ints, Places, Spill
+from ._spill import CORNER, Ints, Places
 from ._thin import thinned
 
 #: Corners that are looked at at a time.
@@ -50,81 +50,84 @@ class Thinning:
         return -1.0, self.tolerance**2
 
 
-def simplify(arcs: Arcs, thinning: Thinning, folder: Path) -> Arcs:
+def simplify(arcs: Arcs, thinning: Thinning) -> Arcs:
     """Return arcs with fewer corners.
 
     Args:
-        arcs: The arcs, which go on being needed until this returns.
+        arcs: The arcs; their ledger does the work, several batches at a time.
         thinning: What may be left out.
-        folder: Where there is room for the corners.
 
     Raises:
-        OutputFailed: The folder has no room.
+        OutputFailed: The ledger's folder has no room.
     """
-    thin = _Thin(arcs, Spill(folder))
-    try:
-        thin.first(thinning)
-        changed = np.ones(len(arcs), np.bool_)
-        while changed.any():
-            changed = thin.repaired(changed)
-        return thin.arcs
-    except BaseException:
-        thin.arcs.spill.close()
-        raise
+    thin = _Thin(arcs)
+    thin.first(thinning)
+    changed = np.ones(len(arcs), np.bool_)
+    while changed.any():
+        changed = thin.repaired(changed)
+    return thin.arcs
 
 
 class _Thin:
     """Arcs that are being simplified."""
 
-    def __init__(self, arcs: Arcs, spill: Spill) -> None:
-        self._full = arcs
-        self.arcs = replace(
-            arcs, starts=np.zeros(len(arcs), np.int64), rows=arcs.rows.copy(), spill=spill
-        )
+    def __init__(self, arcs: Arcs) -> None:
+        self._full, self._ledger = arcs, arcs.ledger
+        self.arcs = replace(arcs, starts=np.zeros(len(arcs), np.int64), rows=arcs.rows.copy())
         self._there = np.flatnonzero((arcs.rows[:, 1:3] >= 0).any(axis=1))
         self._spans = np.zeros((len(arcs), 2), np.int32)
+        self._strips = _Strips(0, np.zeros(1, np.int64), np.zeros(0, np.int64))
 
     def first(self, thinning: Thinning) -> None:
         """Thin every arc."""
-        for which in self._batches(self._there):
+
+        def step(which: Ints) -> tuple[NDArray[Any], ...]:
             coords, firsts = self._corners(self._full, which)
             keep = np.empty(len(coords), np.bool_)
             thinned(coords, firsts, thinning.metric, thinning.limits, keep)
-            self._store(which, coords[keep], np.add.reduceat(keep, firsts[:-1], dtype=np.int64))
-            self._spans[which, 0] = np.minimum.reduceat(coords[:, 1], firsts[:-1])
-            self._spans[which, 1] = np.maximum.reduceat(coords[:, 1], firsts[:-1])
+            counts = np.add.reduceat(keep, firsts[:-1], dtype=np.int64)
+            lows = np.minimum.reduceat(coords[:, 1], firsts[:-1])
+            return coords[keep], counts, lows, np.maximum.reduceat(coords[:, 1], firsts[:-1])
+
+        batches = self._batches(self._there)
+        for which, entry in zip(batches, self._ledger.steps(step, batches), strict=True):
+            self._store(which, entry)
+            self._spans[which, 0], self._spans[which, 1] = entry[2], entry[3]
+        corners = int(self._full.rows[self._there, 0].sum(dtype=np.int64))
+        self._strips = _Strips.of(self._there, self._spans[self._there], corners)
 
     def repaired(self, changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Put corners back once, and return which arcs have changed."""
-        found = [np.zeros((0, 2), np.int64)]
-        found += [self._blamed(lines, changed) for lines in self._strips(changed)]
+
+        def look(strip: int) -> tuple[Ints]:
+            return (self._blamed(strip, changed),)
+
+        strips = self._strips.touched(changed)
+        found = [np.zeros((0, 2), np.int64), *(e[0] for e in self._ledger.steps(look, strips))]
         blamed = np.unique(np.concatenate(found), axis=0)
         again = np.zeros(len(changed), np.bool_)
         again[blamed[:, 0]] = True
-        for which in self._batches(np.flatnonzero(again)):
-            self._put_back(which, blamed)
+
+        def put(which: Ints) -> tuple[Places, Ints]:
+            return self._put_back(which, blamed)
+
+        batches = self._batches(np.flatnonzero(again))
+        for which, entry in zip(batches, self._ledger.steps(put, batches), strict=True):
+            self._store(which, entry)
         return again
 
-    def _put_back(self, which: Ints, blamed: Ints) -> None:
+    def _put_back(self, which: Ints, blamed: Ints) -> tuple[Places, Ints]:
         full, firsts, places, thins = self._both(which)
-        made, counts = [], []
-        for i, arc in enumerate(which.tolist()):
-            low, high = np.searchsorted(blamed[:, 0], [arc, arc + 1])
-            own = places[thins[i] : thins[i + 1]] - firsts[i]
-            marks = np.zeros(len(own), np.bool_)
-            marks[blamed[low:high, 1]] = True
-            corners = full[firsts[i] : firsts[i + 1]]
-            made.append(corners[put_back(corners, own, marks)])
-            counts.append(len(made[-1]))
-        self._store(which, np.concatenate(made), np.array(counts, np.int64))
+        low, high = np.searchsorted(blamed[:, 0], [which[0], which[-1] + 1])
+        own = blamed[low:high]
+        marks = np.zeros(len(places), np.bool_)
+        marks[thins[np.searchsorted(which, own[:, 0])] + own[:, 1]] = True
+        made: tuple[Places, Ints] = put_back(full, firsts, (places, thins), marks)
+        return made
 
-    def _blamed(self, lines: tuple[int, int], changed: NDArray[np.bool_]) -> Ints:
+    def _blamed(self, strip: int, changed: NDArray[np.bool_]) -> Ints:
         """Return the sides to blame in a strip of the map: arc, and number along it."""
-        top, bottom = lines
-        spans = self._spans[self._there]
-        which = self._there[(spans[:, 0] <= bottom) & (spans[:, 1] >= top)]
-        if not len(which):
-            return np.zeros((0, 2), np.int64)
+        which = self._strips.arcs(strip)
         full, _, places, thins = self._both(which)
         begins = np.ones(len(places), np.bool_)
         begins[thins[1:] - 1] = False  # the last corner of an arc begins no side
@@ -132,22 +135,10 @@ class _Thin:
         sides = np.stack([places[begin], places[begin + 1]], axis=1)
         owners = np.repeat(np.arange(len(which)), np.diff(thins))[begin]
         blamed = np.zeros(len(sides), np.bool_)
-        frame = _frame(full, len(sides), lines)
+        frame = _frame(full, len(sides), self._strips.lines(strip))
         conflicts(full, sides, changed[which][owners], frame, blamed)
         numbers = begin - thins[owners]
         return np.stack([which[owners[blamed]], numbers[blamed]], axis=1)
-
-    def _strips(self, changed: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-        """Yield first and last lines of strips that hold arcs that have changed."""
-        lines = int(self._spans.max(initial=0)) + 1
-        corners = int(self._full.rows[self._there, 0].sum(dtype=np.int64))
-        deep = max(1, min(lines, _BATCH * lines // max(1, corners)))
-        touched = np.zeros(lines // deep + 2, np.int64)
-        spans = self._spans[np.flatnonzero(changed & (self._full.rows[:, 1:3] >= 0).any(axis=1))]
-        np.add.at(touched, spans[:, 0] // deep, 1)
-        np.add.at(touched, spans[:, 1] // deep + 1, -1)
-        for strip in np.flatnonzero(np.cumsum(touched)[:-1] > 0).tolist():
-            yield strip * deep, (strip + 1) * deep - 1
 
     def _both(self, which: Ints) -> tuple[Places, Ints, Ints, Ints]:
         """Return all corners of arcs, the first of each, the places of those kept, their first."""
@@ -155,9 +146,10 @@ class _Thin:
         thin, thins = self._corners(self.arcs, which)
         return full, firsts, kept_places(full, firsts, thin, thins), thins
 
-    def _store(self, which: Ints, coords: Places, counts: Ints) -> None:
-        first = self.arcs.spill.append(coords)
-        self.arcs.starts[which] = first + np.cumsum(counts) - counts
+    def _store(self, which: Ints, entry: Entry) -> None:
+        """Take over the corners of some arcs, and how many each has: an entry's first two."""
+        counts = entry[1]
+        self.arcs.starts[which] = entry.place(0) // CORNER + np.cumsum(counts) - counts
         self.arcs.rows[which, 0] = counts
 
     def _batches(self, which: Ints) -> list[Ints]:
@@ -170,6 +162,55 @@ class _Thin:
         firsts = np.zeros(len(which) + 1, np.int64)
         np.cumsum(arcs.rows[which, 0], out=firsts[1:])
         return arcs.corners(which), firsts
+
+
+@dataclass(frozen=True)
+class _Strips:
+    """Strips of the map, and the arcs that come into each.
+
+    Args:
+        deep: Lines of a strip.
+        firsts: First arc of every strip, and their number.
+        held: The arcs, strip by strip, ascending in each.
+    """
+
+    deep: int
+    firsts: Ints
+    held: Ints
+
+    @classmethod
+    def of(cls, arcs: Ints, spans: Places, corners: int) -> _Strips:
+        """Return strips of a batch's corners each.
+
+        Args:
+            arcs: The arcs, ascending.
+            spans: First and last line of each.
+            corners: Of all of them.
+        """
+        lines = int(spans.max(initial=0)) + 1
+        deep = max(1, min(lines, _BATCH * lines // max(1, corners)))
+        top, bottom = (spans // deep).T.astype(np.int64)
+        many = bottom - top + 1
+        ends = np.cumsum(many)
+        strips = np.repeat(top - ends + many, many) + np.arange(many.sum())
+        held = np.repeat(arcs, many)[np.argsort(strips, kind="stable")]
+        counts = np.bincount(strips, minlength=1)
+        return cls(deep, np.concatenate([[0], np.cumsum(counts)]), held)
+
+    def arcs(self, strip: int) -> Ints:
+        """Return the arcs of a strip."""
+        return self.held[self.firsts[strip] : self.firsts[strip + 1]]
+
+    def lines(self, strip: int) -> tuple[int, int]:
+        """Return the first and the last line of a strip."""
+        return strip * self.deep, (strip + 1) * self.deep - 1
+
+    def touched(self, changed: NDArray[np.bool_]) -> list[int]:
+        """Return the strips into which arcs come that have changed."""
+        reached = np.concatenate([[0], np.cumsum(changed[self.held])])
+        counts = np.diff(reached[self.firsts])
+        strips: list[int] = np.flatnonzero(counts).tolist()
+        return strips
 
 
 def _frame(full: Places, sides: int, lines: tuple[int, int]) -> Ints:

@@ -9,20 +9,11 @@ from __future__ import annotations
 
 from ._apply import ComponentStep, MapFacts, applied, check_classes, check_steps, require_sizes
 from ._faces import block_boxes
-from ._find import (
-    BLOCK,
-    FINDING_BYTES,
-    PIECE_BYTES,
-    Components,
-    find_components,
-    read_labels,
-    read_scores,
-    require_class_map,
-    rows_of,
-)
+from ._find import FINDING_BYTES, PIECE_BYTES, Components, find_components
 from ._graph import Graph
 from ._objects import Objects, component_table
 from ._pieces import NODATA, Pieces
+from ._read import BLOCK, read_labels, read_scores, require_class_map, rows_of
 from ._smooth import SMOOTHING_BYTES, Ball, smoothed
 from ._table import SCORE_PARTS, Amounts, Table, enough, table_of
 from ._union import groups_of

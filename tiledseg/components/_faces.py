@@ -36,27 +36,28 @@ class Faces:
         self._done: dict[int, Ints] = {}
         self._made: dict[int, Ints] = {}
 
-    def pass_by(self, box: Box, ids: Labels, first: int) -> Iterator[Touching]:
+    def pass_by(self, box: Box, ends: list[Labels], first: int) -> Iterator[Touching]:
         """Yield what of a block touches earlier ones, and keep its own faces.
 
         Args:
             box: Where the block lies.
-            ids: Piece of every sample in the block, -1 where there is none.
+            ends: Those of `ends_of`.
             first: Number in the map of the block's first piece.
 
         Yields:
             Pairs of pieces that touch, many times over; -1 included.
         """
         for axis in range(len(self._shape)):
+            low, high = (_numbered(face, first) for face in ends[2 * axis : 2 * axis + 2])
             if all(a == 0 for a in box.start[axis + 1 :]):  # a first block along those that follow
                 if axis in self._made:
                     self._done[axis] = self._made[axis]
                 extents = box.shape[:axis] + self._shape[axis + 1 :]
                 self._made[axis] = np.full(extents, -1, np.int64)
             if box.start[axis]:
-                yield from self._pairs(axis, box, _face(ids, 0, axis, first))
+                yield from self._pairs(axis, box, low)
             at = (*[slice(None)] * axis, *box.slices[axis + 1 :])
-            self._made[axis][at] = _face(ids, -1, axis, first)
+            self._made[axis][at] = high
 
     def _pairs(self, axis: int, box: Box, face: Ints) -> Iterator[Touching]:
         front = self._done[axis]
@@ -68,9 +69,17 @@ class Faces:
             yield Touching(one, other, _sides(one, any(step)))
 
 
-def _face(ids: Labels, at: int, axis: int, first: int) -> Ints:
-    face = ids.take([at], axis).squeeze(axis).astype(np.int64)
-    return np.where(face < 0, -1, face + first)
+def ends_of(ids: Labels) -> list[Labels]:
+    """Return the first and the last samples along every axis of a block's pieces.
+
+    Args:
+        ids: Piece of every sample in the block, -1 where there is none.
+    """
+    return [ids.take([at], axis).squeeze(axis) for axis in range(ids.ndim) for at in (0, -1)]
+
+
+def _numbered(face: Labels, first: int) -> Ints:
+    return np.where(face < 0, np.int64(-1), face + np.int64(first))
 
 
 def _sides(one: Ints, apart: bool) -> NDArray[np.int64]:

@@ -11,30 +11,32 @@ pair of pieces that touch, and two cross-sections of the map; never the map.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..box import Box
 from ..budget import format_bytes
-from ..errors import BudgetExceeded, ConfigError
-from ..io import Source
+from ..errors import BudgetExceeded
+from ..io import Entry, Ledger, Source
 from ._connectivity import rank_of
-from ._faces import Faces, block_boxes
-from ._pieces import NODATA, Labels, Pieces, Touching
-from ._table import SCORE_PARTS, Amounts, Table, table_of
+from ._faces import Faces, block_boxes, ends_of
+from ._pieces import Labels, Pieces, Touching
+from ._read import read_labels, read_scores, require_class_map, rows_of
+from ._table import Amounts, Table, table_of
 from ._union import Ints, groups_of, summed_pairs
 
-#: Samples of a block where nothing is said.
-BLOCK = 1 << 22
 #: Bytes held per sample of a block, per piece of a component in a block, and per pair of these.
 FINDING_BYTES, PIECE_BYTES, PAIR_BYTES = 20, 300, 100
-#: Labels are 0 to this; larger numbers are ids of instances, not classes.
-LARGEST = 65535
 #: Pieces that can be told apart, as pairs and in the groups' 32 bits.
 _MOST_PIECES = (1 << 31) - 1
+#: Columns of a table, and where, behind pairs that touch, a band's last row is in an entry.
+_COLUMNS = len(fields(Table))
+_LAST_ROW = _COLUMNS + 4
+_NONE = Touching(*[np.zeros(0, np.int64)] * 3)
 OnShare = Callable[[float], None]
 
 
@@ -52,6 +54,7 @@ class Components:
         boxes: The blocks it was read in.
         pieces: Component of every piece, block by block.
         ends: Pieces up to the end of every block.
+        entries: Of every block, in the ledger that was given.
     """
 
     table: Table
@@ -62,6 +65,7 @@ class Components:
     boxes: list[Box] = field(repr=False)
     pieces: Ints = field(repr=False)
     ends: list[int] = field(repr=False)
+    entries: list[Entry] = field(repr=False)
 
     def rewritten(self, values: Ints, nodata: int) -> Iterator[tuple[Box, Ints]]:
         """Read the map again, and yield it with a value for every component.
@@ -73,12 +77,38 @@ class Components:
         Yields:
             Blocks and their values.
         """
-        first = 0
-        for box, end in zip(self.boxes, self.ends, strict=True):
+        for number, box in enumerate(self.boxes):
             found = Pieces.of(read_labels(self.source, box), self.rank)
-            own = np.append(values[self.pieces[first:end]], nodata)  # -1 takes the last
-            yield box, own[found.ids].reshape(box.shape)
-            first = end
+            yield box, self._own(number, values, nodata)[found.ids].reshape(box.shape)
+
+    def framed(self, number: int, values: NDArray[np.int32]) -> Labels:
+        """Read a band of whole rows again, of a scene, with a value for every component.
+
+        Args:
+            number: Of the block, or that of blocks for what lies beyond the last.
+            values: Of every component.
+
+        Returns:
+            The values, (rows + 1, columns + 2): the row above first, a column of -1 at both sides;
+            -1 where there is none. Beyond the last block there is one row of -1.
+        """
+        columns = self.source.grid.shape[1]
+        beyond = number == len(self.boxes)
+        rows = 1 if beyond else self.boxes[number].shape[0]
+        framed = np.full((rows + 1, columns + 2), -1, np.int32)
+        if number:
+            framed[0, 1:-1] = self._own(number - 1, values, -1)[self.entries[number - 1][_LAST_ROW]]
+        if not beyond:
+            found = Pieces.of(read_labels(self.source, self.boxes[number]), self.rank)
+            framed[1:, 1:-1] = self._own(number, values, -1)[found.ids].reshape(rows, columns)
+        return framed
+
+    def _own(self, number: int, values: NDArray[Any], nodata: int) -> NDArray[Any]:
+        """Return the values of a block's pieces, and of none: -1 takes the last."""
+        first = self.ends[number - 1] if number else 0
+        own = np.full(self.ends[number] - first + 1, nodata, values.dtype)
+        own[:-1] = values[self.pieces[first : self.ends[number]]]
+        return own
 
 
 def find_components(
@@ -91,6 +121,8 @@ def find_components(
     scores: Source | None = None,
     on_share: OnShare | None = None,
     room: int | None = None,
+    extents: bool = True,
+    ledger: Ledger | None = None,
 ) -> Components:
     """Find the connected components of a class map.
 
@@ -103,6 +135,8 @@ def find_components(
         scores: A score of 0 to 1 per sample, on the map's grid; its first channel counts.
         on_share: Told the share that is done, 0 to 1.
         room: Bytes that components and their borders may take; None: as many as there are.
+        extents: Whether boxes, centroids, and what lies open, are wanted.
+        ledger: What does the blocks, several at a time and again after a kill; None: one by one.
 
     Raises:
         ConfigError: The source is no class map, or the connectivity does not exist.
@@ -120,16 +154,33 @@ def find_components(
     amounts = Amounts.of(measures, source.grid.box.size // shape[0])
     boxes = block_boxes(shape, block or rows_of(source))
     gathered = _Gathered(shape, rank, borders, room)
-    for box in boxes:
+
+    def step(box: Box) -> tuple[NDArray[Any], ...]:
         pieces = Pieces.of(read_labels(source, box), rank)
         own = None if scores is None else read_scores(scores, box)
-        touching, opened = pieces.borders(borders)
+        pairs, opened = _NONE, np.zeros(pieces.count, np.bool_)
+        if borders or extents:
+            pairs, opened = pieces.borders(borders)
         table = table_of(pieces, (box.start, shape), amounts, own, opened)
-        gathered.add(box, pieces, table, touching)
+        ends = ends_of(pieces.ids.reshape(box.shape))
+        return (*table.columns(extents), pairs.one, pairs.other, pairs.sides, *ends)
+
+    entries: list[Entry] = []
+    given = map(step, boxes) if ledger is None else _kept(ledger.steps(step, boxes), entries)
+    for box, arrays in zip(boxes, given, strict=True):
+        gathered.add(box, arrays)
         if on_share is not None:
             on_share(gathered.samples / source.grid.box.size)
     found, pairs, places = gathered.joined()
-    return Components(found, amounts.unit, pairs, source, rank, boxes, places, gathered.ends)
+    ends = gathered.ends
+    return Components(found, amounts.unit, pairs, source, rank, boxes, places, ends, entries)
+
+
+def _kept(made: Iterator[Entry], entries: list[Entry]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield the arrays of entries, and keep where they are."""
+    for entry in made:
+        entries.append(entry.at_rest())
+        yield tuple(entry[k] for k in range(len(entry)))
 
 
 class _Gathered:
@@ -138,15 +189,16 @@ class _Gathered:
     def __init__(self, shape: tuple[int, ...], rank: int, borders: bool, room: int | None) -> None:
         self._faces, self._wanted, self._room = Faces(shape, rank), borders, room
         self._all = prod(shape)
-        none = np.zeros(0, np.int64)
         self._tables: list[Table] = []
-        self._pairs: list[Touching] = [Touching(none, none, none)]
-        self._open: list[Ints] = [none]
+        self._pairs: list[Touching] = [_NONE]
+        self._open: list[Ints] = [_NONE.one]
         self.ends: list[int] = []
         self.samples = 0
 
-    def add(self, box: Box, pieces: Pieces, table: Table, pairs: Touching) -> None:
+    def add(self, box: Box, given: tuple[NDArray[Any], ...]) -> None:
         """Add a block."""
+        table = Table(*given[:_COLUMNS])
+        pairs = Touching(*given[_COLUMNS : _COLUMNS + 3])
         first = self.ends[-1] if self.ends else 0
         self.ends.append(first + len(table))
         self.samples += box.size
@@ -157,8 +209,7 @@ class _Gathered:
             )
         self._tables.append(table)
         self._pairs.append(Touching(pairs.one + first, pairs.other + first, pairs.sides))
-        ids = pieces.ids.reshape(box.shape)
-        for across in self._faces.pass_by(box, ids, first):
+        for across in self._faces.pass_by(box, list(given[_COLUMNS + 3 :]), first):
             self._keep(across)
         self._require_room()
 
@@ -198,65 +249,3 @@ def _all(pairs: list[Touching]) -> Touching:
         np.concatenate([p.other for p in pairs]),
         np.concatenate([p.sides for p in pairs]),
     )
-
-
-def require_class_map(source: Source) -> None:
-    """Refuse what is no class map.
-
-    Raises:
-        ConfigError: It has several channels, or samples that are no whole numbers.
-    """
-    if len(source.channels) != 1 or source.dtype.kind not in "iu":
-        raise ConfigError(
-            f"{source.uri} is not a class map: it has {len(source.channels)} channels of "
-            f"{source.dtype}, expected one channel of integers"
-        )
-
-
-def read_labels(source: Source, box: Box) -> Labels:
-    """Return the labels of a box, `NODATA` where nothing was measured.
-
-    Raises:
-        ConfigError: There are values outside 0 to 65535.
-        DamagedInput: The map cannot be read.
-    """
-    values, valid = source.read(box)[0], source.valid(box)
-    labels = np.where(valid, values, 0)
-    low, high = labels.min(initial=0), labels.max(initial=0)
-    if low < 0 or high > LARGEST:
-        raise ConfigError(
-            f"{source.uri} holds {min(low, 0)} to {high}: labels are 0 to {LARGEST}; give a class "
-            "map, or declare other values as its nodata"
-        )
-    found: Labels = labels.astype(np.int32)
-    found[~valid] = NODATA
-    return found
-
-
-def rows_of(source: Source, samples: int = BLOCK) -> tuple[int, ...]:
-    """Return blocks of whole rows along axis 0, in multiples of the file's own where they fit.
-
-    Args:
-        source: The map.
-        samples: Most samples of a block, unless a row has more.
-    """
-    rows, *rest = source.grid.shape
-    step = max(1, min(samples // prod(rest), rows))
-    deep = max(1, source.blocks[0])
-    return (max(step // deep * deep, min(step, deep)), *rest)
-
-
-def read_scores(scores: Source, box: Box) -> Ints:
-    """Return the scores of a box in `SCORE_PARTS`; what was not measured counts as 0.
-
-    Raises:
-        ConfigError: There are scores outside 0 to 1.
-        DamagedInput: They cannot be read.
-    """
-    values = scores.read(box)[0].astype(np.float64)
-    values[~scores.valid(box) | ~np.isfinite(values)] = 0
-    low, high = values.min(initial=0), values.max(initial=0)
-    if low < 0 or high > 1:
-        raise ConfigError(f"scores {scores.uri} hold {low:g} to {high:g}, expected 0 to 1")
-    parts: Ints = np.rint(values * SCORE_PARTS).astype(np.int64)
-    return parts

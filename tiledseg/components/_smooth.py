@@ -23,8 +23,8 @@ from ..io import Source
 from ..resampling import spacing_of
 from ..steps import Smooth
 from ._faces import block_boxes
-from ._find import LARGEST, read_labels, rows_of
 from ._pieces import NODATA, Labels
+from ._read import LARGEST, read_labels, rows_of
 from ._table import NEAR
 from ._union import Ints
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from ._union import Ints
 _WHOLE = 2.0**61
 #: Parts of 1 that scores are counted in.
 SCORE_PARTS = 1 << 24
+#: Columns of a table that have axes.
+_EXTENTS = ("low", "high", "moments")
 #: Sizes and lengths this close to a limit, relative, reach it: spacings are rounded fractions.
 NEAR = 1e-9
 
@@ -69,7 +71,7 @@ class Table:
         keys: Smallest index of a sample in the raveled map.
         sizes: Samples.
         amounts: Sum of the `Amounts` of its samples.
-        low: First index along every axis, (n, axes).
+        low: First index along every axis, (n, axes); no axes where extents were not asked for.
         high: One past the last index along every axis, (n, axes).
         moments: Sum of 2 i + 1 along every axis, (n, axes): the centroid, times 2 samples.
         open: Whether it touches the border of the map, or what was not measured.
@@ -100,6 +102,15 @@ class Table:
         """Return some of the rows: by a mask, or by place in a new order."""
         return Table(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
+    def columns(self, extents: bool) -> tuple[NDArray[Any], ...]:
+        """Return the columns, each an array of its own.
+
+        Args:
+            extents: Whether those of boxes and moments are wanted, else they get no axes.
+        """
+        bare = self if extents else replace(self, **{n: getattr(self, n)[:, :0] for n in _EXTENTS})
+        return tuple(np.ascontiguousarray(getattr(bare, field.name)) for field in fields(self))
+
     def merged(self, count: int, groups: Ints) -> tuple[Table, Ints]:
         """Return the table of groups by ascending key, and the place there of every row.
 
@@ -121,6 +132,9 @@ class Table:
         np.minimum.at(low, to, self.low)
         high = np.zeros_like(low)
         np.maximum.at(high, to, self.high)
+        moments = np.zeros_like(low)
+        for axis in range(low.shape[1]):
+            moments[:, axis] = _sums(count, to, self.moments[:, axis])
         return Table(
             labels,
             keys[order],
@@ -128,7 +142,7 @@ class Table:
             _sums(count, to, self.amounts),
             low,
             high,
-            np.stack([_sums(count, to, m) for m in self.moments.T], axis=1),
+            moments,
             touched,
             _sums(count, to, self.scores),
         ), to

@@ -21,6 +21,7 @@ from ._fitting import Overview, decimated, fit_to
 from ._folder import Folder, open_folder
 from ._held import HeldMap
 from ._kinds import create_sink, is_zarr, open_source, read_schema, sidecars
+from ._ledger import Entry, Ledger
 from ._memory import MemorySink, MemorySource
 from ._nodata import NodataSource
 from ._nonzero import FilledMask, extremes, nonzero_box
@@ -44,11 +45,13 @@ __all__ = [
     "CroppedSink",
     "CroppedSource",
     "DerivedSource",
+    "Entry",
     "FilledMask",
     "Folder",
     "FramedSource",
     "HeldMap",
     "IdPngSink",
+    "Ledger",
     "MarkedSource",
     "MaskRoi",
     "MemorySink",

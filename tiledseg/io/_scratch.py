@@ -1,7 +1,11 @@
-"""Numbers that wait on disk, in a file without a name that ends with the process."""
+"""Numbers that wait on disk: in a file without a name, which ends with the process, or a named one.
+
+Any thread may read; one at a time appends.
+"""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -20,6 +24,7 @@ class Scratch:
 
     Args:
         folder: Where it has room.
+        name: Of the file, which is gone on with where it is there; None: it has none.
 
     Attributes:
         size: Bytes so far.
@@ -28,10 +33,15 @@ class Scratch:
         OutputFailed: The folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.size = folder, 0
+    def __init__(self, folder: Path, name: str | None = None) -> None:
+        self._folder, self._file = folder, -1
         with writing(folder):
-            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - kept open
+            if name is None:
+                with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+                    self._file = os.dup(file.fileno())
+            else:
+                self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self.size = os.fstat(self._file).st_size
 
     def append(self, values: NDArray[Any]) -> int:
         """Add the numbers of an array, in C order, and return the place of the first byte.
@@ -41,9 +51,8 @@ class Scratch:
         """
         begin, data = self.size, np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         with writing(self._folder):
-            self._file.seek(begin)
             while len(data):
-                written = self._file.write(data)
+                written = os.pwrite(self._file, data, self.size)
                 data, self.size = data[written:], self.size + written
         return begin
 
@@ -58,13 +67,18 @@ class Scratch:
         values, at = np.empty(count, dtype), 0
         view = values.view(np.uint8).data
         with writing(self._folder):
-            self._file.seek(begin)
             while at < len(view):
-                many = self._file.readinto(view[at:])
+                many = os.preadv(self._file, [view[at:]], begin + at)
                 if not many:
                     raise OSError("what waited on disk is cut off")
                 at += many
         return values
+
+    def cut(self, size: int) -> None:
+        """Keep the first bytes only."""
+        with writing(self._folder):
+            os.ftruncate(self._file, size)
+        self.size = size
 
     def copy_to(self, file: BinaryIO) -> None:
         """Write everything into a file."""
@@ -72,11 +86,16 @@ class Scratch:
             file.write(self.read(begin, min(_COPIED, self.size - begin), np.uint8).data)
 
     def close(self) -> None:
-        """Give the room back."""
-        self._file.close()
+        """Give the room back, unless it has a name."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
         self.close()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arcs import Faces, Thinning, simplify, trace_arcs
-from ..box import Box
+from ..arcs import Arcs, Faces, Thinning, simplify, trace_arcs
 from ..components import (
     PIECE_BYTES,
     SCORE_PARTS,
@@ -22,7 +22,7 @@ from ..components import (
     rows_of,
 )
 from ..grid import Grid
-from ..io import Source
+from ..io import Ledger, Source
 from ..labels import ClassSchema, schema_of_map
 from ._features import Features, PolygonSpec, choose, joined_at_corners
 from ._formats import PARQUET, check_polygon_format
@@ -30,8 +30,8 @@ from ._hilbert import along_curve
 from ._place import Place
 from ._stream import Batch, Layer, write_stream
 
-#: Samples of a band.
-_BAND = 1 << 19
+#: Samples of a band, if it has as many rows: of lower ones, more pieces are held.
+_BAND, _ROWS = 1 << 19, 64
 #: Corners of the features that are made at a time.
 _BATCH = 1 << 18
 #: Share of the work after which components are found, and arcs traced.
@@ -64,6 +64,7 @@ def write_polygons(
     schema: ClassSchema | None = None,
     scores: Source | None = None,
     room: int | None = None,
+    ledger: Ledger | None = None,
     on_share: OnShare | None = None,
 ) -> int:
     """Write the objects of a class map as polygons; background and nodata get none.
@@ -86,6 +87,8 @@ def write_polygons(
             background unless it is nodata.
         scores: A score of 0 to 1 per sample, on the map's grid; objects get their mean.
         room: Bytes that this may take; None: as many as it needs.
+        ledger: What does the steps, several at a time and again after a kill; those in it must be
+            of the same map, place and wishes. None: one by one, in a file without a name.
         on_share: Told the share that is done, 0 to 1.
 
     Returns:
@@ -98,44 +101,61 @@ def write_polygons(
         DamagedInput: The map cannot be read.
         OutputFailed: The file cannot be written.
     """
-    is_parquet = check_polygon_format(path) == PARQUET
+    along = check_polygon_format(path) == PARQUET and not spec.dissolve
     place, tell = Place.of(grid or source.grid, path), on_share or _ignore
-    rows, columns = source.grid.shape
-    block = rows_of(source, _BAND)
-    found = find_components(
-        source,
-        4,
-        block=block,
-        measures=place.areas,
-        scores=scores,
-        room=None if room is None else max(0, room - _FIXED) * PIECE_BYTES // _COMPONENT,
-        on_share=lambda share: tell(_FOUND * share),
-    )
-    facts = _facts(source, schema, found)
-    wanted = np.isin(found.table.labels, facts.ids(tuple(spec.classes or ())))
-    count = len(wanted)
-    bands = found.rewritten(np.where(wanted, np.arange(count), -1), -1)
+    columns = source.grid.shape[1]
+    block = rows_of(source, max(_BAND, _ROWS * columns))
     with ExitStack() as stack:
-        arcs = stack.enter_context(trace_arcs(_told(bands, rows, tell), columns, path.parent))
+        if ledger is None:
+            ledger = stack.enter_context(Ledger(path.parent))
+        found = find_components(
+            source,
+            4,
+            block=block,
+            measures=place.areas,
+            scores=scores,
+            room=None if room is None else max(0, room - _FIXED) * PIECE_BYTES // _COMPONENT,
+            extents=along,
+            ledger=ledger,
+            on_share=lambda share: tell(_FOUND * share),
+        )
+        facts = _facts(source, schema, found)
+        wanted = np.isin(found.table.labels, facts.ids(tuple(spec.classes or ())))
+        arcs = _traced(found, wanted, ledger, tell)
         if spec.simplify > 0:
             thinning = Thinning(place.plane, spec.simplify, spec.method == "visvalingam")
-            arcs = stack.enter_context(simplify(arcs, thinning, path.parent))
+            arcs = simplify(arcs, thinning)
+        count = len(wanted)
         objects, ids = np.arange(count), np.arange(1, count + 1)
         if spec.connectivity == 8:
             objects = joined_at_corners(found.table.labels, arcs)
-            keys = find_components(source, 8, block=block).table.keys
-            ids = np.searchsorted(keys, found.table.keys) + 1
+            again = find_components(source, 8, block=block, extents=False, ledger=ledger)
+            ids = np.searchsorted(again.table.keys, found.table.keys) + 1
         features = choose(found, objects, wanted, spec)
-        if is_parquet and not spec.dissolve:
+        if along:
             features = along_curve(features, found.table)
         fields = _fields(features, found, facts, ids, scores is not None)
         layer = _layer(place, spec, fields)
         if schema is not None or source.palette is not None:
             there = set(fields["class_id"].tolist())
             layer = replace(layer, classes=tuple(c for c in facts.schema.unique if c.id in there))
-        batches = _batches(Faces(arcs, count), features, fields, (place, layer), tell)
-        write_stream(path, layer, batches)
+        batches = _batches(Faces(arcs, count), features, fields, (place, layer), ledger)
+        write_stream(path, layer, _told(batches, len(features), tell))
     return len(features)
+
+
+def _traced(found: Components, wanted: NDArray[np.bool_], ledger: Ledger, tell: OnShare) -> Arcs:
+    """Return the arcs around the components that are wanted."""
+    values = np.where(wanted, np.arange(len(wanted)), -1).astype(np.int32)
+    lines = [*(box.start[0] for box in found.boxes), found.source.grid.shape[0]]
+
+    def framed(band: int) -> NDArray[np.int32]:
+        return found.framed(band, values)
+
+    def on_band(band: int) -> None:
+        tell(_FOUND + (_TRACED - _FOUND) * (band + 1) / len(lines))
+
+    return trace_arcs(framed, lines, ledger, on_band)
 
 
 def _facts(source: Source, schema: ClassSchema | None, found: Components) -> MapFacts:
@@ -147,11 +167,13 @@ def _facts(source: Source, schema: ClassSchema | None, found: Components) -> Map
     return MapFacts(named, "m2", source.uri)
 
 
-def _told(bands: Iterator[tuple[Box, Ints]], rows: int, tell: OnShare) -> Iterator[Ints]:
-    """Yield the values of bands, and tell how far they are."""
-    for box, values in bands:
-        yield values
-        tell(_FOUND + (_TRACED - _FOUND) * box.stop[0] / rows)
+def _told(batches: Iterator[Batch], count: int, tell: OnShare) -> Iterator[Batch]:
+    """Yield batches of a number of features, and tell how far they are."""
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch.shapes)
+        tell(_TRACED + (1 - _TRACED) * done / count)
 
 
 def _fields(
@@ -193,26 +215,23 @@ def _batches(
     features: Features,
     fields: dict[str, NDArray[Any]],
     common: tuple[Place, Layer],
-    tell: OnShare,
+    ledger: Ledger,
 ) -> Iterator[Batch]:
     """Yield the features, some thousands at a time."""
     place, layer = common
-    sizes = (
-        np.add.reduceat(faces.sizes(features.faces), features.firsts[:-1])
-        if (len(features))
-        else np.zeros(0, np.int64)
-    )
-    reached = np.cumsum(sizes)
-    for some in np.split(np.arange(len(features)), np.flatnonzero(np.diff(reached // _BATCH)) + 1):
-        if not len(some):
-            continue
-        low, high = some[0], some[-1] + 1
+    sizes = features.summed(faces.sizes(np.arange(faces.count)))
+    cuts = np.flatnonzero(np.diff(np.cumsum(sizes) // _BATCH)) + 1
+    ends = np.unique([0, *cuts.tolist(), len(features)]).tolist()
+
+    def step(span: tuple[int, int]) -> Batch:
+        low, high = span
         parts = features.firsts[low : high + 1]
         outlines = faces.outlines(features.faces[parts[0] : parts[-1]])
         shapes, perimeters = place.shapes(outlines, parts - parts[0], layer.kind)
         values = [*(own[low:high] for own in fields.values()), perimeters]
-        yield Batch(shapes, dict(zip(layer.fields, values, strict=True)))
-        tell(_TRACED + (1 - _TRACED) * float(reached[high - 1] / reached[-1]))
+        return Batch(shapes, dict(zip(layer.fields, values, strict=True)))
+
+    return ledger.passing(step, pairwise(ends))
 
 
 def _ignore(share: float) -> None:
