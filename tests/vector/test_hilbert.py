@@ -45,6 +45,7 @@ def test_rows_follow_the_curve_whatever_is_read_at_a_time(
     path, found, labels = tmp_path / "a.parquet", set(), noise()
     for label, wide in ((5, 4), (6, 2), (7, 0)):  # one within the other
         labels[20 - wide : 21 + wide, 20 - wide : 21 + wide] = label
+    monkeypatch.setattr(_polygons, "_ROWS", 1)
     for rows in (40, 1, 7):
         monkeypatch.setattr(_polygons, "_BAND", 40 * rows)
         spec = PolygonSpec(connectivity=connectivity)

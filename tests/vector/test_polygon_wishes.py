@@ -125,6 +125,36 @@ def test_simplified_neighbours_go_on_sharing(tmp_path: Path) -> None:
         assert shapely.hausdorff_distance(thin, shapes).max() < 100
 
 
+def test_smoothed_neighbours_go_on_sharing(tmp_path: Path) -> None:
+    """By less than half a sample, which is 5 m; areas are told as they were."""
+    shapes, fields = written(tmp_path, noise(), "a.parquet")
+    for simplify in (0.0, 12.0):
+        made, told = written(tmp_path, noise(), "b.parquet", smooth=True, simplify=simplify)
+        for name in ("object_id", "area_m2"):
+            assert told[name].tolist() == fields[name].tolist()
+        np.testing.assert_allclose(told["perimeter_m"], shapely.length(made), rtol=1e-9)
+        assert shapely.is_valid(made).all()
+        assert shapely.coverage_is_valid(made)
+        assert shapely.length(made).sum() < 0.99 * shapely.length(shapes).sum()
+        if not simplify:
+            assert shapely.hausdorff_distance(made, shapes).max() < 5
+
+
+def test_smoothed_perimeters_are_those_on_the_ellipsoid(tmp_path: Path) -> None:
+    matrix = np.array([[0.5, 0, 10], [0, -0.5, 70], [0, 0, 1]])
+    space = Space(SpaceKind.GEOGRAPHIC, CRS.from_epsg(4326).to_wkt(), None)
+    y, x = np.indices((40, 40)) - 20
+    labels = (x**2 + y**2 < 150).astype(np.uint8)
+    grid = Grid.from_matrix(labels.shape, matrix, space)
+    for smooth in (False, True):
+        spec = PolygonSpec(smooth=smooth)
+        write_polygons(MemorySource(labels[np.newaxis], grid), tmp_path / "a.parquet", spec)
+        shapes, fields = read(tmp_path / "a.parquet")
+        dense = shapely.segmentize(shapes[0], 0.01)  # sides are straight in degrees
+        there = abs(CRS.from_epsg(4326).get_geod().geometry_area_perimeter(dense)[1])
+        assert fields["perimeter_m"][0] == pytest.approx(there, rel=2e-4)
+
+
 def test_scores_are_means(tmp_path: Path) -> None:
     labels = noise(12)
     scores = np.random.default_rng(3).random((1, 12, 12))
@@ -178,6 +208,7 @@ def test_rows_that_run_upwards(tmp_path: Path) -> None:
         ({"min_area": "big"}, "least area 'big' is not 0 or more"),
         ({"simplify": float("nan")}, "tolerance nan is not 0 or more"),
         ({"simplify": None}, "tolerance None is not 0 or more"),
+        ({"smooth": 3}, "smooth 3 is not true or false"),
         ({"dissolve": "no"}, "dissolve 'no' is not true or false"),
         ({"classes": "sea"}, "classes 'sea' are no list"),
         ({"classes": 1.5}, "classes 1.5 are no list"),

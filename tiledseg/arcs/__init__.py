@@ -1,7 +1,8 @@
 """Borders of components as arcs that neighbours share; outlines made of them; out of core.
 
-`trace_arcs` reads a map band by band and keeps corners on disk; `simplify` leaves corners out of
-arcs; `Faces` makes outlines. None of them depends on the bands.
+`trace_arcs` reads a map band by band and keeps corners on disk; `smooth` takes the steps of samples
+off; `simplify` leaves corners out of arcs; `Faces` makes outlines. None of them depends on the
+bands.
 """
 
 from __future__ import annotations
@@ -9,5 +10,6 @@ from __future__ import annotations
 from ._arcs import Arcs, trace_arcs
 from ._faces import Faces, Outlines
 from ._simplify import Thinning, simplify
+from ._smooth import smooth
 
-__all__ = ["Arcs", "Faces", "Outlines", "Thinning", "simplify", "trace_arcs"]
+__all__ = ["Arcs", "Faces", "Outlines", "Thinning", "simplify", "smooth", "trace_arcs"]

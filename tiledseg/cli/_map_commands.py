@@ -84,6 +84,10 @@ def vectorize(
     dissolve: Annotated[
         bool, typer.Option("--dissolve", help="One multipolygon per class.")
     ] = False,
+    smooth: Annotated[
+        bool,
+        typer.Option("--smooth", help="Take the steps of samples off borders, before simplifying."),
+    ] = False,
     simplify: Annotated[
         float | None,
         typer.Option(help="Simplify borders, shared by both sides: tolerance in the map's units."),
@@ -114,6 +118,7 @@ def vectorize(
         "min_area": min_area,
         "connectivity": connectivity,
         "dissolve": dissolve or None,
+        "smooth": smooth or None,
         "simplify": simplify,
         "method": method,
     }

@@ -44,7 +44,7 @@ def vectorize(
             ``out``.
         on_share: Told the share that is done, 0 to 1.
         settings: Those of `PolygonSpec`: ``classes``, ``connectivity``, ``min_area``, ``dissolve``,
-            ``simplify``, ``method``.
+            ``smooth``, ``simplify``, ``method``.
 
     Returns:
         The files made.

@@ -28,6 +28,8 @@ class PolygonSpec:
         connectivity: 4, or 8: samples that touch at corners are one object too, a multipolygon.
         min_area: Objects below are left out, in m2 (world units where there is no CRS).
         dissolve: Whether all objects of a class are one multipolygon.
+        smooth: Whether borders lose the steps that samples have, by half a sample at most, once
+            for both neighbours; see `tiledseg.arcs.smooth`. They are simplified after that.
         simplify: Tolerance, in units of the map's CRS; 0 keeps every corner. Borders are simplified
             once for both neighbours, so they leave no gaps and no overlaps.
         method: "visvalingam" leaves out corners whose triangle with their neighbours is smaller
@@ -42,6 +44,7 @@ class PolygonSpec:
     connectivity: int = 4
     min_area: float = 0.0
     dissolve: bool = False
+    smooth: bool = False
     simplify: float = 0.0
     method: Method = "visvalingam"
 
@@ -49,8 +52,9 @@ class PolygonSpec:
         given: Any = self.classes
         if isinstance(given, str) or not isinstance(given, Sequence | Set | None):
             raise ConfigError(f"classes {given!r:.40} are no list of names and ids")
-        if not isinstance(self.dissolve, bool):
-            raise ConfigError(f"dissolve {self.dissolve!r:.40} is not true or false")
+        for name in ("dissolve", "smooth"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} {getattr(self, name)!r:.40} is not true or false")
         if self.connectivity not in (4, 8):
             raise ConfigError(
                 f"connectivity {self.connectivity!r:.40} does not exist for polygons; take 4, 8"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,16 @@ class Place:
         """e, f and g as of `line_metrics`, in units of the CRS."""
         a, b = self.grid.matrix[:2, :2].T
         return float(a @ a), float(a @ b), float(b @ b)
+
+    def halved(self) -> Place:
+        """Return the place of the same map for corners that are told in half samples."""
+        rows, columns = self.grid.shape
+        matrix = self.grid.matrix @ np.diag([0.5, 0.5, 1.0])
+        metrics = np.empty((2 * rows + 1, 3))
+        metrics[::2] = self.metrics / 4
+        metrics[1::2] = (metrics[:-1:2] + metrics[2::2]) / 2
+        grid = Grid.from_matrix((2 * rows, 2 * columns), matrix, self.grid.space)
+        return replace(self, grid=grid, metrics=metrics)
 
     def shapes(self, outlines: Outlines, parts: Ints, kind: str) -> tuple[Shapes, Floats]:
         """Return shapes, shells counterclockwise, and their perimeters.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arcs import Arcs, Faces, Thinning, simplify, trace_arcs
+from ..arcs import Arcs, Faces, Thinning, simplify, smooth, trace_arcs
 from ..components import (
     PIECE_BYTES,
     SCORE_PARTS,
@@ -70,10 +70,10 @@ def write_polygons(
     """Write the objects of a class map as polygons; background and nodata get none.
 
     An object is a connected component of a class. Its id is that of `component_table`, and its area
-    that of its samples, exactly, also where its outline is simplified; the perimeter is that of the
-    outline. Polygons follow one another by id, in GeoParquet along a Hilbert curve, so that a
-    reader who wants a part of the map skips most groups of rows by their boxes (a FlatGeobuf is
-    sorted so by GDAL); classes follow one another by their own id.
+    that of its samples, exactly, also where its outline is smoothed or simplified; the perimeter is
+    that of the outline. Polygons follow one another by id, in GeoParquet along a Hilbert curve, so
+    that a reader who wants a part of the map skips most groups of rows by their boxes (a FlatGeobuf
+    is sorted so by GDAL); classes follow one another by their own id.
     Neighbours share every vertex of their border, and rings run as GeoJSON and OGC want. In QGIS a
     GeoPackage of a map that has colours opens in them.
 
@@ -122,6 +122,8 @@ def write_polygons(
         facts = _facts(source, schema, found)
         wanted = np.isin(found.table.labels, facts.ids(tuple(spec.classes or ())))
         arcs = _traced(found, wanted, ledger, tell)
+        if spec.smooth:
+            arcs, place = smooth(arcs), place.halved()
         if spec.simplify > 0:
             thinning = Thinning(place.plane, spec.simplify, spec.method == "visvalingam")
             arcs = simplify(arcs, thinning)
