@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from scipy import ndimage
 import tiledseg
 from tests.objects.test_objects import blobs, whole_split
 from tiledseg.cli import run
-from tiledseg.components import rows_of
+from tiledseg.components import Amounts, block_boxes, find_components
 from tiledseg.datasets import read_dataset
 from tiledseg.engine import machine
 from tiledseg.errors import (
+    BudgetExceeded,
     ConfigError,
     DamagedInput,
     GridMismatch,
@@ -30,11 +33,11 @@ from tiledseg.errors import (
     UnknownFormat,
 )
 from tiledseg.grid import PATIENT, Grid, Space, SpaceKind
-from tiledseg.io import MemorySource, SinkSpec, create_sink, open_source
+from tiledseg.io import MemorySource, Scratch, SinkSpec, create_sink, open_source
 from tiledseg.labels import ClassInfo, ClassSchema
-from tiledseg.objects import Cut
+from tiledseg.objects import Centred, Cut, Heads, find_centres, split_components
 from tiledseg.pipeline._evaluate._segments import ColouredIds
-from tiledseg.pipeline._instances import _find
+from tiledseg.pipeline._instances import _room
 from tiledseg.pipeline._instances._own_scores import OwnScores
 
 SCHEMA = ClassSchema(
@@ -150,8 +153,7 @@ def test_blocks_change_no_byte(
         way = {"split": f"{place}:2", "depth": 0.5, "boundaries": True}
     written = []
     for samples in (1, 7 * 90, 1 << 22):
-        monkeypatch.setattr(rows_of, "__defaults__", (samples,))
-        monkeypatch.setattr(_find, "_SAMPLES", samples)
+        monkeypatch.setattr(_room, "_BLOCK", 200 * samples)
         names = [tmp_path / name for name in ("ids.tif", "ids.csv", "ids.json", "ids.png")]
         scores = f"{place}:1"
         tiledseg.instances(scene, names[0], names[1], panoptic=True, scores=scores, **way)
@@ -271,9 +273,67 @@ def test_areas_in_degrees_are_geodesic(tmp_path: Path) -> None:
     assert float(row["area_m2"]) == pytest.approx(1.23e10, rel=0.01)
 
 
-def test_what_the_process_holds_is_no_room(scene: Path, tmp_path: Path) -> None:
-    settings = {"split": "distance", "memory": str(machine.resident())}
-    assert tiledseg.instances(scene, tmp_path / "ids.tif", **settings).left == 3
+def test_what_the_process_holds_is_no_room(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for the map, and beside it for the box of none of the three that touch, or of some."""
+    monkeypatch.setattr(machine, "resident", lambda: 10**9)
+    least = 10**9 + (64 << 20) + _room._FIXED + 60 * 90 * _room._SAMPLE
+
+    def left(more: int) -> int:
+        settings = {"split": "distance", "memory": str(least + more)}
+        made = tiledseg.instances(scene, tmp_path / "ids.tif", **settings)
+        assert f"{made.left} objects had no room" in made.summary() or not made.left
+        return made.left
+
+    assert left(2 * 6 * _room.ROW_BYTES) == 2
+    assert left(2 * 703 * 100) == 1  # of 4 x 4, 26 x 27 and 25 x 29 samples
+    assert left(2 * 726 * 100) == 0
+    with pytest.raises(BudgetExceeded, match=r"components in the first 100% of the map need"):
+        left(100)
+    with pytest.raises(BudgetExceeded, match=r"map.tif needs 1\.1 GB to be numbered"):
+        left(-1)
+
+
+def test_parts_and_centres_have_no_endless_room(scene: Path, tmp_path: Path) -> None:
+    heads = np.zeros((3, 60, 90), np.float32)
+    heads[0, ::8, ::8] = 1
+    place = write(tmp_path / "heads.tif", heads)
+    with open_source(scene) as source, open_source(place) as other:
+        boxes, amounts = block_boxes((60, 90), (20, 90)), Amounts.of(np.ones(60), 90)
+        with pytest.raises(BudgetExceeded, match="there are 96 centres or more, and memory for 90"):
+            find_centres(Heads(other, most=90), boxes)
+        with pytest.raises(BudgetExceeded, match=r"groups in blocks or more, and memory for 96"):
+            Centred.of(source, Heads(other, most=96), np.arange(4), boxes, (amounts, None))
+        found = find_components(source)
+        cut, chosen = Cut(1.0, (1.0, 1.0), rows=len(found.table) + 2), found.table.labels > 0
+        with Scratch(tmp_path) as scratch, pytest.raises(BudgetExceeded, match="parts of them"):
+            split_components(found, chosen, cut, scratch, (amounts, None))
+
+
+def test_id_map_table_and_segments_come_together_or_not_at_all(tmp_path: Path) -> None:
+    """A map of many small objects, whose table has no room."""
+    labels = np.zeros((120, 120), np.uint8)
+    labels[::2, ::2] = 1
+    scene = write(tmp_path / "map.tif", labels, schema=SCHEMA)
+    names = [tmp_path / name for name in ("ids.tif", "o.csv", "ids.json")]
+    tiledseg.instances(scene, *names[:2], panoptic=True)
+    before = [name.read_bytes() for name in names]
+    room = len(before[0]) + 2000
+    assert len(before[1]) > room
+    labels[::4] = 2
+    scene = write(tmp_path / "map.tif", labels, schema=SCHEMA)
+    there = sorted(tmp_path.iterdir())
+    for table in (names[1], tmp_path / "o.gpkg"):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        try:
+            with pytest.raises(OutputFailed, match=f"cannot write .*{table.name}"):
+                tiledseg.instances(scene, names[0], table, panoptic=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert sorted(tmp_path.iterdir()) == there
+        assert [name.read_bytes() for name in names] == before
 
 
 def test_scores_are_those_of_the_class_of_every_sample(scene: Path, tmp_path: Path) -> None:
@@ -306,10 +366,10 @@ def test_the_command_does_the_same(scene: Path, tmp_path: Path, capsys: Any) -> 
     told = json.loads(capsys.readouterr().out)
     assert told["objects"] == {"tree": 3, "building": 2}
     assert python.read_bytes() == shell.read_bytes()
-    assert (
-        run(["instances", str(scene), "-o", str(shell), "--memory", "1MB", *words.split()[4:]]) == 0
-    )
-    assert "3 objects had no room in memory" in capsys.readouterr().out
+    assert run([*words.split(), "--memory", "1MB"]) == 4
+    told = capsys.readouterr().err
+    assert re.match(r".*needs [\d.]+ .B to be numbered, .* and the memory is 1.0 MB: raise", told)
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize(

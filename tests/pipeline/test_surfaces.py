@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from skimage.measure import marching_cubes
 import tiledseg
 from tests.datasets.files import write_raster
 from tiledseg.cli import run
+from tiledseg.engine import machine
 from tiledseg.errors import BudgetExceeded, ConfigError, OutputFailed
 from tiledseg.grid import PATIENT, Grid
 from tiledseg.io import SinkSpec, create_sink
@@ -187,15 +189,25 @@ def test_bad_input_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wrong_volumes_are_refused(volume: Path, tmp_path: Path) -> None:
+def test_wrong_volumes_are_refused(
+    volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match="is not a class map: it has 1 channels of float"):
         tiledseg.surfaces(np.zeros((1, 4, 4, 4), np.float32), tmp_path / "s")
     with pytest.raises(ConfigError, match=r"array of shape \(4, 4\) is not a 3-D image"):
         tiledseg.surfaces(np.zeros((4, 4), np.uint8), tmp_path / "s")
     with pytest.raises(ConfigError, match="decimate half: give the share"):
         tiledseg.surfaces(volume, tmp_path / "s", decimate="half")  # type: ignore[arg-type]
-    with pytest.raises(BudgetExceeded, match=r"class 1 \(liver\) passes through [\d,]+ cubes"):
+    with pytest.raises(BudgetExceeded, match=r"read in rows, which need 8.2 kB, and 0 B of"):
         tiledseg.surfaces(volume, tmp_path / "s", budget="1MB")
+    monkeypatch.setattr(machine, "resident", lambda: 10**9)
+    with pytest.raises(BudgetExceeded, match=r"class 1 \(liver\) passes through [\d,]+ cubes"):
+        tiledseg.surfaces(volume, tmp_path / "s", budget=str(10**9 + 9000))
+    room = str(10**9 + 10**6)
+    assert tiledseg.surfaces(volume, tmp_path / "s", budget=room, classes=1).surfaces[0].agrees
+    shutil.rmtree(tmp_path / "s")
+    with pytest.raises(BudgetExceeded, match=r"class 1 \(liver\) passes through [\d,]+ cubes"):
+        tiledseg.surfaces(volume, tmp_path / "s", budget=room, classes=1, decimate=0.5)
     (tmp_path / "file").touch()
     with pytest.raises(OutputFailed, match="is a file"):
         tiledseg.surfaces(volume, tmp_path / "file")

@@ -98,8 +98,8 @@ class Table:
             *(np.concatenate([getattr(t, field.name) for t in tables]) for field in fields(cls))
         )
 
-    def where(self, chosen: NDArray[Any]) -> Table:
-        """Return some of the rows: by a mask, or by place in a new order."""
+    def where(self, chosen: NDArray[Any] | slice) -> Table:
+        """Return some of the rows: by a mask, a slice, or by place in a new order."""
         return Table(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def columns(self, extents: bool) -> tuple[NDArray[Any], ...]:

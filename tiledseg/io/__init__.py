@@ -9,11 +9,13 @@ from ._base import Sink, SinkSpec, Source, centred_picks, read_padded
 from ._crop import CroppedSink, CroppedSource, FramedSource
 from ._derived import DerivedSource
 from ._files import (
+    remove,
     require_own,
     require_place,
     settle,
     silenced,
     temporary_beside,
+    to_disk,
     write_text,
     writing,
 )
@@ -92,6 +94,7 @@ __all__ = [
     "raise_touched",
     "read_padded",
     "read_schema",
+    "remove",
     "reproject",
     "reproject_owned",
     "require_own",
@@ -100,6 +103,7 @@ __all__ = [
     "sidecars",
     "silenced",
     "temporary_beside",
+    "to_disk",
     "write_text",
     "writing",
 ]

@@ -9,12 +9,13 @@ blocks, and no more than one of them is in memory.
 from __future__ import annotations
 
 from ._find import FoundSurfaces, find_surfaces, surfaces_need
-from ._mesh import BYTES_PER_CUBE, Mesh
+from ._mesh import BYTES_PER_CUBE, DECIMATING_BYTES, Mesh
 from ._scene import SceneWriter
 from ._write import FORMATS, FilesWriter, MeshWriter
 
 __all__ = [
     "BYTES_PER_CUBE",
+    "DECIMATING_BYTES",
     "FORMATS",
     "FilesWriter",
     "FoundSurfaces",

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..box import Box
+from ..budget import format_bytes
 from ..components import NODATA, block_boxes, read_labels, require_class_map
-from ..errors import ConfigError
+from ..errors import BudgetExceeded, ConfigError
 from ..grid import Grid
 from ..io import Scratch, Source
 from ._kernels import crossed
@@ -26,6 +27,8 @@ OnShare = Callable[[float], None]
 _BLOCK = 1 << 21
 #: Bytes per voxel of a block: as read, as labels, which are valid, with neighbours, and cubes.
 _VOXEL_BYTES = 40
+#: Voxels of a block of one row, by its cubes: two rows of two planes.
+_OVERLAP = 4
 #: Labels are 0 to one less.
 _LABELS = 1 << 16
 
@@ -83,6 +86,7 @@ def find_surfaces(
     folder: Path,
     *,
     block: tuple[int, int, int] | None = None,
+    room: int | None = None,
     on_share: OnShare | None = None,
 ) -> FoundSurfaces:
     """Find where the surfaces of labels run.
@@ -96,10 +100,12 @@ def find_surfaces(
         folder: Where a nameless file may lie.
         block: Cubes of a block; None takes whole planes, or as many rows of one as there is room
             for. The result does not depend on it.
+        room: Bytes that a block may take; None: as many as one of usual size needs.
         on_share: Told the share that is done, 0 to 1.
 
     Raises:
         ConfigError: It is no volume of labels.
+        BudgetExceeded: There is no room for a row of it.
         DamagedInput: It cannot be read.
         OutputFailed: The file has no room.
     """
@@ -111,9 +117,10 @@ def find_surfaces(
         )
     z, y, x = source.grid.shape
     cubes = (z + 1, y + 1, x + 1)
+    block = block or _blocks(source, cubes, room)
     found, done = FoundSurfaces(source.grid, folder), 0
     try:
-        for box in block_boxes(cubes, block or _blocks(source, cubes)):
+        for box in block_boxes(cubes, block):
             labels = _labels_about(source, box, wanted)
             own = labels[1:, 1:, 1:]  # every voxel is the last corner of one cube
             found.voxels += np.bincount(own[own >= 0], minlength=_LABELS)
@@ -135,7 +142,8 @@ def surfaces_need(shape: tuple[int, ...]) -> int:
     """
     z, y, x = shape
     sides = 2 * (z * y + y * x + z * x)
-    return _VOXEL_BYTES * min(_BLOCK, prod(shape)) + BYTES_PER_CUBE * 2 * sides
+    block = max(min(_BLOCK, prod(shape)), 2 * _OVERLAP * (x + 1))
+    return _VOXEL_BYTES * block + BYTES_PER_CUBE * 2 * sides
 
 
 def _labels_about(source: Source, box: Box, wanted: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -150,11 +158,18 @@ def _labels_about(source: Source, box: Box, wanted: NDArray[np.bool_]) -> NDArra
     return labels
 
 
-def _blocks(source: Source, cubes: tuple[int, int, int]) -> tuple[int, int, int]:
+def _blocks(source: Source, cubes: tuple[int, int, int], room: int | None) -> tuple[int, int, int]:
     """Return blocks of whole planes, in multiples of the file's own; of rows of large planes."""
     deep, high, wide = cubes
-    planes = _BLOCK // (high * wide)
+    least = _OVERLAP * _VOXEL_BYTES * wide
+    if room is not None and room < least:
+        raise BudgetExceeded(
+            f"{source.uri} is read in rows, which need {format_bytes(least)}, and "
+            f"{format_bytes(max(room, 0))} of the budget are left: raise the budget"
+        )
+    most = _BLOCK if room is None else min(_BLOCK, room // (_OVERLAP * _VOXEL_BYTES))
+    planes = most // (high * wide)
     if not planes:
-        return 1, max(1, _BLOCK // wide), wide
+        return 1, max(1, most // wide), wide
     own = source.blocks[0]
     return min(deep, max(planes // own * own, min(planes, own))), high, wide

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ._kernels import neighbour_sums
 
 Points = NDArray[np.float64]
-#: Bytes that a surface takes per cube it passes through, while it is welded, smoothed and written.
-BYTES_PER_CUBE = 250
+#: Bytes that a surface takes per cube it passes through, while it is welded, smoothed, fitted and
+#: written (200 were measured), and those that decimation takes besides (450 to 650).
+BYTES_PER_CUBE, DECIMATING_BYTES = 250, 800
 #: Triangles of a tetrahedron, the least that a closed surface has.
 _FEWEST = 4
 #: Triangles that are looked at together.

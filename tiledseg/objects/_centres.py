@@ -19,6 +19,7 @@ from scipy.spatial import KDTree
 
 from ..box import Box
 from ..components import Amounts, Pieces, Table, read_labels, read_scores, table_of
+from ..errors import BudgetExceeded
 from ..io import Source
 
 Ints = NDArray[np.int64]
@@ -38,11 +39,25 @@ class Heads:
             (z,) y, x, in samples, from a sample to the centre of its object.
         least: Value that a centre's sample has at least.
         window: Extent of the window along every axis in which a centre is the largest; odd.
+        most: Centres, and rows of tables, that there may be.
     """
 
     source: Source
     least: float = 0.1
     window: int = 7
+    most: int = 1 << 62
+
+    def require_few(self, count: int, what: str) -> None:
+        """Refuse what there is no room for.
+
+        Raises:
+            BudgetExceeded: There are too many.
+        """
+        if count > self.most:
+            raise BudgetExceeded(
+                f"there are {count:,} {what} or more, and memory for {self.most:,}: raise the "
+                "memory, or the threshold of centres"
+            )
 
 
 def find_centres(heads: Heads, boxes: list[Box]) -> Ints:
@@ -57,8 +72,9 @@ def find_centres(heads: Heads, boxes: list[Box]) -> Ints:
 
     Raises:
         DamagedInput: The heads cannot be read.
+        BudgetExceeded: There are more centres than there may be.
     """
-    shape = heads.source.grid.shape
+    shape, count = heads.source.grid.shape, 0
     found = [np.zeros((0, len(shape)), np.int64)]
     for box in boxes:
         start = tuple(max(0, a - heads.window // 2) for a in box.start)
@@ -69,6 +85,8 @@ def find_centres(heads: Heads, boxes: list[Box]) -> Ints:
         places = np.argwhere(_peaks(heat, heads)) + start
         inside = ((places >= box.start) & (places < box.stop)).all(axis=1)
         found.append(places[inside])
+        count += len(found[-1])
+        heads.require_few(count, "centres")
     centres = np.concatenate(found)
     return centres[np.lexsort(centres.T[::-1])]
 
@@ -133,7 +151,9 @@ class Centred:
         Raises:
             ConfigError: The map is none, or the scores are none.
             DamagedInput: The map, heads or scores cannot be read.
+            BudgetExceeded: There are more centres, or groups in blocks, than there may be.
         """
+        rows = 0
         groups = _Groups(labels, heads, things, find_centres(heads, boxes))
         tables: list[Table] = []
         codes = [np.zeros(0, np.int64)]
@@ -141,15 +161,17 @@ class Centred:
             own, table = groups.table(box, measured)
             codes.append(own)
             tables.append(table)
+            rows += len(table)
+            heads.require_few(rows, "groups in blocks")
             if on_share is not None:
                 on_share((n + 1) / len(boxes))
         every, to = np.unique(np.concatenate(codes), return_inverse=True)
         joined = Table.joined(tables)
         joined = replace(joined, labels=_majority(joined, to)[to])
         table, places = joined.merged(len(every), to)
-        rows = np.empty(len(every), np.int64)
-        rows[to] = places
-        return cls(table, measured[0].unit, groups, boxes, (every, rows))
+        at = np.empty(len(every), np.int64)
+        at[to] = places
+        return cls(table, measured[0].unit, groups, boxes, (every, at))
 
     def rewritten(self, values: Ints, nodata: int) -> Iterator[tuple[Box, Ints]]:
         """Yield the map's blocks with a value for every row of the table."""

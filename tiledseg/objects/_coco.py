@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from ..document import brief, require_plain
 from ..errors import DamagedInput
-from ..io import settle, temporary_beside, writing
+from ..io import temporary_beside, to_disk, writing
 from ..labels import ClassSchema
 from ._number import LARGEST, Segments
 
 #: Bytes of a JSON beyond which it is not read.
 _BYTES = 2**30
+#: Segments that are told at a time.
+_ROWS = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def segments_path(out: Path) -> Path:
 def write_segments(
     path: Path, image: Path, shape: tuple[int, ...], segments: Segments, schema: ClassSchema
 ) -> None:
-    """Write the JSON of one id map, whole or not at all.
+    """Write the JSON of one id map under a temporary name beside ``path``; see `temporary_beside`.
 
     Args:
         path: Where.
@@ -71,13 +73,11 @@ def write_segments(
         OutputFailed: It cannot be written.
     """
     partial = temporary_beside(path)
-    try:
-        with writing(path):
-            with partial.open("w", encoding="utf-8") as file:
-                file.writelines(_lines(image, shape, segments, schema))
-            settle(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path):
+        partial.unlink(missing_ok=True)  # a link is not followed
+        with partial.open("w", encoding="utf-8") as file:
+            file.writelines(_lines(image, shape, segments, schema))
+        to_disk(partial)
 
 
 def _lines(
@@ -99,12 +99,13 @@ def _lines(
     ]
     yield f'{{"images": [{json.dumps(about)}],\n"categories": {json.dumps(categories)},\n'
     yield f'"annotations": [{{"image_id": 1, "file_name": {json.dumps(name)}, "segments_info": ['
-    table = segments.table
-    boxes = np.concatenate([table.low[:, ::-1], (table.high - table.low)[:, ::-1]], axis=1)
-    rows = zip(table.labels.tolist(), table.sizes.tolist(), boxes.tolist(), strict=True)
-    for number, (label, size, box) in enumerate(rows, 1):
-        info = {"id": number, "category_id": label, "area": size, "bbox": box, "iscrowd": 0}
-        yield f"{',' if number > 1 else ''}\n{json.dumps(info)}"
+    for first in range(0, len(segments.table), _ROWS):
+        table = segments.table.where(slice(first, first + _ROWS))
+        boxes = np.concatenate([table.low[:, ::-1], (table.high - table.low)[:, ::-1]], axis=1)
+        rows = zip(table.labels.tolist(), table.sizes.tolist(), boxes.tolist(), strict=True)
+        for number, (label, size, box) in enumerate(rows, first + 1):
+            info = {"id": number, "category_id": label, "area": size, "bbox": box, "iscrowd": 0}
+            yield f"{',' if number > 1 else ''}\n{json.dumps(info)}"
     yield "]}]}\n"
 
 

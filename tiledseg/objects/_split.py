@@ -25,10 +25,15 @@ from ..components import (
     read_scores,
     table_of,
 )
+from ..errors import BudgetExceeded
 from ..io import Scratch, Source
 
 Ints = NDArray[np.int64]
 OnShare = Callable[[float], None]
+#: Tables of a few rows that are kept apart; an array takes a hundred bytes however short it is.
+_JOINED = 1024
+#: Strips of rows that components may reach over and be read together.
+_STRIPS = 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Cut:
             what was not measured there is as low as the component's lowest sample.
         falls: Whether objects are where heights are low: a channel of boundaries.
         most: Samples of the largest box that is split.
+        rows: Components and parts that there may be.
     """
 
     depth: float
@@ -49,6 +55,7 @@ class Cut:
     heights: Source | None = None
     falls: bool = False
     most: int = 1 << 24
+    rows: int = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,7 @@ def split_components(
         GridMismatch: The heights lie elsewhere.
         DamagedInput: The map, heights or scores cannot be read.
         OutputFailed: There is no room for the parts.
+        BudgetExceeded: There are more of them than there may be.
     """
     table = found.table
     if cut.heights is not None:
@@ -134,6 +142,9 @@ def split_components(
             pieces.append((place, first, scratch.append(parts)))
             tables.append(own)
             first += len(own)
+            if len(tables) == _JOINED:
+                tables = [Table.joined(tables)]
+            _require_few(len(table) + first, cut, done / total)
         if on_share is not None:
             on_share(done / total)
     whole = np.ones(len(table), np.bool_)
@@ -151,12 +162,22 @@ def split_components(
     )
 
 
+def _require_few(rows: int, cut: Cut, share: float) -> None:
+    if rows > cut.rows:
+        raise BudgetExceeded(
+            f"after {share:.0%} of the objects there are {rows:,} and parts of them, and memory "
+            f"for {cut.rows:,}: raise the memory, or the depth of the split"
+        )
+
+
 def _cut_all(
     found: Components, work: Ints, cut: Cut, measured: tuple[Amounts, Source | None]
 ) -> Iterator[tuple[int, NDArray[np.int32] | None, Table | None]]:
     """Yield components with their parts, and what is known of those."""
     table, shape = found.table, found.source.grid.shape
-    for window, places in _windows(table, work, found.boxes[0].shape[0]):
+    across = max(1, found.source.grid.box.size // shape[0])
+    deep = min(found.boxes[0].shape[0], cut.most // (2 * _STRIPS * across))
+    for window, places in _windows(table, work, deep):
         read = _Read.of(found.source, window, cut, measured[1])
         for place in places.tolist():
             box = Box(tuple(table.low[place].tolist()), tuple(table.high[place].tolist()))
@@ -177,9 +198,15 @@ def _cut_all(
 
 
 def _windows(table: Table, work: Ints, deep: int) -> Iterator[tuple[Box, Ints]]:
-    """Yield boxes that hold some components each: many of few rows, or one of many."""
-    strips = table.low[work, 0] // deep
-    small = table.high[work, 0] <= (strips + 2) * deep
+    """Yield boxes that hold some components each: many of few rows, or one of many.
+
+    Args:
+        table: The components.
+        work: Those that are split.
+        deep: Rows of a strip; a box has those of `_STRIPS` at most. 0: each has its own box.
+    """
+    strips = table.low[work, 0] // max(deep, 1)
+    small = table.high[work, 0] <= (strips + _STRIPS) * deep
     for place in work[~small].tolist():
         yield _around(table, np.array([place]))
     order = np.argsort(strips[small], kind="stable")

@@ -20,6 +20,7 @@ from ..io import Source, open_source, read_schema
 from ..labels import ClassInfo, ClassSchema, background_of, default_colors
 from ..meshes import (
     BYTES_PER_CUBE,
+    DECIMATING_BYTES,
     FORMATS,
     FilesWriter,
     FoundSurfaces,
@@ -88,6 +89,9 @@ def surfaces(
     millimetres along LPS, as SimpleITK has them. Marching cubes takes edges off, so small and thin
     bodies enclose less than their voxels take; ``fit`` makes up for it.
 
+    Memory: a block of the volume, then one surface, with 250 bytes for every cube it passes
+    through, 1050 where it is decimated; what does not fit into the budget is refused.
+
     Args:
         labels: Label volume of any tool, one channel. Names and colours are taken from it where
             it has them; else classes are named by their label, and 0 is background.
@@ -104,7 +108,7 @@ def surfaces(
     Raises:
         ConfigError: It is no volume of labels, there is no such class, or nothing to make.
         UnknownFormat: There is no such format.
-        BudgetExceeded: The surface of a class does not fit into memory.
+        BudgetExceeded: A row of the volume or the surface of a class does not fit into memory.
         DamagedInput: The volume cannot be read.
         OutputFailed: A file cannot be written; then none is.
     """
@@ -160,12 +164,15 @@ def write_surfaces(
     folder = target.parent if is_scene(target.name) else target
     wanted = _wanted(schema, source, some)
     try:
-        with find_surfaces(source, wanted, folder, on_share=lambda share: tell(share / 2)) as found:
+        room = None if limit is None else limit - machine.resident() - source.working_bytes
+        with find_surfaces(
+            source, wanted, folder, room=room, on_share=lambda share: tell(share / 2)
+        ) as found:
             infos = _infos(np.flatnonzero(found.voxels).tolist(), schema)
             made = []
             for i, info in enumerate(infos):
                 if limit is not None:
-                    _require_room(int(found.cubes[info.id]), info, limit)
+                    _require_room(int(found.cubes[info.id]), info, style, limit)
                 made.append(_write(found, info, style, writer))
                 tell(0.5 + (i + 1) / len(infos) / 2)
         outputs = writer.commit() if made else []
@@ -210,8 +217,9 @@ def _unit(grid: Grid) -> tuple[str, float]:
     return "samples", grid.sample_measure
 
 
-def _require_room(cubes: int, info: ClassInfo, limit: int) -> None:
-    need = machine.resident() + cubes * BYTES_PER_CUBE
+def _require_room(cubes: int, info: ClassInfo, style: SurfaceStyle, limit: int) -> None:
+    bytes_ = BYTES_PER_CUBE + (DECIMATING_BYTES if style.decimate else 0)
+    need = machine.resident() + cubes * bytes_
     if need > limit:
         raise BudgetExceeded(
             f"the surface of class {info.id} ({info.name}) passes through {cubes:,} cubes and "

@@ -7,7 +7,7 @@ from typing import Any
 
 from ._area import row_measures
 from ._formats import check_point_format, check_polygon_format
-from ._points import Points, read_points, write_points
+from ._points import Points, put_points, read_points, write_points
 from ._read import read_fields, read_polygons
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "check_point_format",
     "check_polygon_format",
     "polygons_need",
+    "put_points",
     "read_fields",
     "read_points",
     "read_polygons",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DamagedInput, TiledsegError
 from ..grid import Space
-from ..io import settle, silenced, temporary_beside, writing
+from ..io import silenced, temporary_beside, to_disk, writing
 from ._area import into_space, to_lonlat
 from ._formats import check_point_format, layer_options
 
@@ -43,6 +43,21 @@ def write_points(path: Path, points: Points, space: Space) -> None:
         UnknownFormat: The suffix is none of these.
         OutputFailed: The file cannot be written.
     """
+    try:
+        put_points(path, points, space)
+        with writing(path):
+            temporary_beside(path).replace(path)
+    finally:
+        temporary_beside(path).unlink(missing_ok=True)
+
+
+def put_points(path: Path, points: Points, space: Space) -> None:
+    """Write points as `write_points` does, but leave them under the temporary name beside it.
+
+    Raises:
+        UnknownFormat: The suffix is none that is known.
+        OutputFailed: The file cannot be written.
+    """
     driver = check_point_format(path)
     places, crs = points.places, space.crs
     lonlat = to_lonlat(space) if driver == "GeoJSON" else None
@@ -51,22 +66,19 @@ def write_points(path: Path, points: Points, space: Space) -> None:
     options = layer_options(driver, crs)
     partial = temporary_beside(path)
     partial.unlink(missing_ok=True)
-    try:
-        with writing(path), silenced("'crs' was not provided|No SRS"):  # an image may have none
-            pyogrio.raw.write(
-                str(partial),
-                shapely.to_wkb(shapely.points(places)),
-                list(points.fields.values()),
-                list(points.fields),
-                geometry_type="Point",
-                crs=crs,
-                driver=driver,
-                layer=path.stem,
-                layer_options=options,
-            )
-            settle(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path), silenced("'crs' was not provided|No SRS"):  # an image may have none
+        pyogrio.raw.write(
+            str(partial),
+            shapely.to_wkb(shapely.points(places)),
+            list(points.fields.values()),
+            list(points.fields),
+            geometry_type="Point",
+            crs=crs,
+            driver=driver,
+            layer=path.stem,
+            layer_options=options,
+        )
+        to_disk(partial)
 
 
 def read_points(path: Path, space: Space) -> Points:

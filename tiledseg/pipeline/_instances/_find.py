@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...box import Box
 from ...components import (
     NODATA,
     Amounts,
@@ -17,7 +18,6 @@ from ...components import (
     find_components,
     read_labels,
     require_class_map,
-    rows_of,
 )
 from ...engine import machine
 from ...errors import ConfigError
@@ -37,14 +37,10 @@ from ...resampling import spacing_of
 from .._map_classes import unit_of
 from .._settings import OnShare
 from ._own_scores import OwnScores
+from ._room import Room
 from ._spec import InstancesSpec, open_channels
 
 Ints = NDArray[np.int64]
-
-#: Samples of a block whose samples are grouped around centres: some 130 bytes each.
-_SAMPLES = 1 << 20
-#: Bytes that blocks of map and scores hold beside an object that is split.
-_BESIDE = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -102,6 +98,7 @@ def find_objects(
         ConfigError: The image is no class map, or has no things, or a channel is missing.
         GridMismatch: Scores or heads lie elsewhere.
         MissingBackend: A split needs scikit-image.
+        BudgetExceeded: There are more objects than the memory has room for.
     """
     require_class_map(source)
     stack, folder = held
@@ -117,22 +114,32 @@ def find_objects(
         return Wanted(source, stated, things, amounts, scores)
 
     heads = _open_heads(spec, source.grid, stack)
-    if heads is not None:
-        boxes = block_boxes(source.grid.shape, rows_of(source, _SAMPLES))
-        want = wanted(_labels_of(source))
-        return want, Centred.of(source, heads, want.things, boxes, (amounts, scores), tell), 0
     cut = _open_cut(spec, source.grid, stack)
+    room = Room.of(
+        source,
+        machine.limit(spec.memory),
+        0 if scores is None else len(scores.channels),
+        centred=heads is not None,
+        split=cut is not None,
+    )
+    if heads is not None:
+        boxes, heads = block_boxes(source.grid.shape, room.block), replace(heads, most=room.rows)
+        want = wanted(_labels_of(source, boxes))
+        return want, Centred.of(source, heads, want.things, boxes, (amounts, scores), tell), 0
     share = 1.0 if cut is None else 0.5
     found = find_components(
         source,
         spec.connectivity,
+        block=room.block,
         measures=measures,
         scores=scores,
         on_share=lambda done: tell(share * done),
+        room=room.pieces,
     )
     want = wanted(np.unique(found.table.labels).tolist())
     if cut is None:
         return want, found, 0
+    cut = room.cut(cut)
     scratch = stack.enter_context(Scratch(folder))
     chosen = np.isin(found.table.labels, want.things)
     split = split_components(
@@ -154,10 +161,10 @@ def _things(spec: InstancesSpec, facts: MapFacts) -> Ints:
     return np.array(facts.schema.things, np.int64)
 
 
-def _labels_of(source: Source) -> list[int]:
+def _labels_of(source: Source, boxes: list[Box]) -> list[int]:
     """Return the labels of a map, those of what was not measured left out."""
     found: set[int] = set()
-    for box in block_boxes(source.grid.shape, rows_of(source)):
+    for box in boxes:
         found |= {*np.unique(read_labels(source, box)).tolist()}
     return sorted(found - {NODATA})
 
@@ -191,16 +198,11 @@ def _open_heads(spec: InstancesSpec, grid: Grid, stack: ExitStack) -> Heads | No
 def _open_cut(spec: InstancesSpec, grid: Grid, stack: ExitStack) -> Cut | None:
     if spec.split is None:
         return None
-    from ...objects import SAMPLE_BYTES  # needs an extra: said before any work
-
     heights = None
     if spec.split != "distance":
         heights = stack.enter_context(open_channels(spec.split, 1, "split"))
         grid.require_like(heights.grid, f"split {heights.uri}")
-    held = machine.resident()
-    limit = machine.limit(spec.memory)
-    most = max(0, limit - held - _BESIDE) // SAMPLE_BYTES
-    return Cut(spec.rise(), _sides(grid), heights, spec.boundaries, most)
+    return Cut(spec.rise(), _sides(grid), heights, spec.boundaries)
 
 
 def _sides(grid: Grid) -> tuple[float, ...]:

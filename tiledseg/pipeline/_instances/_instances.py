@@ -17,7 +17,10 @@ from ...io import (
     SinkSpec,
     Source,
     create_sink,
+    remove,
     require_own,
+    temporary_beside,
+    writing,
 )
 from ...objects import LARGEST, Found, Segments, segments_path, write_segments
 from .._map_classes import open_map
@@ -46,7 +49,9 @@ def instances(
 
     An object is a component, a part of one, or a group around a centre (see `InstancesSpec`). Ids
     are 1, 2, 3 ... in the order of the objects' first samples in the raveled map, and depend on
-    nothing else. Neither map nor id map is ever in memory.
+    nothing else. Neither map nor id map is ever in memory: beside a block of the map of some rows,
+    500 bytes per object are held, and what an object that is split takes, all within the memory of
+    the settings. Id map, table and segments are put in place together, when all are written.
 
     Args:
         class_map: Class map of any tool: one channel of labels, a scene or a volume.
@@ -62,7 +67,8 @@ def instances(
         GridMismatch: Scores or heads lie on another grid.
         MissingBackend: A split needs scikit-image.
         DamagedInput: A file is not what it claims to be.
-        OutputFailed: Something cannot be written.
+        BudgetExceeded: There are more objects than the memory has room for.
+        OutputFailed: Something cannot be written; then nothing is.
     """
     spec, tell = InstancesSpec.of(settings), on_share or ignore
     names = _Names.of(out, objects, spec.panoptic)
@@ -75,8 +81,14 @@ def instances(
             source, (str(class_map), schema), spec, held, lambda share: tell(_FOUND * share)
         )
         segments = wanted.numbered(found, spec, names.most)
-        made = _write(found, segments, sink, lambda share: tell(_FOUND + (1 - _FOUND) * share))
-        made += _write_beside(names, wanted, found.unit, segments)
+        made = _write(
+            names,
+            found,
+            wanted,
+            segments,
+            sink,
+            lambda share: tell(_FOUND + (1 - _FOUND) * share),
+        )
     return _told(made, segments, wanted, left)
 
 
@@ -116,33 +128,41 @@ class _Names:
         return create_sink(self.out, spec, "gtiff")  # overviews would mix ids
 
 
-def _write(found: Found, segments: Segments, sink: Sink, tell: OnShare) -> list[Path]:
-    """Write the id map, whole or not at all."""
+def _write(
+    names: _Names, found: Found, wanted: Wanted, segments: Segments, sink: Sink, tell: OnShare
+) -> list[Path]:
+    """Write id map, table and segments: all of them, or none."""
     done, size = 0, sink.spec.grid.box.size
+    beside = [path for path in (names.objects, names.segments) if path is not None]
     try:
         sink.prepare()
         for box, block in found.rewritten(segments.values, 0):
             sink.write(box, block[np.newaxis].astype(np.uint32))
             done += box.size
             tell(done / size)
-        return sink.commit()
+        _write_beside(names, wanted, found.unit, segments)
+        made = sink.commit()
+        for path in beside:
+            with writing(path):
+                temporary_beside(path).replace(path)
+        return made + beside
     except BaseException:
         sink.abort()
         raise
+    finally:
+        for path in beside:
+            remove(temporary_beside(path))
 
 
-def _write_beside(names: _Names, wanted: Wanted, unit: float, segments: Segments) -> list[Path]:
-    """Write table and segments."""
-    grid, facts, made = wanted.source.grid, wanted.facts, []
+def _write_beside(names: _Names, wanted: Wanted, unit: float, segments: Segments) -> None:
+    """Write table and segments under temporary names."""
+    grid, facts = wanted.source.grid, wanted.facts
     if names.objects is not None:
-        things = segments.table.where(np.arange(segments.things))
+        things = segments.table.where(slice(segments.things))
         told = Objects.of(things, unit, grid, wanted.scores is not None)
         write_table(names.objects, told, facts.unit, grid, facts.schema)
-        made.append(names.objects)
     if names.segments is not None:
         write_segments(names.segments, names.out, grid.shape, segments, facts.schema)
-        made.append(names.segments)
-    return made
 
 
 def _told(made: list[Path], segments: Segments, wanted: Wanted, left: int) -> Instances:

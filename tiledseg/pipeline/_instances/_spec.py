@@ -47,7 +47,7 @@ class InstancesSpec:
         scores: Scores of 0 to 1, one channel, or one per class by name: objects get their mean.
         panoptic: Whether stuff gets ids, too, and all segments are told in a JSON.
         memory: Bytes that the process may hold, like ``4GB``; None: half of what is free. An
-            object that has no room is not split.
+            object that has no room is not split; more objects than there is room for are refused.
 
     Raises:
         ConfigError: A setting is none of these.

@@ -13,10 +13,11 @@ from ... import vector
 from ...components import Objects
 from ...errors import ConfigError
 from ...grid import Grid
-from ...io import settle, temporary_beside, writing
+from ...io import temporary_beside, to_disk, writing
 from ...labels import ClassSchema
 
-_ROWS = 1 << 16
+#: Rows that are told at a time: some hundred bytes for each of their numbers.
+_ROWS = 1 << 13
 
 
 def check_table(path: Path, ndim: int) -> None:
@@ -34,7 +35,7 @@ def check_table(path: Path, ndim: int) -> None:
 
 
 def write_table(path: Path, objects: Objects, unit: str, grid: Grid, schema: ClassSchema) -> None:
-    """Write objects, whole or not at all.
+    """Write objects under a temporary name beside ``path``; see `temporary_beside`.
 
     Args:
         path: .csv, or .gpkg, .geojson or .fgb with a point per object.
@@ -48,22 +49,20 @@ def write_table(path: Path, objects: Objects, unit: str, grid: Grid, schema: Cla
     """
     columns = _columns(objects, unit, schema)
     if path.suffix.lower() != ".csv":
-        vector.write_points(path, vector.Points(objects.centroids, columns), grid.space)
+        vector.put_points(path, vector.Points(objects.centroids, columns), grid.space)
         return
     names = ("x", "y", "z")[: grid.ndim]
     columns |= dict(zip(names, objects.centroids.T, strict=True))
     partial = temporary_beside(path)
-    try:
-        with writing(path):
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(columns)
-                for start in range(0, len(objects.ids), _ROWS):
-                    some = (_told(c[start : start + _ROWS]) for c in columns.values())
-                    writer.writerows(zip(*some, strict=True))
-            settle(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path):
+        partial.unlink(missing_ok=True)  # a link is not followed
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            for start in range(0, len(objects.ids), _ROWS):
+                some = (_told(c[start : start + _ROWS]) for c in columns.values())
+                writer.writerows(zip(*some, strict=True))
+        to_disk(partial)
 
 
 def _told(values: NDArray[Any]) -> list[Any]:
