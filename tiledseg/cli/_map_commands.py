@@ -8,7 +8,7 @@ import typer
 
 from . import _step_options as step
 from ._commands import app
-from ._options import Json, Memory, Quiet, parts
+from ._options import Fresh, Json, Memory, Quiet, parts
 from ._tell import tell, tell_result
 
 
@@ -104,6 +104,10 @@ def vectorize(
         Literal["stl", "ply", "obj"] | None, typer.Option("--format", help="Of surfaces.")
     ] = None,
     memory: Memory = None,
+    workers: Annotated[
+        int, typer.Option(help="Bands worked on at the same time; the file stays the same.")
+    ] = 1,
+    fresh: Fresh = False,
     report: Annotated[
         bool, typer.Option("--report", help="Draw the polygons into a report beside them.")
     ] = False,
@@ -130,6 +134,8 @@ def vectorize(
             surface_format,
             memory,
             scores=scores,
+            workers=workers,
+            fresh=fresh,
             with_report=report,
             on_share=share,
             **settings,

@@ -181,11 +181,25 @@ def require_same(job: Job, where: str | Path | Folder) -> None:
         return
     before = json.loads(json.dumps({**found.plan.to_dict(), **found.identity}))
     now = json.loads(json.dumps({**job.plan.to_dict(), **job.identity}))
+    refuse_changes(open_folder(where), before, now)
+
+
+def refuse_changes(folder: Folder, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse unfinished work that was made for something else.
+
+    Args:
+        folder: Where it is.
+        before: JSON values of what it was made for.
+        now: Those of what is asked for.
+
+    Raises:
+        PlanChanged: The sentence says what differs.
+    """
     changed = [key for key in now if before.get(key) != now[key]]
     if changed:
         told = "; ".join(f"{k} was {_short(before.get(k))}, is {_short(now[k])}" for k in changed)
         raise PlanChanged(
-            f"unfinished work in {open_folder(where).uri} belongs to another run: {told}; "
+            f"unfinished work in {folder.uri} belongs to another run: {told}; "
             "run it with the former settings, or discard it with --fresh"
         )
 

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import vector
 from ..components import require_class_map
+from ..config import check_threads
 from ..engine import machine
 from ..errors import ConfigError
 from ..io import open_source, read_schema
-from ._names import Output, check_outputs, output_path, report_folder, spare_inputs
+from ._names import (
+    Output,
+    check_outputs,
+    output_path,
+    report_folder,
+    spare_inputs,
+    work_folder,
+)
 from ._settings import OnShare, read_settings
+from ._unfinished import unfinished
 
 
 def vectorize(
@@ -23,6 +33,8 @@ def vectorize(
     budget: str | None = None,
     *,
     scores: str | Path | None = None,
+    workers: int = 1,
+    fresh: bool = False,
     with_report: bool = False,
     on_share: OnShare | None = None,
     **settings: Any,
@@ -30,7 +42,7 @@ def vectorize(
     """Turn the classes of a class map into polygons (2-D) or surfaces (3-D).
 
     Polygons are made band by band, whatever the size of the map; see `tiledseg.vector` for what
-    they hold to.
+    they hold to. What is done is kept in ``out``.work until all is: the same call goes on with it.
 
     Args:
         class_map: Class map of any tool: one channel of labels. Names and colours are taken from it
@@ -40,6 +52,9 @@ def vectorize(
         surface_format: Of surfaces in a folder, see `tiledseg.surfaces`; None takes STL.
         budget: Host memory of the process, like ``6GB``; None takes half of what is free.
         scores: A score of 0 to 1 per sample, on the map's grid; polygons get their mean.
+        workers: Bands, and batches of polygons, that are worked on at the same time, in threads;
+            the file does not depend on it.
+        fresh: Whether to discard what an earlier call has left, else it is gone on with.
         with_report: Whether to read the polygons again, draw them, and write a report of it beside
             ``out``.
         on_share: Told the share that is done, 0 to 1.
@@ -54,15 +69,17 @@ def vectorize(
         UnknownFormat: No vector file has the suffix of ``out``.
         BudgetExceeded: The surface of a class, or a table of all objects, does not fit.
         DamagedInput: The map cannot be read.
-        OutputFailed: The result cannot be written.
+        PlanChanged: Unfinished work is of another map or other settings, or another process is at
+            it.
+        OutputFailed: The result cannot be written; nothing is there under its name then.
     """
     target, began = output_path("out", str(out)), time.perf_counter()
     with open_source(class_map) as source:
         if source.grid.ndim == 3:
-            if settings or scores is not None or with_report:
+            if settings or scores is not None or with_report or workers != 1 or fresh:
                 raise ConfigError(
-                    f"{class_map} is a volume: classes, areas, a report and the like are for "
-                    "polygons of a scene; leave them out"
+                    f"{class_map} is a volume: classes, areas, workers, a report and the like are "
+                    "for polygons of a scene; leave them out"
                 )
             from ._surfaces import surfaces  # which brings scikit-image
 
@@ -73,7 +90,9 @@ def vectorize(
         outputs = [Output("out", target)]
         if with_report:
             outputs.append(Output("the report", report_folder(target), "folder"))
+        outputs.append(Output("unfinished work", Path(work_folder(target)), "passing"))
         check_outputs(outputs)
+        check_threads(workers, "workers")
         spare_inputs(outputs, source.files())
         require_class_map(source)
         if surface_format is not None:
@@ -88,6 +107,16 @@ def vectorize(
             scored = None if scores is None else stack.enter_context(open_source(scores))
             if scored is not None:
                 spare_inputs(outputs, scored.files())
+            identity = {
+                "map": source.fingerprint(),
+                "nodata": repr(source.nodata),
+                "place": [source.grid.matrix.tolist(), source.grid.space.crs],
+                "classes": None if schema is None else schema.to_dict(),
+                "scores": None if scored is None else scored.fingerprint(),
+                "format": target.suffix.lower(),
+                **asdict(spec),
+            }
+            ledger = stack.enter_context(unfinished(target, identity, fresh, workers))
             vector.write_polygons(
                 source,
                 target,
@@ -95,6 +124,7 @@ def vectorize(
                 schema=schema,
                 scores=scored,
                 room=room,
+                ledger=ledger,
                 on_share=on_share,
             )
         if not with_report:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,8 @@ from ._wkb import Shapes
 
 #: Rows of a group that a reader of Parquet takes or leaves by its bounding boxes.
 _GROUP = 1 << 16
+#: Bytes left on a disk that is full.
+_FULL = 1 << 20
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -113,6 +118,8 @@ def _write_ogr(path: Path, name: str, driver: str, layer: Layer, batches: Iterat
     except Exception:
         if failed:
             raise failed[0] from None
+        if shutil.disk_usage(path.parent).free < _FULL:  # GDAL tells of what it tried after that
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
         raise
 
 

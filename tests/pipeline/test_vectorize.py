@@ -1,0 +1,146 @@
+"""Polygons of a process that was killed, or had no room, are gone on with: the same file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runs import sha, small_disk
+from tiledseg.box import Box
+from tiledseg.cli import run
+from tiledseg.errors import ConfigError, OutputFailed, PlanChanged
+from tiledseg.grid import Grid
+from tiledseg.io import Ledger, SinkSpec, create_sink
+from tiledseg.pipeline import vectorize
+from tiledseg.vector import _polygons
+
+#: Small bands and batches, so that there is much to go on with.
+BAND, BATCH = 1 << 14, 1 << 12
+#: Dies once an entry has been written that many times, in the middle of the next one; or once that
+#: many batches are in the file.
+DYING = """
+import os, signal, sys
+from tiledseg.io import Ledger, Scratch
+from tiledseg.pipeline import vectorize
+from tiledseg.vector import _polygons, _stream
+
+def counted(owner, name, left):
+    act = getattr(owner, name)
+    def dying(*args):
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return act(*args)
+    setattr(owner, name, dying)
+
+_polygons._BAND, _polygons._ROWS, _polygons._BATCH = {band}, 1, {batch}
+counted(*{dying})
+vectorize(sys.argv[1], sys.argv[2], simplify=1.5, workers=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a class map of patches, 512 x 400."""
+    labels = np.random.default_rng(3).integers(0, 4, (256, 200), np.uint8)
+    labels = labels.repeat(2, 0).repeat(2, 1)
+    return written(tmp_path_factory.mktemp("scene") / "map.tif", labels)
+
+
+def written(path: Path, labels: np.ndarray) -> Path:
+    """Write a class map."""
+    sink = create_sink(path, SinkSpec(Grid.local(labels.shape), labels.dtype, ("class",), 255))
+    sink.prepare()
+    sink.write(Box.of_shape(labels.shape), labels[np.newaxis])
+    sink.commit()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_polygons, "_BAND", BAND)
+    monkeypatch.setattr(_polygons, "_ROWS", 1)
+    monkeypatch.setattr(_polygons, "_BATCH", BATCH)
+
+
+def resumed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return what is told of every ledger from now on: entries that were there."""
+    found: list[int] = []
+
+    class Noted(Ledger):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            found.append(self.resumed)
+
+    monkeypatch.setattr("tiledseg.pipeline._unfinished.Ledger", Noted)
+    return found
+
+
+def test_killed_and_gone_on_with(
+    tmp_path: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = tmp_path / "whole" / "a.fgb", tmp_path / "a.fgb"
+    whole.parent.mkdir()
+    vectorize(scene, whole, simplify=1.5)
+    assert sorted(whole.parent.iterdir()) == [whole]
+    sizes = [0]
+    for dying in ("(Scratch, 'append', [180])", "(_stream, '_columns', [3])"):
+        code = DYING.format(band=BAND, batch=BATCH, dying=dying)
+        died = subprocess.run([sys.executable, "-c", code, str(scene), str(out)], check=False)
+        assert died.returncode == -9
+        assert not out.exists()
+        sizes.append((tmp_path / "a.fgb.work" / "steps").stat().st_size)
+    assert sizes == sorted(set(sizes))
+    found = resumed(monkeypatch)
+    with pytest.raises(PlanChanged, match=r"simplify was 1.5, is 2.0; .*--fresh"):
+        vectorize(scene, out, simplify=2.0)
+    vectorize(scene, out, simplify=1.5)
+    assert found[-1] > 20
+    assert sha(out) == sha(whole)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.fgb", "whole"]
+
+
+def test_a_full_disk_is_told_and_gone_on_from(
+    tmp_path: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No room for the steps, then none for the file beside them, then there is."""
+    whole = tmp_path / "a.gpkg"
+    vectorize(scene, whole)
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        out, found = disk / "a.gpkg", resumed(monkeypatch)
+        for size in ("7m", "20m"):
+            with pytest.raises(
+                OutputFailed,
+                match=r"cannot write .*: No space left on device; mend that and run the same",
+            ):
+                vectorize(scene, out)
+            assert [p.name for p in disk.iterdir()] == ["a.gpkg.work"]
+            subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+        vectorize(scene, out)
+        assert found == sorted(set(found))
+        assert [p.name for p in disk.iterdir()] == ["a.gpkg"]
+        assert abs(out.stat().st_size - whole.stat().st_size) < 4096
+
+
+def test_unfinished_work_of_others(tmp_path: Path, scene: Path) -> None:
+    """A setting that does not fit leaves none; what cannot be read is discarded on demand."""
+    out = tmp_path / "a.fgb"
+    with pytest.raises(ConfigError, match="has no class 'sea'"):
+        vectorize(scene, out, classes="sea")
+    with pytest.raises(ConfigError, match="workers must be 1 to 4096, found 0"):
+        vectorize(scene, out, workers=0)
+    assert list(tmp_path.iterdir()) == []
+    work = tmp_path / "a.fgb.work"
+    work.mkdir()
+    (work / "plan.json").write_text("[1")
+    (work / "mine.txt").write_text("kept")
+    with pytest.raises(PlanChanged, match="cannot be read; discard it with --fresh"):
+        vectorize(scene, out)
+    assert run(["vectorize", str(scene), "-o", str(out), "--fresh", "--workers", "2", "-q"]) == 0
+    assert [p.name for p in work.iterdir()] == ["mine.txt"]
+    assert out.exists()

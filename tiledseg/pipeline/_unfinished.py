@@ -1,0 +1,71 @@
+"""Steps of a long command in a folder beside its output, with which the same command goes on.
+
+parcels.gpkg.work/
+plan.json     what the steps depend on; another map or other settings are refused
+steps         the ledger
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, PlanChanged
+from ..io import Folder, Ledger, open_folder
+from ._job import refuse_changes
+from ._names import work_folder
+
+_PLAN, _STEPS = "plan.json", "steps"
+#: Another number for other steps, which those of before do not fit.
+_VERSION = 1
+
+
+@contextmanager
+def unfinished(out: Path, identity: dict[str, Any], fresh: bool, workers: int) -> Iterator[Ledger]:
+    """Give the ledger of a command; the folder goes once all is done.
+
+    It goes, too, where a setting does not fit: that is mended by another one.
+
+    Args:
+        out: The output.
+        identity: JSON values of all that the steps depend on.
+        fresh: Whether to begin again.
+        workers: Steps that are done at the same time.
+
+    Raises:
+        PlanChanged: Another process is at it, or the folder belongs to another map or settings.
+        OutputFailed: The folder cannot be written.
+    """
+    where = Path(work_folder(out))
+    folder = open_folder(where)
+    with folder.lock(shared=False):
+        if fresh:
+            folder.remove(_PLAN, _STEPS)
+        plan = json.dumps({"version": _VERSION, **identity})
+        if not folder.create(_PLAN, plan.encode()):
+            refuse_changes(folder, _read(folder), json.loads(plan))
+        try:
+            with Ledger(where, _STEPS, workers) as ledger:
+                yield ledger
+        except ConfigError:
+            folder.remove(_PLAN, _STEPS)
+            raise
+        folder.remove(_PLAN, _STEPS)
+
+
+def _read(folder: Folder) -> dict[str, Any]:
+    """Return what a folder's steps depend on.
+
+    Raises:
+        PlanChanged: Nobody can tell.
+    """
+    try:
+        values = json.loads(folder.read(_PLAN))
+        if isinstance(values, dict):
+            return values
+    except (OSError, ValueError, RecursionError):
+        pass
+    raise PlanChanged(f"unfinished work in {folder.uri} cannot be read; discard it with --fresh")
