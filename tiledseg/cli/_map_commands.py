@@ -67,7 +67,8 @@ def vectorize(
         typer.Option(
             "--out",
             "-o",
-            help="Vector file (.gpkg, .fgb, .parquet, .geojson); of a volume a folder of surfaces.",
+            help="Vector file (.gpkg, .fgb, .parquet, .geojson, .pmtiles); of a volume a folder of "
+            "surfaces.",
         ),
     ],
     classes: Annotated[

@@ -32,18 +32,18 @@ class Drawing:
 
     Args:
         source: The map.
-        name: What to call it.
         schema: Its classes, as far as it names them.
         path: The file.
         spec: Which polygons it holds.
+        count: How many those are.
         began: When the work began, by `time.perf_counter`.
     """
 
     source: Source
-    name: str
     schema: ClassSchema | None
     path: Path
     spec: vector.PolygonSpec
+    count: int
     began: float
 
     def report(self) -> list[Path]:
@@ -64,7 +64,7 @@ class Drawing:
         before, counts = self._map(step)
         held = np.flatnonzero(counts).tolist()
         schema = schema_of_map(self.schema, held, self.source.nodata, self.source.palette)
-        after, many = self._file(before.shape, step)
+        after = self._file(before.shape, step)
         drawn = after != _NONE
         if schema.background is not None:
             after[~drawn] = schema.background
@@ -73,7 +73,7 @@ class Drawing:
         alike = known & drawn & (after == before)
         samples = counts[[c.id for c in schema.unique]]
         facts = report.ReportFacts(
-            title=f"{self.path.name}: polygons of {Path(self.name).name}",
+            title=f"{self.path.name}: polygons of {Path(self.source.uri).name}",
             grid=grid,
             schema=schema,
             image=before[np.newaxis],
@@ -82,9 +82,9 @@ class Drawing:
             channels=("map",),
             measures=report.measure_classes(samples, samples.astype(float), "samples", schema),
             ran={
-                "input": self.name,
+                "input": self.source.uri,
                 "samples": " x ".join(map(str, grid.shape)),
-                "polygons": f"{many:,}",
+                "polygons": f"{self.count:,}",
                 "picture": "the map, the polygons as they are in the file, where they differ",
                 "samples_drawn": f"{known.sum():,}",
                 "samples_alike": f"{alike.sum():,}",
@@ -112,17 +112,16 @@ class Drawing:
             picked.add(box, labels)
         return picked.labels, counts
 
-    def _file(self, shape: tuple[int, ...], step: int) -> tuple[NDArray[np.int32], int]:
-        """Return the classes of polygons at every ``step``-th sample, and how many there are."""
+    def _file(self, shape: tuple[int, ...], step: int) -> NDArray[np.int32]:
+        """Return the classes of polygons at every ``step``-th sample."""
         shift = step // 2 + 0.5 - step / 2
         there = np.array([[step, 0, shift], [0, step, shift], [0, 0, 1]])
-        affine, many = self.source.grid.matrix @ there, 0
+        affine = self.source.grid.matrix @ there
         whole = np.full(shape, _NONE, np.int32)
         for shapes, labels in vector.stored_polygons(self.path, self.source.grid.space):
             burnt = burn_values(list(shapes), labels.tolist(), shape, affine, _NONE)
             whole[burnt != _NONE] = burnt[burnt != _NONE]
-            many += len(shapes)
-        return whole, many
+        return whole
 
 
 def _plain(spec: vector.PolygonSpec) -> dict[str, object]:

@@ -47,8 +47,8 @@ def vectorize(
     Args:
         class_map: Class map of any tool: one channel of labels. Names and colours are taken from it
             where tiledseg wrote it, else classes are named by their label and 0 is background.
-        out: Vector file for polygons (.gpkg, .fgb, .parquet, .geojson); folder or scene (.glb) for
-            surfaces.
+        out: Vector file for polygons (.gpkg, .fgb, .parquet, .geojson, .pmtiles); folder or scene
+            (.glb) for surfaces.
         surface_format: Of surfaces in a folder, see `tiledseg.surfaces`; None takes STL.
         budget: Host memory of the process, like ``6GB``; None takes half of what is free.
         scores: A score of 0 to 1 per sample, on the map's grid; polygons get their mean.
@@ -117,7 +117,7 @@ def vectorize(
                 **asdict(spec),
             }
             ledger = stack.enter_context(unfinished(target, identity, fresh, workers))
-            vector.write_polygons(
+            count = vector.write_polygons(
                 source,
                 target,
                 spec,
@@ -131,5 +131,5 @@ def vectorize(
             return [target]
         from ._drawn import Drawing  # which brings the pictures
 
-        drawing = Drawing(source, str(class_map), schema, target, spec, began)
+        drawing = Drawing(source, schema, target, spec, count, began)
         return [target, *drawing.report()]

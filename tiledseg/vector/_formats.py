@@ -9,6 +9,8 @@ from ..errors import ConfigError, UnknownFormat
 _DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 #: What is no driver of GDAL here.
 PARQUET = "Parquet"
+#: Vector tiles, which only polygons are written as.
+TILES = "PMTiles"
 #: pyogrio cuts paths there, as if they were URLs and names in archives.
 _OTHERWISE = frozenset(";!\t\r\n")
 
@@ -30,7 +32,7 @@ def check_polygon_format(path: Path) -> str:
         ConfigError: GDAL would write somewhere else.
         UnknownFormat: No format here has this suffix.
     """
-    return _driver(path, "polygons", _DRIVERS | {".parquet": PARQUET})
+    return _driver(path, "polygons", _DRIVERS | {".parquet": PARQUET, ".pmtiles": TILES})
 
 
 def layer_options(driver: str, crs: str | None) -> dict[str, str]:
@@ -41,6 +43,8 @@ def layer_options(driver: str, crs: str | None) -> dict[str, str]:
         crs: Of what is written. GeoJSON as in RFC 7946 has longitudes and latitudes only: GDAL
             would leave other places out.
     """
+    if driver == TILES:
+        return {}
     if driver != "GeoJSON":
         return {"SPATIAL_INDEX": "YES"}
     return {"RFC7946": "YES"} if crs == "EPSG:4326" else {}

@@ -11,7 +11,8 @@ import numpy as np
 from ..arcs import Outlines
 from ..grid import Grid
 from ._area import line_metrics, sample_areas, to_lonlat
-from ._formats import check_polygon_format
+from ._formats import TILES, check_polygon_format
+from ._tiles import zoom_levels
 from ._wkb import Floats, Ints, Shapes, around, shapes_of, to_world
 
 
@@ -27,6 +28,7 @@ class Place:
         perimeter_field: The field of perimeters.
         crs: Of what is written, or None.
         move: (x, y) of the grid's CRS -> (lon, lat), where that is what is written.
+        zooms: First and last zoom level, where vector tiles are written.
     """
 
     grid: Grid
@@ -36,15 +38,22 @@ class Place:
     perimeter_field: str
     crs: str | None
     move: Any
+    zooms: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, grid: Grid, path: Path) -> Place:
-        """Return the place of a map for a file to be written."""
+        """Return the place of a map for a file to be written.
+
+        Raises:
+            ConfigError: It has none, and the file wants one.
+        """
+        driver = check_polygon_format(path)
+        zooms = zoom_levels(grid) if driver == TILES else None
         areas, area_field = sample_areas(grid)
         metrics, perimeter_field = line_metrics(grid)
-        move = to_lonlat(grid.space) if check_polygon_format(path) == "GeoJSON" else None
+        move = to_lonlat(grid.space) if driver == "GeoJSON" else None
         crs = grid.space.crs if move is None else "EPSG:4326"
-        return cls(grid, areas, area_field, metrics, perimeter_field, crs, move)
+        return cls(grid, areas, area_field, metrics, perimeter_field, crs, move, zooms)
 
     @property
     def plane(self) -> tuple[float, float, float]:

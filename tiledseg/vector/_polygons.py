@@ -21,6 +21,7 @@ from ..components import (
     find_components,
     rows_of,
 )
+from ..errors import ConfigError
 from ..grid import Grid
 from ..io import Ledger, Source
 from ..labels import ClassSchema, schema_of_map
@@ -79,7 +80,10 @@ def write_polygons(
 
     Args:
         source: Class map of any tool: a scene, one channel of whole numbers of 0 to 65535.
-        path: .gpkg, .fgb, .parquet or .geojson (in longitude and latitude, as RFC 7946 wants).
+        path: .gpkg, .fgb, .parquet, .geojson (in longitude and latitude, as RFC 7946 wants) or
+            .pmtiles: vector tiles for viewers in a browser, in Web Mercator, made by GDAL down to
+            the zoom level that shows single samples; there outlines are cut at tiles, and at small
+            zoom levels simplified and left out where a tile would have more than 500 kB.
         spec: Which polygons are wanted.
         grid: Where the samples lie, if elsewhere than the source says.
         schema: Names, colours and background; labels it does not know, and all without one, are
@@ -95,7 +99,8 @@ def write_polygons(
         The number of features.
 
     Raises:
-        ConfigError: The source is no class map, or has no such class.
+        ConfigError: The source is no class map, or has no such class; or tiles are wanted of what
+            has no place on the earth, or of nothing.
         UnknownFormat: The suffix is none of these.
         BudgetExceeded: There are more components than there is room for.
         DamagedInput: The map cannot be read.
@@ -134,6 +139,10 @@ def write_polygons(
             again = find_components(source, 8, block=block, extents=False, ledger=ledger)
             ids = np.searchsorted(again.table.keys, found.table.keys) + 1
         features = choose(found, objects, wanted, spec)
+        if place.zooms is not None and not len(features):
+            raise ConfigError(
+                f"{source.uri} holds nothing to outline, of which no tiles are made; write .gpkg"
+            )
         if along:
             features = along_curve(features, found.table)
         fields = _fields(features, found, facts, ids, scores is not None)
@@ -209,6 +218,7 @@ def _layer(place: Place, spec: PolygonSpec, fields: dict[str, NDArray[Any]]) -> 
         "MultiPolygon" if multi else "Polygon",
         place.crs,
         {told.get(name, name): kind for name, kind in kinds.items()},
+        zooms=place.zooms,
     )
 
 

@@ -53,12 +53,14 @@ class Layer:
         crs: WKT or EPSG code, or None.
         fields: Name -> dtype; object stands for text.
         classes: Those that it has, whose colours a GeoPackage is styled with; of none it is not.
+        zooms: First and last zoom level of vector tiles.
     """
 
     kind: str
     crs: str | None
     fields: dict[str, np.dtype[Any]]
     classes: tuple[ClassInfo, ...] = ()
+    zooms: tuple[int, int] | None = None
 
 
 def write_stream(path: Path, layer: Layer, batches: Iterator[Batch]) -> None:
@@ -103,6 +105,9 @@ def _write_ogr(path: Path, name: str, driver: str, layer: Layer, batches: Iterat
 
     schema = pa.schema([("geometry", pa.binary()), *_types(layer)])
     options = layer_options(driver, layer.crs)
+    levels = {}
+    if layer.zooms is not None:
+        levels = dict(zip(("MINZOOM", "MAXZOOM"), map(str, layer.zooms), strict=True))
     try:
         with silenced("'crs' was not provided|No SRS"):  # an image may have none
             pyogrio.raw.write_arrow(
@@ -114,6 +119,7 @@ def _write_ogr(path: Path, name: str, driver: str, layer: Layer, batches: Iterat
                 geometry_type=layer.kind,
                 crs=layer.crs,
                 layer_options=options,
+                dataset_options=levels,
             )
     except Exception:
         if failed:
