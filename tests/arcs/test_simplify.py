@@ -150,4 +150,4 @@ def test_what_counts_as_meeting() -> None:
 def test_what_lies_between_a_side_and_its_detour() -> None:
     detour = np.array([(0, 0), (0, 4), (4, 4), (4, 0)], np.int32)
     for corner, inside in (((2, 2), True), ((5, 2), False), ((0, 4), False), ((2, -1), False)):
-        assert _between(detour, 0, 3, np.array(corner, np.int32)) == inside
+        assert _between(detour, 0, 3, np.array(corner, np.int32), np.array([0, 0, 4, 4])) == inside

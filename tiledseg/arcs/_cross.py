@@ -79,10 +79,20 @@ def _meet(a: Places, b: Places, c: Places, d: Places) -> bool:
 
 
 @compiled
-def _between(full: Places, low: int, high: int, c: Places) -> bool:
-    """Whether a corner lies between a side and its detour, on neither of them."""
+def _between(full: Places, low: int, high: int, c: Places, box: Ints) -> bool:
+    """Whether a corner lies between a side and its detour, on neither of them.
+
+    Args:
+        full: All corners.
+        low: Place of the detour's first one.
+        high: And of its last.
+        c: The corner.
+        box: Extent of the detour.
+    """
     inside = False
     x, y = np.int64(c[0]), np.int64(c[1])
+    if not (box[0] < x < box[2] and box[1] < y < box[3]):
+        return False
     for k in range(low, high + 1):
         a = full[k]
         b = full[low] if k == high else full[k + 1]
@@ -157,6 +167,10 @@ def conflicts(full: Places, sides: Ints, changed: Mask, frame: Ints, blamed: Mas
         blamed: Set at sides with a detour that are in conflict.
     """
     firsts, held = _filed(full, sides, frame)
+    fresh = np.zeros(len(firsts) - 1, np.bool_)  # cells with a side that has changed
+    for cell in range(len(firsts) - 1):
+        for k in range(firsts[cell], firsts[cell + 1]):
+            fresh[cell] |= changed[held[k]]
     box = np.empty(4, np.int64)
     for side in range(len(sides)):
         low, high = sides[side]
@@ -168,19 +182,35 @@ def conflicts(full: Places, sides: Ints, changed: Mask, frame: Ints, blamed: Mas
         for row in range(top, bottom + 1):
             for column in range(left, right + 1):
                 cell = row * frame[3] + column
+                if not (changed[side] or fresh[cell]):
+                    continue
                 for k in range(firsts[cell], firsts[cell + 1]):
                     other = held[k]
                     if other == side or not (changed[side] or changed[other]):
                         continue
                     c, d = full[sides[other, 0]], full[sides[other, 1]]
-                    if not (blamed[side] and blamed[other]) and _meet(a, b, c, d):
+                    if _apart(box, c, d):
+                        continue
+                    spare = sides[other, 1] - sides[other, 0] > 1 and not blamed[other]
+                    if (spare or not blamed[side]) and _meet(a, b, c, d):
                         blamed[side] = True
-                        if sides[other, 1] - sides[other, 0] > 1:
+                        if spare:
                             blamed[other] = True
                     if not blamed[side] and (
-                        _between(full, low, high, c) or _between(full, low, high, d)
+                        _between(full, low, high, c, box) or _between(full, low, high, d, box)
                     ):
                         blamed[side] = True
+
+
+@compiled
+def _apart(box: Ints, c: Places, d: Places) -> bool:
+    """Whether a box and the side between two corners have nothing in common, by their extents."""
+    return bool(
+        (c[0] < box[0] and d[0] < box[0])
+        or (c[0] > box[2] and d[0] > box[2])
+        or (c[1] < box[1] and d[1] < box[1])
+        or (c[1] > box[3] and d[1] > box[3])
+    )
 
 
 @compiled
