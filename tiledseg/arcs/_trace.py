@@ -66,27 +66,23 @@ def mark(ids: Ids, bits: Bits) -> tuple[int, int, int]:
 
 
 @compiled
-def _there(bits: Bits, x: int, y: int, heading: int) -> bool:
-    """Whether an edge leads from a vertex in a heading."""
-    if heading == 0:
-        return bool(bits[y + 1, x + 1] & EAST)
-    if heading == 1:
-        return bool(bits[y + 1, x + 1] & SOUTH)
-    if heading == 2:
-        return bool(bits[y + 1, x] & EAST)
-    return bool(bits[y, x + 1] & SOUTH)
+def _marked(bits: Bits, x: int, y: int, heading: int, bit: int) -> bool:
+    """Whether the edge that leads from a vertex in a heading is there, or was walked along.
 
-
-@compiled
-def _walked(bits: Bits, x: int, y: int, heading: int) -> bool:
-    """Whether the edge that leads from a vertex in a heading was walked along."""
+    Args:
+        bits: Those of `mark`.
+        x: Of the vertex.
+        y: Of the vertex.
+        heading: The heading.
+        bit: `EAST` or `WALKED_EAST`; that of edges to the south is twice as much.
+    """
     if heading == 0:
-        return bool(bits[y + 1, x + 1] & WALKED_EAST)
+        return bool(bits[y + 1, x + 1] & bit)
     if heading == 1:
-        return bool(bits[y + 1, x + 1] & WALKED_SOUTH)
+        return bool(bits[y + 1, x + 1] & (2 * bit))
     if heading == 2:
-        return bool(bits[y + 1, x] & WALKED_EAST)
-    return bool(bits[y, x + 1] & WALKED_SOUTH)
+        return bool(bits[y + 1, x] & bit)
+    return bool(bits[y, x + 1] & (2 * bit))
 
 
 @compiled
@@ -145,9 +141,9 @@ def _walk(
             coords[at, 0], coords[at, 1] = x, y + first
             return at + 1, 4 * numbers[y, x] + ((heading + 2) & 3), x
         turned = heading
-        if not _there(bits, x, y, heading):
+        if not _marked(bits, x, y, heading, EAST):
             turned = (heading + 1) & 3
-            if not _there(bits, x, y, turned):
+            if not _marked(bits, x, y, turned, EAST):
                 turned = (heading + 3) & 3
             coords[at, 0], coords[at, 1] = x, y + first
             at += 1
@@ -206,7 +202,7 @@ def trace(
             for x in range(wide):
                 start, before = CLOSED, at
                 if phase == 1:
-                    if not _there(bits, x, y, 3) or _walked(bits, x, y, 3):
+                    if not _marked(bits, x, y, 3, EAST) or _marked(bits, x, y, 3, WALKED_EAST):
                         continue
                     start, low, high = OPEN_BOTTOM, 3, 4
                 elif phase == 2:
@@ -215,15 +211,15 @@ def trace(
                     low, high = 0, 1
                 elif bits[y + 1, x + 1] & NODE:
                     start, low, high = 4 * numbers[y, x], 0, 4
-                elif y == 0 and _there(bits, x, y, 3):
+                elif y == 0 and _marked(bits, x, y, 3, EAST):
                     start, low, high = OPEN_TOP, 0, 3
                 else:
                     continue
                 for heading in range(low, high):
-                    if not _there(bits, x, y, heading):
+                    if not _marked(bits, x, y, heading, EAST):
                         continue
                     stub = y == 0 and heading == 3 and phase == 0
-                    if not stub and _walked(bits, x, y, heading):
+                    if not stub and _marked(bits, x, y, heading, WALKED_EAST):
                         continue
                     left, right = _sides(ids, x, y, heading)
                     before = at

@@ -16,7 +16,7 @@ from ._pieces import NODATA, Pieces
 from ._read import BLOCK, read_labels, read_scores, require_class_map, rows_of
 from ._smooth import SMOOTHING_BYTES, Ball, smoothed
 from ._table import SCORE_PARTS, Amounts, Table, enough, table_of
-from ._union import groups_of
+from ._union import groups_of, root_of
 
 __all__ = [
     "BLOCK",
@@ -46,6 +46,7 @@ __all__ = [
     "read_scores",
     "require_class_map",
     "require_sizes",
+    "root_of",
     "rows_of",
     "smoothed",
     "table_of",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import compiled
+from ._union import root_of
 
 Ints = NDArray[np.int64]
 Labels = NDArray[np.int32]
@@ -24,15 +25,6 @@ _FAR = np.iinfo(np.int64).max
 PAIR = 1 << 31
 #: Odd, and near 2^64 over the golden ratio: spreads numbers over a table (Knuth, TAOCP 6.4).
 _SPREAD = np.uint64(11400714819323198485)
-
-
-@compiled
-def _root(parents: Labels, place: int) -> Any:
-    """Return the first sample known to belong with one, and shorten the way there."""
-    while parents[place] != place:
-        parents[place] = parents[parents[place]]
-        place = parents[place]
-    return place
 
 
 @compiled
@@ -75,7 +67,7 @@ def number(block: Labels, steps: Ints, ids: Labels) -> int:
                     if ids[place] == place:  # alone so far
                         ids[place] = ids[other]
                         continue
-                    one, two = _root(ids, other), _root(ids, place)
+                    one, two = root_of(ids, other), root_of(ids, place)
                     if one < two:
                         ids[two] = one
                     else:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import compiled
 from ._graph import Graph
-from ._union import Ints
+from ._union import Ints, root_of
 
 
 def sieved(graph: Graph, sizes: Ints, most: int) -> NDArray[np.int32]:
@@ -92,16 +91,7 @@ def _settle(
         for i in range(many):
             shared[touched[i]] = -1
     for one in range(count):
-        labels[one] = labels[_group(groups, one)]
-
-
-@compiled
-def _group(groups: Ints, one: int) -> Any:
-    """Return the group of a component, and shorten the way there."""
-    while groups[one] != one:
-        groups[one] = groups[groups[one]]
-        one = groups[one]
-    return one
+        labels[one] = labels[root_of(groups, one)]
 
 
 @compiled
@@ -137,7 +127,7 @@ def _share(
     many, member = 0, one
     while member >= 0:
         for i in range(firsts[member], firsts[member + 1]):
-            group = _group(groups, beside[i])
+            group = root_of(groups, beside[i])
             if group == one:
                 continue
             if shared[group] < 0:

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..compiled import compiled
+
 Ints = NDArray[np.int64]
+
+
+@compiled
+def root_of(parents: NDArray[Any], one: int) -> Any:
+    """Return the thing that stands for all that belong together with one.
+
+    Args:
+        parents: A thing that belongs with every thing, which stands for itself where it is its own;
+            the way there is shortened.
+        one: The thing.
+    """
+    while parents[one] != one:
+        parents[one] = parents[parents[one]]
+        one = parents[one]
+    return one
 
 
 def groups_of(count: int, one: Ints, other: Ints) -> tuple[int, Ints]:

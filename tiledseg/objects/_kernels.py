@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import compiled
+from ..components import root_of
 
 Ints = NDArray[np.int64]
-
-
-@compiled
-def _peak(parents: Ints, place: int) -> Any:
-    """Return the highest sample known to be connected with one, and shorten the way there."""
-    while parents[place] != place:
-        parents[place] = parents[parents[place]]
-        place = parents[place]
-    return place
 
 
 @compiled
@@ -48,7 +38,7 @@ def mark_peaks(
             other = place + step
             if parents[other] < 0:
                 continue
-            one, two = _peak(parents, place), _peak(parents, other)
+            one, two = root_of(parents, place), root_of(parents, other)
             if one == two:
                 continue
             if heights[one] > heights[two] or (heights[one] == heights[two] and one < two):
