@@ -100,18 +100,20 @@ def written(path: Path, labels: np.ndarray, spec: PolygonSpec, way: tuple[int, i
     tolerance=st.sampled_from([0.0, 1.5]),
     connectivity=st.sampled_from([4, 8]),
     dissolve=st.booleans(),
+    smooth=st.booleans(),
 )
-@example(labels=CHECKERS, tolerance=0.0, connectivity=4, dissolve=False)
-@example(labels=CORNERS, tolerance=1.5, connectivity=8, dissolve=False)
-@example(labels=CORNERS, tolerance=0.0, connectivity=4, dissolve=True)
+@example(labels=CHECKERS, tolerance=0.0, connectivity=4, dissolve=False, smooth=False)
+@example(labels=CORNERS, tolerance=1.5, connectivity=8, dissolve=False, smooth=True)
+@example(labels=CORNERS, tolerance=0.0, connectivity=4, dissolve=True, smooth=False)
 def test_one_file(
     tmp_path_factory: pytest.TempPathFactory,
     labels: np.ndarray,
     tolerance: float,
     connectivity: int,
     dissolve: bool,
+    smooth: bool,
 ) -> None:
-    spec = PolygonSpec(simplify=tolerance, connectivity=connectivity, dissolve=dissolve)
+    spec = PolygonSpec((), connectivity, 0.0, dissolve, smooth, tolerance)
     path = tmp_path_factory.getbasetemp() / ("a.fgb" if dissolve else "a.parquet")
     assert len({written(path, labels, spec, way) for way in WAYS}) == 1
 

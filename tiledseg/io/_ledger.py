@@ -78,6 +78,7 @@ class Ledger:
 
     Attributes:
         resumed: Entries that were there.
+        workers: Steps that are done at the same time.
 
     Raises:
         OutputFailed: The folder cannot be written.
@@ -87,7 +88,7 @@ class Ledger:
         self._scratch = Scratch(folder, name)
         self._there = deque(_entries(self._scratch))
         self.resumed = len(self._there)
-        self._workers = workers
+        self.workers = workers
         self._pool = ThreadPoolExecutor(workers, "step") if workers > 1 else None
 
     def steps(self, step: Callable[[T], Arrays], items: Iterable[T]) -> Iterator[Entry]:
@@ -115,7 +116,7 @@ class Ledger:
         try:
             for item in items:
                 ahead.append(self._pool.submit(step, item))
-                if len(ahead) > self._workers:
+                if len(ahead) > self.workers:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ _BATCH = 1 << 18
 _FOUND, _TRACED = 0.25, 0.4
 #: Bytes whatever the map: a band in the making, features in the making, pyarrow.
 _FIXED = 250 << 20
+#: Bytes per sample of a band and per corner of a batch that is worked on besides, about.
+_PER_SAMPLE, _PER_CORNER = 30, 100
 #: Bytes of a component: its row in tables, its borders, its fields; about.
 _COMPONENT = 500
 #: Components that a map may have however small it is.
@@ -119,7 +122,7 @@ def write_polygons(
             block=block,
             measures=place.areas,
             scores=scores,
-            room=None if room is None else max(0, room - _FIXED) * PIECE_BYTES // _COMPONENT,
+            room=None if room is None else _pieces_room(room, ledger.workers, prod(block)),
             extents=along,
             ledger=ledger,
             on_share=lambda share: tell(_FOUND * share),
@@ -153,6 +156,18 @@ def write_polygons(
         batches = _batches(Faces(arcs, count), features, fields, (place, layer), ledger)
         write_stream(path, layer, _told(batches, len(features), tell))
     return len(features)
+
+
+def _pieces_room(room: int, workers: int, samples: int) -> int:
+    """Return the bytes that are left for pieces and their borders.
+
+    Args:
+        room: Bytes for everything.
+        workers: Steps that are done at the same time.
+        samples: Of a band.
+    """
+    each = _PER_SAMPLE * samples + _PER_CORNER * _BATCH
+    return max(0, room - _FIXED - (workers - 1) * each) * PIECE_BYTES // _COMPONENT
 
 
 def _traced(found: Components, wanted: NDArray[np.bool_], ledger: Ledger, tell: OnShare) -> Arcs:
