@@ -34,7 +34,7 @@ DOORS = {
     "torchvision": "models/_smp.py",
     "onnxruntime": "models/_onnx.py",
     "openvino": "models/_openvino.py",
-    "pydicom": "datasets/_dicom.py",
+    "pydicom": ("datasets/_dicom.py", "rings/_rtstruct.py"),
     "numba": "compiled.py",
     "scipy": ("io/_nonzero.py", "metrics/", "components/_union.py", "objects/"),
     "psutil": ("engine/_machine.py",),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .pipeline import (
         assess,
         check,
+        contours,
         evaluate,
         instances,
         load_model,
@@ -71,6 +72,7 @@ _HOMES = {
     "pipeline": (
         "assess",
         "check",
+        "contours",
         "evaluate",
         "instances",
         "load_model",
@@ -114,6 +116,7 @@ __all__ = [
     "assess",
     "check",
     "component_table",
+    "contours",
     "create_model",
     "evaluate",
     "import_model",

@@ -97,7 +97,7 @@ def test_vectorize_of_a_scene_ignores_no_option(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="surfaces as ply are made of volumes"):
         tiledseg.vectorize(scene, out, "ply")
     with pytest.raises(BudgetExceeded, match="raise the budget"):
-        tiledseg.vectorize(scene, out, budget="1MB")
+        tiledseg.vectorize(scene, tmp_path / "large.fgb", budget="1MB")
     with pytest.raises(ConfigError, match=r"has no class 'water'"):
         tiledseg.vectorize(scene, out, classes="water")
     with pytest.raises(ConfigError, match=r"no setting 'clases'; there are classes"):

@@ -1,4 +1,4 @@
-"""The commands between maps and shapes: surfaces and rasterize."""
+"""The commands between maps and shapes: surfaces, contours and rasterize."""
 
 from __future__ import annotations
 
@@ -58,6 +58,32 @@ def surfaces(
             fit=fit,
             budget=memory,
             on_share=share,
+        )
+    tell_result(made, quiet, as_json)
+
+
+@app.command()
+def contours(
+    labels: Annotated[str, typer.Argument(help="Label volume of any tool.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="DICOM structure set: NAME.dcm.")],
+    images: Annotated[
+        str | None,
+        typer.Option(help="Folder of the DICOM series that the labels belong to."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Some of them, by name or label: liver,5")
+    ] = None,
+    memory: Memory = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Draw the classes of a label volume as contours in every slice (RTSTRUCT)."""
+    from .. import pipeline
+    from ._progress import Share
+
+    with Share("drawing contours", quiet) as share:
+        made = pipeline.contours(
+            labels, out, images=images, classes=parts(classes), budget=memory, on_share=share
         )
     tell_result(made, quiet, as_json)
 

@@ -1,4 +1,4 @@
-"""Labels in DICOM: segmentation objects (SEG) and contours (RTSTRUCT). The only door to pydicom.
+"""Labels in DICOM: segmentation objects (SEG) and contours (RTSTRUCT), read through pydicom.
 
 The objects are those of DICOM PS3.3: A.51 and C.8.20 (Segmentation), A.19 and C.8.8 (RT Structure
 Set). Positions are LPS mm, as those of volumes here. A volume of class ids is held in memory.
@@ -24,6 +24,8 @@ from ._held import HeldLabels
 from ._legend import Legend
 
 _KINDS = ("SEG", "RTSTRUCT")
+#: Contours that enclose something (C.8.8.6.3); one within another is a hole.
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 #: Samples by which a frame or contour may lie beside the image's grid.
 _BESIDE = 0.1
 
@@ -154,7 +156,7 @@ def _contours(file: Any, path: str, grid: Grid) -> Iterator[tuple[str, int, NDAr
         number = int(structure.ReferencedROINumber)
         inside: dict[tuple[int, int], NDArray[np.bool_]] = {}
         for contour in structure.get("ContourSequence", ()):
-            if str(contour.ContourGeometricType) != "CLOSED_PLANAR":
+            if str(contour.ContourGeometricType) not in _CLOSED:
                 continue
             points = np.array(contour.ContourData, float).reshape(-1, 3)
             plane, mask = _burnt(grid.world_to_index(points), grid, path)

@@ -1,7 +1,6 @@
 """Where everything meets: image + model -> class map, vectors and report.
 
-Nothing else in the package knows all the parts. `prepare` decides everything and refuses early;
-`segment` then only executes.
+Nothing else knows all the parts. `prepare` decides and refuses early; `segment` only executes.
 """
 
 from __future__ import annotations
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from ..training import Event as TrainingEvent
     from ..training import Recipe, Trained
     from ._check import check, check_facts, plan_training
+    from ._contours import contours
     from ._evaluate import METRICS, Assessment, Evaluation, assess, evaluate
     from ._instances import Instances, instances
     from ._postprocess import Postprocessed, postprocess
@@ -65,6 +65,7 @@ __all__ = [
     "assess",
     "check",
     "check_facts",
+    "contours",
     "describe",
     "evaluate",
     "execute",
@@ -86,10 +87,10 @@ __all__ = [
     "vectorize",
 ]
 
-#: What no run needs, like the metrics and with them scipy: loaded when first used, so that none
-#: pays for it.
+#: What no run needs, like the metrics and with them scipy: loaded when first used.
 _HOMES = {
     "._check": ("check", "check_facts", "plan_training"),
+    "._contours": ("contours",),
     "._evaluate": ("METRICS", "Assessment", "Evaluation", "assess", "evaluate"),
     "._instances": ("Instances", "instances"),
     "._postprocess": ("Postprocessed", "postprocess"),

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..budget import format_bytes
 from ..engine import machine
 from ..errors import BudgetExceeded, ConfigError
 from ..grid import Grid, SpaceKind
 from ..io import Source, open_source, read_schema
-from ..labels import ClassInfo, ClassSchema, background_of, default_colors
+from ..labels import ClassInfo, ClassSchema
 from ..meshes import (
     BYTES_PER_CUBE,
     DECIMATING_BYTES,
@@ -31,8 +30,8 @@ from ..meshes import (
 from ._names import Output, check_outputs, is_scene, output_path, spare_inputs
 from ._settings import OnShare, ignore
 from ._surfaces_made import EDGES, Surface, Surfaces
+from ._volume_classes import chosen_labels, infos_of, wanted_labels
 
-_LABELS = 1 << 16
 _MOST_PASSES = 1000
 #: Part of a voxel's shortest side by which a surface may be moved to enclose its voxels' volume.
 _FARTHEST = 0.5
@@ -121,7 +120,7 @@ def surfaces(
         check_outputs(outputs)
         spare_inputs(outputs, source.files())
         schema = read_schema(labels) if isinstance(labels, str | Path) else None
-        some = None if classes is None else _chosen(classes, schema, source.uri)
+        some = None if classes is None else chosen_labels(classes, schema, source.uri)
         made = write_surfaces(source, schema, target, style, some=some, limit=limit, tell=on_share)
     if not made.surfaces:
         asked = "" if classes is None else f" of {', '.join(map(str, classes))}"
@@ -162,13 +161,13 @@ def write_surfaces(
         else FilesWriter(target, style.file_format, space)
     )
     folder = target.parent if is_scene(target.name) else target
-    wanted = _wanted(schema, source, some)
+    wanted = wanted_labels(schema, source, some)
     try:
         room = None if limit is None else limit - machine.resident() - source.working_bytes
         with find_surfaces(
             source, wanted, folder, room=room, on_share=lambda share: tell(share / 2)
         ) as found:
-            infos = _infos(np.flatnonzero(found.voxels).tolist(), schema)
+            infos = infos_of(np.flatnonzero(found.voxels).tolist(), schema)
             made = []
             for i, info in enumerate(infos):
                 if limit is not None:
@@ -181,7 +180,7 @@ def write_surfaces(
     absent = (
         []
         if some is None
-        else [c.name for c in _infos(sorted({*some} - {s.id for s in made}), schema)]
+        else [c.name for c in infos_of(sorted({*some} - {s.id for s in made}), schema)]
     )
     return Surfaces(outputs, tuple(made), tuple(absent), _unit(source.grid)[0])
 
@@ -247,42 +246,3 @@ def _format(target: Path, file_format: str | None) -> str:
             f"folder, with the format {suffix}, or one scene that ends with .glb"
         )
     return file_format or next(iter(FORMATS))
-
-
-def _chosen(classes: Sequence[str | int], schema: ClassSchema | None, uri: str) -> list[int]:
-    """Return the labels of classes that are named, or given by label.
-
-    Raises:
-        ConfigError: There is no such class, or there are several of the name.
-    """
-    if schema is not None:
-        return [schema.find(given, uri) for given in classes]
-    for text in map(str, classes):
-        if not (text.isdecimal() and len(text) < 6 and int(text) < _LABELS):
-            raise ConfigError(
-                f"{uri} has no class {text!r:.60}; it names none: give labels, like 1,5"
-            )
-    return [int(given) for given in classes]
-
-
-def _wanted(
-    schema: ClassSchema | None, source: Source, some: Sequence[int] | None
-) -> NDArray[np.bool_]:
-    """Return the labels to look at: all but background and nodata where none are named."""
-    wanted = np.full(_LABELS, some is None)
-    if some is not None:
-        wanted[list(some)] = True
-        return wanted
-    background = background_of(schema, source.nodata)
-    if background is not None:
-        wanted[background] = False
-    if schema is not None:  # volume files cannot declare nodata: tiledseg writes the schema's
-        wanted[schema.nodata] = False
-    return wanted
-
-
-def _infos(labels: Sequence[int], schema: ClassSchema | None) -> list[ClassInfo]:
-    """Return the classes of labels; those without a name are called by their label."""
-    known = {} if schema is None else {c.id: c for c in schema.unique}
-    colors = default_colors(400)  # by label, so that a class looks the same in every volume
-    return [known.get(i, ClassInfo(i, f"class {i}", colors[i % 400])) for i in labels]
