@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tiledseg.arcs import _join, _simplify, _smooth
+from tiledseg.arcs import _join, _regularize, _simplify, _smooth
 from tiledseg.io import Ledger, MemorySource, _ledger
 from tiledseg.vector import PolygonSpec, _polygons, write_polygons
 
@@ -83,6 +83,7 @@ def written(path: Path, labels: np.ndarray, spec: PolygonSpec, way: tuple[int, i
         patch.setattr(_polygons, "_ROWS", 1)
         patch.setattr(_simplify, "_BATCH", batch)
         patch.setattr(_smooth, "_BATCH", batch)
+        patch.setattr(_regularize, "_BATCH", batch)
         patch.setattr(_join, "_BATCH", batch)
         if path.suffix == ".fgb":  # groups of rows of a GeoParquet are the batches
             patch.setattr(_polygons, "_BATCH", batch)
@@ -123,7 +124,7 @@ def test_one_file_of_a_larger_map(tmp_path: Path) -> None:
     labels = np.random.default_rng(2).integers(0, 3, (60, 50), np.uint8).repeat(2, 0)
     labels = np.where(labels == 0, np.roll(labels, 1, 1), labels)
     before = Shuffled.moved
-    spec = PolygonSpec(smooth=True, simplify=1.2)
+    spec = PolygonSpec(smooth=True, simplify=1.2, regularize=(1,))
     files = {written(tmp_path / "a.fgb", labels, spec, way) for way in WAYS}
     assert len(files) == 1
     assert len(files.pop()) > 50_000

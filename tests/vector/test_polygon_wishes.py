@@ -140,6 +140,26 @@ def test_smoothed_neighbours_go_on_sharing(tmp_path: Path) -> None:
             assert shapely.hausdorff_distance(made, shapes).max() < 5
 
 
+def test_right_angles_are_those_on_the_ground(tmp_path: Path) -> None:
+    """In degrees at 60 north, where a degree of longitude is half as long as one of latitude."""
+    matrix = np.array([[2e-5, 0, 10], [0, -1e-5, 60], [0, 0, 1]])
+    y, x = np.indices((60, 60)) - 30
+    along, across = x * 0.8 + y * 0.6, y * 0.8 - x * 0.6  # samples are square on the ground
+    labels = ((np.abs(along) < 22) & (np.abs(across) < 11)).astype(np.uint8)
+    space = Space(SpaceKind.GEOGRAPHIC, CRS.from_epsg(4326).to_wkt(), None)
+    source = MemorySource(labels[np.newaxis], Grid.from_matrix(labels.shape, matrix, space))
+    write_polygons(source, tmp_path / "a.parquet", PolygonSpec(regularize=("class 1",)))
+    shapes, fields = read(tmp_path / "a.parquet")
+    geod = CRS.from_epsg(4326).get_geod()
+    lon, lat = shapely.get_coordinates(shapes[0]).T
+    angles, _, lengths = geod.inv(lon[:-1], lat[:-1], lon[1:], lat[1:])
+    assert len(angles) == 4
+    np.testing.assert_allclose((angles - angles[0] + 5) % 90 - 5, 0, atol=0.3)
+    assert fields["perimeter_m"][0] == pytest.approx(sum(lengths), rel=1e-3)
+    sides = sorted(lengths / (1e-5 * 111_400))
+    np.testing.assert_allclose(sides, [22, 22, 44, 44], atol=0.7)
+
+
 def test_smoothed_perimeters_are_those_on_the_ellipsoid(tmp_path: Path) -> None:
     matrix = np.array([[0.5, 0, 10], [0, -0.5, 70], [0, 0, 1]])
     space = Space(SpaceKind.GEOGRAPHIC, CRS.from_epsg(4326).to_wkt(), None)
@@ -213,6 +233,9 @@ def test_rows_that_run_upwards(tmp_path: Path) -> None:
         ({"classes": "sea"}, "classes 'sea' are no list"),
         ({"classes": 1.5}, "classes 1.5 are no list"),
         ({"method": "magic"}, "method 'magic' does not exist; take visvalingam, douglas-peucker"),
+        ({"regularize": "sea"}, "regularize 'sea' are no list"),
+        ({"regularize": None}, "regularize None are no list"),
+        ({"regularize": ("sea",)}, "has no class 'sea'; it has class 0, class 1"),
         ({"classes": ("sea",)}, "has no class 'sea'; it has class 0, class 1"),
     ],
 )

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from ._arcs import Arcs, trace_arcs
 from ._faces import Faces, Outlines
+from ._regularize import FINE, LEAST, regularize
 from ._simplify import Thinning, simplify
 from ._smooth import smooth
 
-__all__ = ["Arcs", "Faces", "Outlines", "Thinning", "simplify", "smooth", "trace_arcs"]
+__all__ = [
+    "FINE",
+    "LEAST",
+    "Arcs",
+    "Faces",
+    "Outlines",
+    "Thinning",
+    "regularize",
+    "simplify",
+    "smooth",
+    "trace_arcs",
+]

@@ -97,6 +97,10 @@ def vectorize(
         Literal["visvalingam", "douglas-peucker"] | None,
         typer.Option(help="How borders are simplified; visvalingam by default."),
     ] = None,
+    regularize: Annotated[
+        str | None,
+        typer.Option(help="Classes whose outlines get right angles, like building,5."),
+    ] = None,
     scores: Annotated[
         str | None,
         typer.Option(help="Scores of 0 to 1 on the map's grid: polygons get their mean."),
@@ -126,6 +130,7 @@ def vectorize(
         "smooth": smooth or None,
         "simplify": simplify,
         "method": method,
+        "regularize": parts(regularize),
     }
     settings = {name: value for name, value in asked.items() if value is not None}
     with Share("polygons", quiet) as share:

@@ -126,4 +126,5 @@ class Drawing:
 
 def _plain(spec: vector.PolygonSpec) -> dict[str, object]:
     """Return settings as plain values."""
-    return {**asdict(spec), "classes": list(spec.classes or ())}
+    lists = {"classes": list(spec.classes or ()), "regularize": list(spec.regularize)}
+    return {**asdict(spec), **lists}

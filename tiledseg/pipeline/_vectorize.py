@@ -59,7 +59,7 @@ def vectorize(
             ``out``.
         on_share: Told the share that is done, 0 to 1.
         settings: Those of `PolygonSpec`: ``classes``, ``connectivity``, ``min_area``, ``dissolve``,
-            ``smooth``, ``simplify``, ``method``.
+            ``smooth``, ``simplify``, ``method``, ``regularize``.
 
     Returns:
         The files made.
@@ -100,7 +100,7 @@ def vectorize(
                 f"{class_map} is a scene: surfaces as {surface_format} are made of volumes; leave "
                 "the format out"
             )
-        spec = read_settings(vector.PolygonSpec, "vectorize", settings, ("classes",))
+        spec = read_settings(vector.PolygonSpec, "vectorize", settings, ("classes", "regularize"))
         schema = read_schema(class_map)
         room = machine.limit(budget) - machine.resident() - source.working_bytes
         with ExitStack() as stack:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Place:
         crs: Of what is written, or None.
         move: (x, y) of the grid's CRS -> (lon, lat), where that is what is written.
         zooms: First and last zoom level, where vector tiles are written.
+        parts: Parts of a sample that corners are told in.
     """
 
     grid: Grid
@@ -39,6 +40,7 @@ class Place:
     crs: str | None
     move: Any
     zooms: tuple[int, int] | None = None
+    parts: int = 1
 
     @classmethod
     def of(cls, grid: Grid, path: Path) -> Place:
@@ -57,19 +59,9 @@ class Place:
 
     @property
     def plane(self) -> tuple[float, float, float]:
-        """e, f and g as of `line_metrics`, in units of the CRS."""
-        a, b = self.grid.matrix[:2, :2].T
+        """e, f and g as of `line_metrics`, of steps between corners, in units of the CRS."""
+        a, b = self.grid.matrix[:2, :2].T / self.parts
         return float(a @ a), float(a @ b), float(b @ b)
-
-    def halved(self) -> Place:
-        """Return the place of the same map for corners that are told in half samples."""
-        rows, columns = self.grid.shape
-        matrix = self.grid.matrix @ np.diag([0.5, 0.5, 1.0])
-        metrics = np.empty((2 * rows + 1, 3))
-        metrics[::2] = self.metrics / 4
-        metrics[1::2] = (metrics[:-1:2] + metrics[2::2]) / 2
-        grid = Grid.from_matrix((2 * rows, 2 * columns), matrix, self.grid.space)
-        return replace(self, grid=grid, metrics=metrics)
 
     def shapes(self, outlines: Outlines, parts: Ints, kind: str) -> tuple[Shapes, Floats]:
         """Return shapes, shells counterclockwise, and their perimeters.
@@ -80,9 +72,10 @@ class Place:
             kind: "Polygon" or "MultiPolygon".
         """
         corners, rings, shells = outlines.corners, outlines.rings, outlines.shells
-        perimeters = around(corners, rings, shells[parts], self.metrics)
+        perimeters = around(corners, rings, shells[parts], self.metrics, self.parts)
         mirrored = bool(np.linalg.det(self.grid.matrix[:2, :2]) > 0)  # rows run upwards
-        world = to_world(corners, rings, self.grid.matrix, mirrored)
+        finer = self.grid.matrix @ np.diag([1 / self.parts, 1 / self.parts, 1.0])
+        world = to_world(corners, rings, finer, mirrored)
         if self.move is not None:
             world = np.stack(self.move(world[:, 0], world[:, 1]), axis=-1)
         return shapes_of(world, rings, shells, None if kind == "Polygon" else parts), perimeters

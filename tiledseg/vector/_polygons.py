@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arcs import Arcs, Faces, Thinning, simplify, smooth, trace_arcs
+from ..arcs import FINE, Arcs, Faces, Thinning, regularize, simplify, smooth, trace_arcs
 from ..components import (
     PIECE_BYTES,
     SCORE_PARTS,
@@ -74,10 +74,10 @@ def write_polygons(
     """Write the objects of a class map as polygons; background and nodata get none.
 
     An object is a connected component of a class. Its id is that of `component_table`, and its area
-    that of its samples, exactly, also where its outline is smoothed or simplified; the perimeter is
-    that of the outline. Polygons follow one another by id, in GeoParquet along a Hilbert curve, so
-    that a reader who wants a part of the map skips most groups of rows by their boxes (a FlatGeobuf
-    is sorted so by GDAL); classes follow one another by their own id.
+    that of its samples, exactly, whatever is done to its outline; the perimeter is that of the
+    outline. Polygons follow one another by id, in GeoParquet along a Hilbert curve, so that a
+    reader who wants a part of the map skips most groups of rows by their boxes (a FlatGeobuf is
+    sorted so by GDAL); classes follow one another by their own id.
     Neighbours share every vertex of their border, and rings run as GeoJSON and OGC want. In QGIS a
     GeoPackage of a map that has colours opens in them.
 
@@ -129,12 +129,10 @@ def write_polygons(
         )
         facts = _facts(source, schema, found)
         wanted = np.isin(found.table.labels, facts.ids(tuple(spec.classes or ())))
-        arcs = _traced(found, wanted, ledger, tell)
-        if spec.smooth:
-            arcs, place = smooth(arcs), place.halved()
-        if spec.simplify > 0:
-            thinning = Thinning(place.plane, spec.simplify, spec.method == "visvalingam")
-            arcs = simplify(arcs, thinning)
+        chosen = np.zeros(len(wanted), np.bool_)
+        if spec.regularize:
+            chosen = wanted & np.isin(found.table.labels, facts.ids(tuple(spec.regularize)))
+        arcs, place = _shaped(_traced(found, wanted, ledger, tell), place, spec, chosen)
         count = len(wanted)
         objects, ids = np.arange(count), np.arange(1, count + 1)
         if spec.connectivity == 8:
@@ -182,6 +180,28 @@ def _traced(found: Components, wanted: NDArray[np.bool_], ledger: Ledger, tell: 
         tell(_FOUND + (_TRACED - _FOUND) * (band + 1) / len(lines))
 
     return trace_arcs(framed, lines, ledger, on_band)
+
+
+def _shaped(
+    arcs: Arcs, place: Place, spec: PolygonSpec, chosen: NDArray[np.bool_]
+) -> tuple[Arcs, Place]:
+    """Return arcs as they are wanted, and the place of their corners.
+
+    Args:
+        arcs: As they were traced.
+        place: Of their corners.
+        spec: What is wanted.
+        chosen: Which components are to have right angles.
+    """
+    if spec.smooth:
+        arcs, place = smooth(arcs), replace(place, parts=2)
+    if spec.simplify > 0:
+        thinning = Thinning(place.plane, spec.simplify, spec.method == "visvalingam")
+        arcs = simplify(arcs, thinning)
+    if spec.regularize:
+        arcs = regularize(arcs, place.parts, chosen, place.metrics, place.grid.shape[1])
+        place = replace(place, parts=FINE)
+    return arcs, place
 
 
 def _facts(source: Source, schema: ClassSchema | None, found: Components) -> MapFacts:

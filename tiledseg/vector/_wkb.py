@@ -96,29 +96,38 @@ def to_world(corners: NDArray[Any], rings: Ints, matrix: Floats, mirrored: bool)
 
 
 @compiled
-def around(corners: NDArray[Any], rings: Ints, firsts: Ints, metrics: Floats) -> Floats:
+def around(corners: NDArray[Any], rings: Ints, firsts: Ints, metrics: Floats, parts: int) -> Floats:
     """Return the perimeters of features.
 
     Args:
-        corners: x and y on the map.
+        corners: x and y on the map, in parts of a sample.
         rings: First corner of every ring, and the number of corners.
         firsts: First ring of every feature, and the number of rings.
         metrics: e, f and g of a step's length at every line, as of `line_metrics`.
+        parts: Parts of a sample; between lines, what is halfway is the mean of both.
     """
     lengths = np.zeros(len(firsts) - 1, np.float64)
     for feature in range(len(firsts) - 1):
         for ring in range(firsts[feature], firsts[feature + 1]):
             for k in range(rings[ring], rings[ring + 1] - 1):
-                one, other = metrics[int(corners[k, 1])], metrics[int(corners[k + 1, 1])]
-                dx = float(corners[k + 1, 0] - corners[k, 0])
-                dy = float(corners[k + 1, 1] - corners[k, 1])
-                squared = (
-                    (one[0] + other[0]) / 2 * dx * dx
-                    + (one[1] + other[1]) * dx * dy
-                    + (one[2] + other[2]) / 2 * dy * dy
-                )
-                lengths[feature] += np.sqrt(squared)
+                one, other = int(corners[k, 1]), int(corners[k + 1, 1])
+                dx = float(corners[k + 1, 0] - corners[k, 0]) / parts
+                dy = float(corners[k + 1, 1] - corners[k, 1]) / parts
+                e = _at(metrics, one, parts, 0) + _at(metrics, other, parts, 0)
+                f = _at(metrics, one, parts, 1) + _at(metrics, other, parts, 1)
+                g = _at(metrics, one, parts, 2) + _at(metrics, other, parts, 2)
+                lengths[feature] += np.sqrt(e / 2 * dx * dx + f * dx * dy + g / 2 * dy * dy)
     return lengths
+
+
+@compiled
+def _at(metrics: Floats, place: int, parts: int, number: int) -> float:
+    """Return one number of the metrics at a line, or between two."""
+    line, rest = place // parts, place % parts
+    if rest == 0:
+        return float(metrics[line, number])
+    share = rest / parts
+    return float(metrics[line, number] * (1 - share) + metrics[line + 1, number] * share)
 
 
 @compiled
