@@ -18,6 +18,7 @@ from torch.export import Dim
 
 from tiledseg.errors import ConfigError, DamagedInput
 from tiledseg.models import find_card, load_model, reference, runtimes
+from tiledseg.models._script import load_script
 
 # What torch says of making TorchScript; loading it must be quiet.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
@@ -117,6 +118,11 @@ def test_neighbours_change_no_bit(tmp_path: Path, suffix: str) -> None:
     model = load_model(MAKERS[suffix](tmp_path / f"a{suffix}"))
     others = torch.cat([X[1:2], X[:1], X[2:] * 1000])
     assert torch.equal(model(others)[1], model(X)[0])
+
+
+def test_tensors_that_are_no_parameters_are_on_the_device_too(tmp_path: Path) -> None:
+    network = load_script(script(tmp_path / "a.ts"), "meta")
+    assert {network.scale.device.type, network.down.weight.device.type} == {"meta"}
 
 
 @pytest.mark.gpu

@@ -24,8 +24,8 @@ _FILES = {"save", "from_file"}
 _FAMILIES = {"aten", "prim", "prims", "quantized", "torchvision", "mkldnn", "mkldnn_prepacked"}
 
 
-def load_script(path: Path) -> torch.nn.Module:
-    """Return the network of a TorchScript archive, in evaluation mode on the CPU.
+def load_script(path: Path, device: torch.device | str = "cpu") -> torch.nn.Module:
+    """Return the network of a TorchScript archive, in evaluation mode on a device.
 
     Raises:
         ConfigError: It does more than compute.
@@ -39,7 +39,7 @@ def load_script(path: Path) -> torch.nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch: take torch.export
             warnings.simplefilter("ignore", FutureWarning)
-            network: torch.nn.Module = torch.jit.load(packed(entries), map_location="cpu")
+            network: torch.nn.Module = torch.jit.load(packed(entries), map_location=device)
     except Exception as error:  # what torch says of a bad archive shares no base but Exception
         told = " ".join(str(error).split())[:200]
         raise DamagedInput(f"{path} is not a usable TorchScript file: {told}") from None

@@ -55,7 +55,7 @@ def load_torch_graph(card: ModelCard, path: Path, device: str) -> TorchGraph:
 
 def _scripted(card: ModelCard, path: Path, device: torch.device) -> Call:
     """Return the call of a TorchScript archive, which states nothing about in- and output."""
-    network = load_script(path).to(device)
+    network = load_script(path, device)  # `to` would leave tensors that are no parameters behind
     fit = Fit(card, str(path), last=card.layout == "channels_last")
 
     def run(x: torch.Tensor) -> torch.Tensor:
