@@ -30,7 +30,7 @@ def main() -> None:
     """Measure in turns and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.workers", description=__doc__)
     parser.add_argument("--size", type=int, default=3072)
-    parser.add_argument("--core", type=int, default=1024)
+    parser.add_argument("--core", type=int, help="default: what tiledseg chooses")
     parser.add_argument("--turns", type=int, default=2)
     told = ", ".join(f"{number}: {way}" for number, way in enumerate(WAYS))
     parser.add_argument("--ways", type=int, nargs="+", default=range(len(WAYS)), help=told)
@@ -49,8 +49,10 @@ def main() -> None:
             command = [
                 *(sys.executable, "-m", "tiledseg", "segment", str(image), "-m", str(model)),
                 *("-o", str(out), "--threads", "1", "--runtime", "torch", "--fresh", "-q"),
-                *("--set", f"tiling.core=[{options.core},{options.core}]", *WAYS[way]),
+                *WAYS[way],
             ]
+            if options.core:
+                command += ["--set", f"tiling.core=[{options.core},{options.core}]"]
             began = time.perf_counter()
             subprocess.run(command, check=True)
             seconds[way].append(time.perf_counter() - began)
@@ -58,16 +60,17 @@ def main() -> None:
     print(_table(seconds, digests, options.size, options.core))
 
 
-def _table(seconds: dict[str, list[float]], digests: set[str], size: int, core: int) -> str:
+def _table(seconds: dict[str, list[float]], digests: set[str], size: int, core: int | None) -> str:
     first = next(iter(seconds.values()))
     rows = []
     for way, found in seconds.items():
         ratios = sorted(f / b for f, b in zip(found, first, strict=True))
         told = " / ".join(f"{r:.2f}" for r in (ratios[0], median(ratios), ratios[-1]))
         rows.append(f"| {way} | {median(found):.1f} | {told} |")
+    cores = f"of {core}" if core else "as tiledseg chose"
     return "\n".join(
         [
-            f"{size} x {size}, cores of {core}, BasicUNet, torch fp32; {len(digests)} sha256.",
+            f"{size} x {size}, cores {cores}, BasicUNet, torch fp32; {len(digests)} sha256.",
             "",
             "| contender | s, start-up included | x one thread |",
             "|---|---|---|",

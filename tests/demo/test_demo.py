@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import tiledseg
 from tiledseg.demo import (
@@ -19,6 +20,8 @@ from tiledseg.demo import (
     make_phantom,
     make_scene,
 )
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_the_demo_is_not_trained_on() -> None:
@@ -82,11 +85,21 @@ def test_the_demo_measures_and_leaves_the_truth(
     assert found.overall["accuracy"] > 0.9
 
 
-@pytest.mark.parametrize(("card", "size"), [("SCENE", 32), ("ORGAN", 32)])
-def test_the_training_script_runs(tmp_path: Path, card: str, size: int) -> None:
-    """Two steps of the real script; what it writes loads, with the right card."""
-    script = runpy.run_path(str(Path(__file__).parents[2] / "examples/train_demo_models.py"))
-    script["train"](script[card], size=size, count=2, steps=2, folder=tmp_path / "m")
-    made = tiledseg.load_model(tmp_path / "m").card
-    assert made.channels == script[card].channels
-    assert made.schema == script[card].schema
+@pytest.mark.parametrize("name", ["scene", "organs"])
+def test_the_recipe_is_that_of_the_model(tmp_path: Path, name: str) -> None:
+    """The example's images and two steps of the recipe give a model like the demo's own."""
+    example = runpy.run_path(str(EXAMPLES / "demo_data.py"))
+    data = tmp_path / "demo-data"
+    example["write_scenes"](data / "scenes", 5, 128)
+    example["write_phantoms"](data / "organs", 5, (64, 64, 64))
+    told = yaml.safe_load((EXAMPLES / f"demo-{name}.yaml").read_text())
+    told["data"]["dataset"] = str(data / told["data"]["dataset"].split("demo-data/")[1])
+    told["run"]["steps"], told["patches"]["batch"] = 2, 1
+    made = tiledseg.train(told, tmp_path / "m", threads=1).card
+    own = tiledseg.load_model(MODELS / name).card
+    assert (made.name, made.licence, made.schema) == (own.name, own.licence, own.schema)
+    assert (made.channels, made.spacing, made.orientation) == (
+        (own.channels, own.spacing, own.orientation)
+    )
+    assert made.architecture == own.architecture
+    assert made.normalization == own.normalization
