@@ -11,6 +11,7 @@ import hashlib
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -29,7 +30,9 @@ WAYS = {
 def main() -> None:
     """Measure in turns and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.workers", description=__doc__)
-    parser.add_argument("--size", type=int, default=3072)
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(3072, 3072), metavar=("ROWS", "COLUMNS")
+    )
     parser.add_argument("--core", type=int, help="default: what tiledseg chooses")
     parser.add_argument("--turns", type=int, default=2)
     told = ", ".join(f"{number}: {way}" for number, way in enumerate(WAYS))
@@ -37,7 +40,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("bench.work"))
     options = parser.parse_args()
     case = next(case for case in CASES if case.name == "scene")
-    image = make_image(ImageSpec((options.size, options.size), ".tif", 3), options.work)
+    image = make_image(ImageSpec(tuple(options.size), ".tif", 3), options.work)
     model = make_model(case.network, (case.window,) * 2, options.work)
     out = options.work / "maps" / "workers.tif"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +63,9 @@ def main() -> None:
     print(_table(seconds, digests, options.size, options.core))
 
 
-def _table(seconds: dict[str, list[float]], digests: set[str], size: int, core: int | None) -> str:
+def _table(
+    seconds: dict[str, list[float]], digests: set[str], size: Sequence[int], core: int | None
+) -> str:
     first = next(iter(seconds.values()))
     rows = []
     for way, found in seconds.items():
@@ -70,7 +75,7 @@ def _table(seconds: dict[str, list[float]], digests: set[str], size: int, core: 
     cores = f"of {core}" if core else "as tiledseg chose"
     return "\n".join(
         [
-            f"{size} x {size}, cores {cores}, BasicUNet, torch fp32; {len(digests)} sha256.",
+            f"{size[0]} x {size[1]}, cores {cores}, BasicUNet, torch fp32; {len(digests)} sha256.",
             "",
             "| contender | s, start-up included | x one thread |",
             "|---|---|---|",

@@ -98,8 +98,7 @@ def test_the_recipe_is_that_of_the_model(tmp_path: Path, name: str) -> None:
     made = tiledseg.train(told, tmp_path / "m", threads=1).card
     own = tiledseg.load_model(MODELS / name).card
     assert (made.name, made.licence, made.schema) == (own.name, own.licence, own.schema)
-    assert (made.channels, made.spacing, made.orientation) == (
-        (own.channels, own.spacing, own.orientation)
-    )
+    assert (made.spacing, made.orientation) == (own.spacing, own.orientation)
+    assert len(made.channels) == len(own.channels)  # a NIfTI does not say what was measured
     assert made.architecture == own.architecture
     assert made.normalization == own.normalization

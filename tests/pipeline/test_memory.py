@@ -36,10 +36,11 @@ def _scene(path: Path, size: int, grid: Grid | None = None) -> Path:
     spec = SinkSpec(grid or Grid.local((size, size)), np.dtype(np.uint8), ("c0", "c1", "c2"), None)
     sink = create_sink(path, spec, "gtiff")
     sink.prepare()
-    for row in range(0, size, 512):
-        box = spec.grid.box.along(0, row, min(row + 512, size))
-        coarse = rng.integers(0, 255, (3, box.shape[0] // 8 + 1, size // 8 + 1), np.uint8)
-        sink.write(box, coarse.repeat(8, 1).repeat(8, 2)[:, : box.shape[0], :size])
+    height, width = spec.grid.shape
+    for row in range(0, height, 512):
+        box = spec.grid.box.along(0, row, min(row + 512, height))
+        coarse = rng.integers(0, 255, (3, box.shape[0] // 8 + 1, width // 8 + 1), np.uint8)
+        sink.write(box, coarse.repeat(8, 1).repeat(8, 2)[:, : box.shape[0], :width])
     sink.commit()
     return path
 
@@ -104,12 +105,15 @@ def test_a_batch_stays_within_the_budget(tmp_path: Path, make_model: MakeModel) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("memory", "scores"), [("1GB", False), ("1.4GB", False), ("1.4GB", True)])
+@pytest.mark.parametrize(("memory", "scores"), [("1GB", False), ("1.4GB", True)])
 def test_the_core_is_chosen_to_fit(
     tmp_path: Path, make_model: MakeModel, memory: str, scores: bool
 ) -> None:
-    """The least holds little more than torch and MONAI with all that it finds to import."""
-    scene = _scene(tmp_path / "scene.tif", 4096)
+    """The least holds little more than torch and MONAI with all that it finds to import.
+
+    Rows cost no memory, so there are few.
+    """
+    scene = _scene(tmp_path / "scene.tif", 4096, Grid.local((1536, 4096)))
     model = make_model(classes=24, window=(256, 256))
     more = ("--scores", str(tmp_path / "scores.tif")) if scores else ()
     assert _peak(scene, model, tmp_path / "map.tif", memory, *more) <= parse_bytes(memory)
