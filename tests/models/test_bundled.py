@@ -65,7 +65,7 @@ def test_a_name_is_looked_for_in_the_working_folder_first(
 
 @pytest.mark.data
 def test_a_photo_by_name(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crop of a scene; all scenes were learned from, so it must beat the most frequent class."""
+    """A crop of a scene that was learned from, so it must beat the most frequent class."""
     monkeypatch.chdir(tmp_path)
     part = data / "geo/dubai_landcover/tile_4"
     corner = (0, 0, 512, 384)
@@ -80,6 +80,26 @@ def test_a_photo_by_name(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     with tiledseg.open_source("map.tif") as made:
         right = (made.read(made.grid.box)[0] == truth)[known].mean()
     assert right > 1.15 * np.bincount(truth[known]).max() / known.sum()
+
+
+@pytest.mark.data
+def test_the_held_out_scene_comes_out_as_the_card_says(data: Path) -> None:
+    """Four of the nine parts of tile_5, every fourth sample; the card has all of them."""
+    card = find_card("aerial-landcover")
+    (told,) = re.findall(r"tile_5 +([\d.]+)", card.provenance)
+    assert "held-out groups: tile_5" in card.provenance
+    model = tiledseg.load_model("aerial-landcover", threads=1)
+    colors = np.array([list(bytes.fromhex(color)) for color in COVERS])
+    right = known = 0
+    for part in (2, 4, 6, 8):
+        name = f"geo/dubai_landcover/tile_5/{{}}/image_part_00{part}.{{}}"
+        image = np.asarray(Image.open(data / name.format("images", "jpg")).convert("RGB"))
+        mask = Image.open(data / name.format("masks", "png")).convert("RGB")
+        found = model.predict(image.transpose(2, 0, 1), runtime={"threads": 1})[::2, ::2]
+        same = (np.asarray(mask)[::2, ::2, None] == colors).all(-1)
+        right += (same.argmax(-1) == found)[same.any(-1)].sum()
+        known += same.any(-1).sum()
+    assert right / known == pytest.approx(float(told), abs=0.03)
 
 
 @pytest.mark.data

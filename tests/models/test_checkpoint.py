@@ -81,6 +81,8 @@ def test_folder_card_and_single_file_are_one_model(card: ModelCard, tmp_path: Pa
         "single.safetensors",
         "weights.safetensors",
     ]
+    modes = {p.stat().st_mode for p in tmp_path.rglob("*.*")}
+    assert len(modes) == 1  # whoever may read the card may read the weights
     (tmp_path / "single.safetensors").rename(tmp_path / "renamed.safetensors")
     folder = load_model(tmp_path / "model")
     by_card = load_model(str(tmp_path / "model/model.yaml"))

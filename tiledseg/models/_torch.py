@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any
 
 import torch
@@ -186,7 +187,10 @@ def save_weights(network: nn.Module, card: ModelCard, path: Path) -> None:
     }
     partial = path.with_name(f".partial.{path.name}")
     try:
+        partial.touch()
+        mode = S_IMODE(partial.stat().st_mode)  # what this user's files have
         save_file(state, partial, {_CARD_KEY: json.dumps(card_to_dict(card))})
+        partial.chmod(mode)  # safetensors lets nobody else read them
         partial.replace(path)
     except (SafetensorError, OSError) as error:
         raise OutputFailed(f"{path} cannot be written: {error}") from None
