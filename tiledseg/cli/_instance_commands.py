@@ -1,7 +1,8 @@
-"""The command that numbers the objects of a class map: instances."""
+"""The commands that number objects: of a class map (instances), or of an image (detect)."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -88,5 +89,69 @@ def instances(
             scores=scores,
             panoptic=panoptic,
             memory=memory,
+        )
+    tell_result(made, quiet, as_json)
+
+
+@app.command()
+def detect(
+    image: Annotated[str, typer.Argument(help="Scene of any size.")],
+    weights: Annotated[
+        str, typer.Option(help="Weights of torchvision's Mask R-CNN: .safetensors, .pth.")
+    ],
+    classes: Annotated[str, typer.Option(help="Names of its classes 1, 2 ...: house,pool")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Id map: .tif ..., or .png as in COCO.")],
+    objects: Annotated[
+        str | None, typer.Option(help="Table of the objects: .csv, .gpkg, .geojson, .fgb")
+    ] = None,
+    window: Annotated[int, typer.Option(help="Extent of a window, in samples.")] = 1024,
+    overlap: Annotated[int, typer.Option(help="Samples that windows share.")] = 256,
+    threshold: Annotated[float, typer.Option(help="Least score of an object.")] = 0.5,
+    agree: Annotated[
+        float, typer.Option(help="Intersection over union from which two finds are one object.")
+    ] = 0.5,
+    scale: Annotated[
+        float | None, typer.Option(help="What numbers are divided by; else their type's largest.")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="Extents that the network resizes windows to: shorter,longer.")
+    ] = "800,1333",
+    panoptic: Annotated[
+        bool, typer.Option("--panoptic", help="Write COCO's JSON beside, too.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
+    memory: Memory = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Find the objects of a scene with a Mask R-CNN, joined and numbered over all windows."""
+    from .. import pipeline
+    from ..io import open_source
+    from ..models import mask_rcnn
+    from ._progress import Share
+
+    names = parts(classes) or ()
+    sides = [int(p) for p in size.split(",") if p.strip().isdecimal()]
+    if len(sides) != 2:
+        raise ConfigError(f"size {size!r:.40} is not two extents, like 800,1333")
+    with open_source(image, dims=2) as source:
+        channels = len(source.channels)
+    network = mask_rcnn(Path(weights), len(names), channels, (sides[0], sides[1]))
+    with Share("finding", quiet) as share:
+        made = pipeline.detect(
+            image,
+            network,
+            out,
+            objects,
+            classes=names,
+            device=device,
+            panoptic=panoptic,
+            memory=memory,
+            on_share=share,
+            window=window,
+            overlap=overlap,
+            threshold=threshold,
+            agree=agree,
+            scale=scale,
         )
     tell_result(made, quiet, as_json)

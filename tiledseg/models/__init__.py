@@ -22,6 +22,7 @@ from ._cache import cache_folder, write_whole
 from ._card import TRAINING, card_from_dict, card_to_dict, read_card
 from ._combine import CombinedModel, combine, turns_of
 from ._create import arguments_of, create_model, create_network, multiples_of
+from ._detector import Detector, Seen, mask_rcnn
 from ._device import find_device
 from ._exported import Graph
 from ._find import Fold, describe_model, find_model, identified, is_model, model_files
@@ -57,6 +58,7 @@ __all__ = [
     "Activation",
     "Average",
     "CombinedModel",
+    "Detector",
     "Imported",
     "Model",
     "ModelCard",
@@ -65,6 +67,7 @@ __all__ = [
     "Reach",
     "Runtime",
     "RuntimeName",
+    "Seen",
     "Trial",
     "Understood",
     "activate",
@@ -95,6 +98,7 @@ __all__ = [
     "library_versions",
     "limits_of",
     "load_model",
+    "mask_rcnn",
     "measure_reach",
     "model_files",
     "multiples_of",

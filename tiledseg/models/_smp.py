@@ -73,6 +73,25 @@ def defaults(name: str) -> dict[str, Any]:
     return {**{k: p.default for k, p in known.items() if k not in _OURS}, "encoder_weights": None}
 
 
+def detection_models() -> Any:
+    """Return torchvision's module of networks that find objects.
+
+    Raises:
+        ConfigError: This torchvision has no compiled operators, which they call.
+    """
+    from torchvision.models import detection
+    from torchvision.ops import nms
+
+    try:
+        nms(torch.zeros((0, 4)), torch.zeros(0), 0.5)
+    except (RuntimeError, NotImplementedError):
+        raise ConfigError(
+            "networks that find objects need compiled operators that this torchvision has not: "
+            f"install the build of torchvision that belongs to torch {torch.__version__}"
+        ) from None
+    return detection
+
+
 def multiple(name: str, dims: int, arguments: Mapping[str, Any]) -> tuple[int, ...]:
     """Return what input extents must be multiples of, per axis: the stride of the encoder.
 

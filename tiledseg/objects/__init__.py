@@ -1,4 +1,4 @@
-"""Objects of class maps, numbered: components, parts of components, or groups around centres.
+"""Objects, numbered: components, their parts, groups around centres, or what a network finds.
 
 Whatever finds them gives a table of objects by ascending first sample and can write the map again
 with a value per object (`Found`). So ids depend on the map alone, and everything after is the same.
@@ -11,14 +11,19 @@ from typing import Any
 
 from ._centres import Centred, Heads, find_centres
 from ._coco import ReadSegments, read_segments, segments_path, write_segments
+from ._detected import FIND_BYTES, Detected, Find, Finds
 from ._number import LARGEST, Found, Segments, number
 from ._split import Cut, Split, split_components
 
 __all__ = [
+    "FIND_BYTES",
     "LARGEST",
     "SAMPLE_BYTES",
     "Centred",
     "Cut",
+    "Detected",
+    "Find",
+    "Finds",
     "Found",
     "Heads",
     "ReadSegments",

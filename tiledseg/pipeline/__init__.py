@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ._check import check, check_facts, plan_training
     from ._contours import contours
     from ._evaluate import METRICS, Assessment, Evaluation, assess, evaluate
-    from ._instances import Instances, instances
+    from ._instances import Instances, detect, instances
     from ._postprocess import Postprocessed, postprocess
     from ._rasterize import rasterize
     from ._sample import Sample, sample
@@ -67,6 +67,7 @@ __all__ = [
     "check_facts",
     "contours",
     "describe",
+    "detect",
     "evaluate",
     "execute",
     "execute_shard",
@@ -92,7 +93,7 @@ _HOMES = {
     "._check": ("check", "check_facts", "plan_training"),
     "._contours": ("contours",),
     "._evaluate": ("METRICS", "Assessment", "Evaluation", "assess", "evaluate"),
-    "._instances": ("Instances", "instances"),
+    "._instances": ("Instances", "detect", "instances"),
     "._postprocess": ("Postprocessed", "postprocess"),
     "._rasterize": ("rasterize",),
     "._sample": ("Sample", "sample"),

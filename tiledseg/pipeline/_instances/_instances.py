@@ -71,7 +71,7 @@ def instances(
         OutputFailed: Something cannot be written; then nothing is.
     """
     spec, tell = InstancesSpec.of(settings), on_share or ignore
-    names = _Names.of(out, objects, spec.panoptic)
+    names = Names.of(out, objects, spec.panoptic)
     with ExitStack() as stack:
         source, schema = open_map(class_map)
         stack.enter_context(source)
@@ -81,7 +81,7 @@ def instances(
             source, (str(class_map), schema), spec, held, lambda share: tell(_FOUND * share)
         )
         segments = wanted.numbered(found, spec, names.most)
-        made = _write(
+        made = write_all(
             names,
             found,
             wanted,
@@ -89,11 +89,11 @@ def instances(
             sink,
             lambda share: tell(_FOUND + (1 - _FOUND) * share),
         )
-    return _told(made, segments, wanted, left)
+    return told_of(made, segments, wanted, left)
 
 
 @dataclass(frozen=True)
-class _Names:
+class Names:
     """What is written."""
 
     out: Path
@@ -101,7 +101,7 @@ class _Names:
     segments: Path | None
 
     @classmethod
-    def of(cls, out: str | Path, objects: str | Path | None, panoptic: bool) -> _Names:
+    def of(cls, out: str | Path, objects: str | Path | None, panoptic: bool) -> Names:
         """Return the names, that of the segments beside the id map."""
         target = output_path("out", str(out))
         table = None if objects is None else output_path("objects", str(objects))
@@ -128,8 +128,8 @@ class _Names:
         return create_sink(self.out, spec, "gtiff")  # overviews would mix ids
 
 
-def _write(
-    names: _Names, found: Found, wanted: Wanted, segments: Segments, sink: Sink, tell: OnShare
+def write_all(
+    names: Names, found: Found, wanted: Wanted, segments: Segments, sink: Sink, tell: OnShare
 ) -> list[Path]:
     """Write id map, table and segments: all of them, or none."""
     done, size = 0, sink.spec.grid.box.size
@@ -154,7 +154,7 @@ def _write(
             remove(temporary_beside(path))
 
 
-def _write_beside(names: _Names, wanted: Wanted, unit: float, segments: Segments) -> None:
+def _write_beside(names: Names, wanted: Wanted, unit: float, segments: Segments) -> None:
     """Write table and segments under temporary names."""
     grid, facts = wanted.source.grid, wanted.facts
     if names.objects is not None:
@@ -165,7 +165,8 @@ def _write_beside(names: _Names, wanted: Wanted, unit: float, segments: Segments
         write_segments(names.segments, names.out, grid.shape, segments, facts.schema)
 
 
-def _told(made: list[Path], segments: Segments, wanted: Wanted, left: int) -> Instances:
+def told_of(made: list[Path], segments: Segments, wanted: Wanted, left: int) -> Instances:
+    """Return what was made."""
     names = {c.id: c.name for c in wanted.facts.schema.unique}
     labels = segments.table.labels
     counts = {names[i]: int((labels[: segments.things] == i).sum()) for i in wanted.things.tolist()}
