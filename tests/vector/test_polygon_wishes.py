@@ -251,6 +251,11 @@ def test_a_map_of_too_many_objects_is_refused(tmp_path: Path) -> None:
     assert count > 100
     with pytest.raises(BudgetExceeded, match=r"components in the first .* of the budget are left"):
         write_polygons(source, tmp_path / "b.fgb", PolygonSpec(), room=(250 << 20) + 50_000)
+    pieces = len(component_table(source).sizes)
+    room = (250 << 20) + 600 * pieces  # right angles take half as much again
+    assert write_polygons(source, tmp_path / "a.fgb", PolygonSpec(), room=room) == count
+    with pytest.raises(BudgetExceeded, match="of the budget are left"):
+        write_polygons(source, tmp_path / "b.fgb", PolygonSpec(regularize=(1,)), room=room)
     assert [path.name for path in tmp_path.iterdir()] == ["a.fgb"]
 
 

@@ -44,6 +44,8 @@ _FIXED = 250 << 20
 _PER_SAMPLE, _PER_CORNER = 30, 100
 #: Bytes of a component: its row in tables, its borders, its fields; about.
 _COMPONENT = 500
+#: And what its borders take where there are right angles.
+_WALLED = 250
 #: Components that a map may have however small it is.
 _SOME = 1 << 15
 OnShare = Callable[[float], None]
@@ -122,7 +124,7 @@ def write_polygons(
             block=block,
             measures=place.areas,
             scores=scores,
-            room=None if room is None else _pieces_room(room, ledger.workers, prod(block)),
+            room=None if room is None else _pieces_room(room, ledger.workers, prod(block), spec),
             extents=along,
             ledger=ledger,
             on_share=lambda share: tell(_FOUND * share),
@@ -156,16 +158,18 @@ def write_polygons(
     return len(features)
 
 
-def _pieces_room(room: int, workers: int, samples: int) -> int:
+def _pieces_room(room: int, workers: int, samples: int, spec: PolygonSpec) -> int:
     """Return the bytes that are left for pieces and their borders.
 
     Args:
         room: Bytes for everything.
         workers: Steps that are done at the same time.
         samples: Of a band.
+        spec: What is done to borders.
     """
     each = _PER_SAMPLE * samples + _PER_CORNER * _BATCH
-    return max(0, room - _FIXED - (workers - 1) * each) * PIECE_BYTES // _COMPONENT
+    component = _COMPONENT + (_WALLED if spec.regularize else 0)
+    return max(0, room - _FIXED - (workers - 1) * each) * PIECE_BYTES // component
 
 
 def _traced(found: Components, wanted: NDArray[np.bool_], ledger: Ledger, tell: OnShare) -> Arcs:
