@@ -79,7 +79,7 @@ def test_houses_are_nearer_to_the_truth(tmp_path: Path, smoothed: bool) -> None:
     assert (corners < 8).mean() > 0.9
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
     size=st.integers(4, 40),

@@ -23,7 +23,7 @@ def both(labels: np.ndarray, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         return polygons(arcs, count), shapely.transform(halves, lambda corners: corners / 2)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     size=st.integers(2, 32),
