@@ -16,6 +16,7 @@ from tiledseg.cli import run
 from tiledseg.errors import ConfigError, OutputFailed, PlanChanged
 from tiledseg.grid import Grid
 from tiledseg.io import Ledger, SinkSpec, create_sink
+from tiledseg.labels import ClassSchema
 from tiledseg.pipeline import vectorize
 from tiledseg.vector import _polygons
 
@@ -99,6 +100,10 @@ def test_killed_and_gone_on_with(
     found = resumed(monkeypatch)
     with pytest.raises(PlanChanged, match=r"simplify was 1.5, is 2.0; .*--fresh"):
         vectorize(scene, out, simplify=2.0)
+    with monkeypatch.context() as patch, pytest.raises(PlanChanged, match="legend was"):
+        names = ClassSchema.of_names(["a", "b", "c", "d"])
+        patch.setattr("tiledseg.pipeline._vectorize.read_schema", lambda _: names)
+        vectorize(scene, out, simplify=1.5)
     vectorize(scene, out, simplify=1.5)
     assert found[-1] > 20
     assert sha(out) == sha(whole)
@@ -143,4 +148,6 @@ def test_unfinished_work_of_others(tmp_path: Path, scene: Path) -> None:
         vectorize(scene, out)
     assert run(["vectorize", str(scene), "-o", str(out), "--fresh", "--workers", "2", "-q"]) == 0
     assert [p.name for p in work.iterdir()] == ["mine.txt"]
-    assert out.exists()
+    before = sha(out)
+    vectorize(scene, out, classes={np.int64(1), "class 2", 3})
+    assert sha(out) == before

@@ -8,7 +8,7 @@ steps         the ledger
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def unfinished(out: Path, identity: dict[str, Any], fresh: bool, workers: int) -
 
     Args:
         out: The output.
-        identity: JSON values of all that the steps depend on.
+        identity: All that the steps depend on; what JSON does not know is told as text.
         fresh: Whether to begin again.
         workers: Steps that are done at the same time.
 
@@ -44,7 +44,7 @@ def unfinished(out: Path, identity: dict[str, Any], fresh: bool, workers: int) -
     with folder.lock(shared=False):
         if fresh:
             folder.remove(_PLAN, _STEPS)
-        plan = json.dumps({"version": _VERSION, **identity})
+        plan = json.dumps({"version": _VERSION, **identity}, default=_plain)
         if not folder.create(_PLAN, plan.encode()):
             refuse_changes(folder, _read(folder), json.loads(plan))
         try:
@@ -54,6 +54,11 @@ def unfinished(out: Path, identity: dict[str, Any], fresh: bool, workers: int) -
             folder.remove(_PLAN, _STEPS)
             raise
         folder.remove(_PLAN, _STEPS)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON does not know as text, or a set as texts in order."""
+    return sorted(map(str, value)) if isinstance(value, Set) else str(value)
 
 
 def _read(folder: Folder) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def vectorize(
                 "map": source.fingerprint(),
                 "nodata": repr(source.nodata),
                 "place": [source.grid.matrix.tolist(), source.grid.space.crs],
-                "classes": None if schema is None else schema.to_dict(),
+                "legend": None if schema is None else schema.to_dict(),
                 "scores": None if scored is None else scored.fingerprint(),
                 "format": target.suffix.lower(),
                 **asdict(spec),
