@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tiledseg.arcs import _join, _regularize, _simplify, _smooth
-from tiledseg.io import Ledger, MemorySource, _ledger
+from tiledseg.box import Box
+from tiledseg.io import Ledger, MemorySource, _ledger, open_source
 from tiledseg.vector import PolygonSpec, _polygons, write_polygons
 
 CHECKERS = np.indices((9, 8)).sum(axis=0).astype(np.uint8) % 2 + 1
@@ -132,3 +133,15 @@ def test_one_file_of_a_larger_map(tmp_path: Path, name: str) -> None:
     assert len(files) == 1
     assert len(files.pop()) > 50_000
     assert Shuffled.moved > before + 8
+
+
+@pytest.mark.data
+def test_one_file_of_a_real_map(data: Path, tmp_path: Path) -> None:
+    """Land cover, as a GeoPackage and simplified."""
+    with open_source(next(data.rglob("cog_cmap.tif"))) as source:
+        labels = source.read(Box((3000, 2500), (3200, 2700)))[0]
+    spec = PolygonSpec(smooth=True, simplify=1.5)
+    ways = [(rows * 13, batch, who) for rows, batch, who in WAYS]
+    files = {written(tmp_path / "a.gpkg", labels, spec, way) for way in ways}
+    assert len(files) == 1
+    assert len(files.pop()) > 50_000
