@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rasterio.features import rasterize
 from shapely import affinity
@@ -88,6 +88,7 @@ def test_houses_are_nearer_to_the_truth(tmp_path: Path, smoothed: bool) -> None:
     smoothed=st.booleans(),
     batch=st.sampled_from([30, 300]),
 )
+@example(seed=2, size=38, classes=2, islands=0.03, smoothed=False, batch=30)  # corners touch
 def test_a_valid_coverage_like_what_it_was(
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,

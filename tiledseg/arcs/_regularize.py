@@ -225,7 +225,30 @@ class _Walled:
         blamed = np.zeros(len(sides), np.bool_)
         frame = _frame(full, len(sides), self._strips.lines(strip))
         conflicts(full, sides, changed[which][owners], frame, blamed)
-        return np.unique(which[owners[blamed]])
+        blamed |= _shared(full[sides], owners, self._plain.rows[which, 3] < 0) & (
+            counts[owners] > 0
+        )
+        arcs: Ints = np.unique(which[owners[blamed]])
+        return arcs
+
+
+def _shared(ends: Places, owners: Ints, rings: Mask) -> Mask:
+    """Return which sides begin at a corner that is another's, too: only nodes may be.
+
+    Args:
+        ends: First and last corner of every side, (n, 2, 2), along one arc after the other.
+        owners: Its arc.
+        rings: Which arcs are rings.
+    """
+    places = ends[..., 1].astype(np.int64) << 32 | ends[..., 0].astype(np.int64)
+    others = owners[1:] != owners[:-1]
+    first, last = np.append(True, others), np.append(others, True)
+    inner = rings[owners] | ~first
+    nodes = np.concatenate([places[~inner, 0], places[last & ~rings[owners], 1]])
+    _, number, many = np.unique(places[inner, 0], return_inverse=True, return_counts=True)
+    shared = np.zeros(len(owners), np.bool_)
+    shared[inner] = (many[number] > 1) | np.isin(places[inner, 0], nodes)
+    return shared
 
 
 def _finer(arcs: Arcs, factor: int) -> tuple[Arcs, Places]:
