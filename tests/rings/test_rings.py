@@ -30,7 +30,7 @@ def windings(corners: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return found
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 11), st.integers(1, 11)),

@@ -103,7 +103,7 @@ def contours(
 
     Contours run along the sides of voxels, in patient millimetres along LPS, so they enclose the
     voxels exactly and classes that touch share their border. Slices are those of ``images``, or
-    axial. Memory: some slices, and 8 kB for a contour with 80 bytes for a corner, within the
+    axial. Memory: some slices, and 12 kB for a contour with 80 bytes for a corner, within the
     budget.
 
     Args:

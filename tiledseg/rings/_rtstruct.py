@@ -42,8 +42,9 @@ _IMAGE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenc
 _DECIMALS = 6
 #: Characters of a name (PS3.5, 6.2: LO).
 _NAME = 64
-#: Bytes that are held for a contour, and for a corner of it: its text, twice.
-CONTOUR_BYTES, CORNER_BYTES = 8000, 80
+#: Bytes that are held for a contour (9,700 were measured, its image included), and for a corner of
+#: it: its text, twice.
+CONTOUR_BYTES, CORNER_BYTES = 12_000, 80
 
 
 @dataclass(frozen=True)

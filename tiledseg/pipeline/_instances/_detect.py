@@ -85,7 +85,7 @@ def detect(
     what two windows tell twice is told once (see `tiledseg.objects.Finds`), whatever the order of
     windows. Ids are those of `instances`: 1, 2, 3 ... in the order of the objects' first samples.
 
-    Memory: beside what the network needs for a window, some rows of the scene and 700 bytes per
+    Memory: beside what the network needs for a window, some rows of the scene and 900 bytes per
     find, within ``memory``; masks wait on disk.
 
     Args:
