@@ -78,6 +78,11 @@ def test_objects_are_those_of_the_whole_scene(
     ("settings", "error", "told"),
     [
         ({"overlap": 40}, ConfigError, "overlap 40 must be 0 or more and less than the window 40"),
+        ({"window": 40.5}, ConfigError, "window 40.5 is no whole number of samples"),
+        ({"windows": 40}, ConfigError, "detect has no setting 'windows'; there are window"),
+        ({"classes": []}, ConfigError, "needs the names of the network's classes"),
+        ({"network": "w.pth"}, ConfigError, "must be a module of torch, found str"),
+        ({"agree": "half"}, ConfigError, "agree 'half' must be above 0"),
         ({"threshold": 0}, ConfigError, "threshold 0 must be above 0"),
         ({"agree": 2}, ConfigError, "agree 2 must be above 0, 1 at most"),
         ({"scale": -1}, ConfigError, "scale -1 is no number above 0"),
@@ -157,9 +162,11 @@ def test_the_command_does_the_same(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    words = f"detect {scene[0]} --weights w.pth --classes house,pool -o {tmp_path}/ids.tif"
+    assert run(words.split()) == 2
+    assert "weights w.pth are no file" in capsys.readouterr().err
     asked: list[Any] = []
     monkeypatch.setattr("tiledseg.models.mask_rcnn", lambda *given: asked.append(given) or Bright())
-    words = f"detect {scene[0]} --weights w.pth --classes house,pool -o {tmp_path}/ids.tif"
     more = "--window 64 --overlap 20 --size 600,900"
     assert run([*words.split(), *more.split(), "--json", "-q"]) == 0
     assert asked == [(Path("w.pth"), 2, 1, (600, 900))]

@@ -41,10 +41,15 @@ class Detector:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        ConfigError: There is no such device.
+        ConfigError: It is no module, or there is no such device.
     """
 
     def __init__(self, network: nn.Module, device: str = "cpu") -> None:
+        if not isinstance(network, nn.Module):
+            raise ConfigError(
+                f"the network must be a module of torch, found {type(network).__name__}; weights "
+                "of a Mask R-CNN are made one by tiledseg.models.mask_rcnn"
+            )
         self._device = exact_device(device)
         self._network = network.to(self._device).eval()
 
@@ -87,9 +92,11 @@ def mask_rcnn(
 
     Raises:
         MissingBackend: torchvision is not installed.
-        ConfigError: It has no compiled operators.
+        ConfigError: It has no compiled operators, or there is no such file.
         DamagedInput: The file holds other weights.
     """
+    if not weights.is_file():
+        raise ConfigError(f"weights {weights} are no file: give a .safetensors or .pth file")
     network = _build(classes + 1, channels, size)
     state = state_of(weights)
     try:

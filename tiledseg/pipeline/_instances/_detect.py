@@ -20,7 +20,7 @@ from ...labels import ClassSchema
 from ...models import Detector, Seen
 from ...objects import FIND_BYTES, Detected, Find, Finds
 from .._map_classes import unit_of
-from .._settings import OnShare, ignore
+from .._settings import OnShare, ignore, read_settings
 from ._find import Wanted
 from ._instances import Names, told_of, write_all
 from ._result import Instances
@@ -29,6 +29,8 @@ from ._spec import InstancesSpec
 
 #: Share of the time that finding takes.
 _FOUND = 0.8
+#: Number beyond which one is a slip.
+_LARGEST = 1e18
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,26 @@ class DetectSpec:
     scale: float | None = None
 
     def __post_init__(self) -> None:
+        for name, extent in (("window", self.window), ("overlap", self.overlap)):
+            if not _is_whole(extent):
+                raise ConfigError(f"{name} {extent!r:.40} is no whole number of samples")
         if not 0 <= self.overlap < self.window:
             raise ConfigError(
                 f"overlap {self.overlap} must be 0 or more and less than the window {self.window}"
             )
         for name, value in (("threshold", self.threshold), ("agree", self.agree)):
-            if not 0 < value <= 1:
-                raise ConfigError(f"{name} {value} must be above 0, 1 at most")
-        if self.scale is not None and not 0 < self.scale < 1e18:
-            raise ConfigError(f"scale {self.scale} is no number above 0")
+            if not _is_number(value, 1):
+                raise ConfigError(f"{name} {value!r:.40} must be above 0, 1 at most")
+        if self.scale is not None and not _is_number(self.scale, _LARGEST):
+            raise ConfigError(f"scale {self.scale!r:.40} is no number above 0")
+
+
+def _is_number(value: Any, most: float) -> bool:
+    return bool(isinstance(value, int | float | np.number) and 0 < value <= most)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def detect(
@@ -106,7 +119,10 @@ def detect(
         BudgetExceeded: There are more finds than the memory has room for.
         OutputFailed: Something cannot be written; then nothing is.
     """
-    spec, tell = DetectSpec(**settings), on_share or ignore
+    spec, tell = read_settings(DetectSpec, "detect", settings), on_share or ignore
+    classes = [classes] if isinstance(classes, str) else [str(name) for name in classes]
+    if not classes:
+        raise ConfigError("detect needs the names of the network's classes, from 1 on")
     names = Names.of(out, objects, panoptic)
     schema = ClassSchema.of_names(["background", *classes], 0).with_things(
         range(1, len(classes) + 1)
