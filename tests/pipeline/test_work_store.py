@@ -32,6 +32,8 @@ def scene(tmp_path: Path) -> Path:
 
 
 SETTINGS: dict[str, Any] = {"tiling": {"core": (100, 100)}, "runtime": {"threads": 1}}
+#: What is done to the class map once all tiles are there.
+STEPS = [{"smooth": 1}, {"remove_small": {"samples": 9, "becomes": "neighbour"}}]
 
 
 def command(scene: Path, model: Path, out: Path, *more: str) -> list[str]:
@@ -42,9 +44,9 @@ def command(scene: Path, model: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def whole(scene: Path, model: Path, out: Path) -> tuple[str, int]:
+def whole(scene: Path, model: Path, out: Path, **output: Any) -> tuple[str, int]:
     """Segment in one go, and return the sha256 of the class map and the windows planned."""
-    result = tiledseg.segment(scene, model, out, **SETTINGS)
+    result = tiledseg.segment(scene, model, out, **SETTINGS, output=output)
     return sha(out), result.ran.planned
 
 
@@ -98,6 +100,7 @@ def test_workers_whose_driver_is_killed_and_their_next_one(
 ) -> None:
     """The work store on S3, the workers in processes of their own."""
     settings = {**SETTINGS, "runtime": {"threads": 1, "runtime": "torch"}}
+    settings["output"] = {"postprocess": STEPS}
     alone = tiledseg.segment(scene, make_model(), tmp_path / "whole.tif", **settings)
     out, work = tmp_path / "out.tif", f"{s3}{tmp_path}/"
     store = open_folder(pipeline.work_folder(out, work))
@@ -111,7 +114,7 @@ def test_workers_whose_driver_is_killed_and_their_next_one(
     assert not out.exists()
     events: list[Any] = []
     settings["runtime"] |= {"runner": "dask", "workers": 2}
-    settings["output"] = {"work": work}
+    settings["output"] |= {"work": work}
     result = tiledseg.segment(scene, make_model(), out, on_event=events.append, **settings)
     assert 5 <= kept <= result.ran.resumed < 30
     assert sum(isinstance(e, TileDone) for e in events) == 30 - result.ran.resumed
@@ -145,7 +148,7 @@ def test_shards_at_once_and_then_assembling(
     scene: Path, tmp_path: Path, make_model: MakeModel, work: str
 ) -> None:
     """Four processes that begin together; which of them makes the store is chance."""
-    expected, planned = whole(scene, make_model(), tmp_path / "whole.tif")
+    expected, planned = whole(scene, make_model(), tmp_path / "whole.tif", postprocess=STEPS)
     out = tmp_path / "out.tif"
     shards = [
         subprocess.Popen(
@@ -164,7 +167,7 @@ def test_shards_at_once_and_then_assembling(
     assert not out.exists()
     assert len(open_folder(pipeline.work_folder(out, work)).names("receipts")) == 30
     events: list[Any] = []
-    settings = {**SETTINGS, "output": {"work": work}}
+    settings = {**SETTINGS, "output": {"work": work, "postprocess": STEPS}}
     result = tiledseg.segment(scene, make_model(), out, on_event=events.append, **settings)
     assert not any(isinstance(e, TileDone | WindowsDone) for e in events)
     assert result.ran.resumed == 30
