@@ -4,8 +4,9 @@
 
 Weights with several axes become float16 (they are float32 again when loaded); norms and biases stay
 as they are. How far the network looks is measured: where it looks only so far, windows become eight
-times that, and what is tiled equals what is not. The notes are put in front of what the training
-says of itself. Figures in them should be measured with the model that this writes.
+times that, at least 512 (six times in a volume), and what is tiled equals what is not. The notes
+are put in front of what the training says of itself. Figures in them should be measured with the
+model that this writes.
 """
 
 from __future__ import annotations
@@ -46,9 +47,8 @@ def measured(card: ModelCard, model: Path) -> ModelCard:
         return replace(card, locality="global")
     step = reach.multiple
     margin = -(-reach.radius // step) * step
-    return replace(
-        card, locality="local", margin=margin, multiple=step, window=(8 * margin,) * card.dims
-    )
+    window = (max(512, 8 * margin),) * 2 if card.dims == 2 else (6 * margin,) * 3
+    return replace(card, locality="local", margin=margin, multiple=step, window=window)
 
 
 if __name__ == "__main__":
