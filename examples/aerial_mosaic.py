@@ -3,9 +3,9 @@
     python examples/aerial_mosaic.py $TILEDSEG_DATA/geo/dubai_landcover/tile_7 mosaic
 
 The parts are joined into one GeoTIFF (5450 x 6184 samples for tile_7), row by row of parts, and
-segmented in one run, so the class map has no seams where parts meet. `aerial-landcover` was trained
-on all five scenes; for a scene that the network has not seen, name the model of the fold that left
-it out (see aerial-landcover.yaml) with --model.
+segmented in one run, so the class map has no seams where parts meet. Of the five scenes
+`aerial-landcover` has not seen tile_5; for another one, name the model of the fold that left it out
+(see aerial-landcover.yaml) with --model.
 """
 
 from __future__ import annotations

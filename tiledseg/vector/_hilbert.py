@@ -41,7 +41,7 @@ def along_curve(features: Features, table: Table) -> Features:
     """Return features by where the middle of their box lies on a Hilbert curve through the map.
 
     Boxes are those of samples, so what is left out of outlines changes nothing. Features of one
-    place stay in their order. 16 bytes per feature; no geometry is looked at.
+    place stay in their order. No geometry is looked at.
 
     Args:
         features: The features.

@@ -1,4 +1,4 @@
-"""Polygons to a file, batch by batch, whole or not at all; the only door to pyarrow."""
+"""Polygons to a file, batch by batch, whole or not at all; with `_stored` the door to pyarrow."""
 
 from __future__ import annotations
 
