@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tiledseg.arcs import Arcs, Faces, Thinning, _simplify, simplify, trace_arcs
+from tiledseg.arcs import Arcs, Faces, Thinning, _batches, simplify, trace_arcs
 from tiledseg.arcs._cross import _between, _meet
 from tiledseg.arcs._thin import by_area, by_distance
 from tiledseg.components import find_components
@@ -71,7 +71,7 @@ def test_a_valid_coverage_however_much_is_looked_at(
         before = polygons(arcs, count)
         for batch in (1 << 20, 200, 30):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(_simplify, "_BATCH", batch)
+                patch.setattr(_batches, "_BATCH", batch)
                 made.append(polygons(simplify(arcs, thinning), count))
     assert shapely.to_wkb(made[1]).tolist() == shapely.to_wkb(made[0]).tolist()
     assert shapely.to_wkb(made[2]).tolist() == shapely.to_wkb(made[0]).tolist()

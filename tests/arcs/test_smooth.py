@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.arcs.test_simplify import polygons, traced, wavy
-from tiledseg.arcs import Thinning, _smooth, simplify, smooth
+from tiledseg.arcs import Thinning, _batches, simplify, smooth
 from tiledseg.io import Ledger
 
 
@@ -49,7 +49,7 @@ def test_a_valid_coverage_within_half_a_sample(
     holes = [shapely.get_num_interior_rings(each) for each in (before, after)]
     assert holes[0].tolist() == holes[1].tolist()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_smooth, "_BATCH", batch)
+        patch.setattr(_batches, "_BATCH", batch)
         assert shapely.to_wkb(both(labels, folder)[1]).tolist() == shapely.to_wkb(after).tolist()
 
 

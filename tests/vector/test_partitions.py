@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tiledseg.arcs import _join, _regularize, _simplify, _smooth
+from tiledseg.arcs import _batches, _join
 from tiledseg.box import Box
 from tiledseg.io import Ledger, MemorySource, _ledger, open_source
 from tiledseg.vector import PolygonSpec, _polygons, write_polygons
@@ -83,9 +83,7 @@ def written(path: Path, labels: np.ndarray, spec: PolygonSpec, way: tuple[int, i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_polygons, "_BAND", rows * labels.shape[1])
         patch.setattr(_polygons, "_ROWS", 1)
-        patch.setattr(_simplify, "_BATCH", batch)
-        patch.setattr(_smooth, "_BATCH", batch)
-        patch.setattr(_regularize, "_BATCH", batch)
+        patch.setattr(_batches, "_BATCH", batch)
         patch.setattr(_join, "_BATCH", batch)
         if path.suffix == ".fgb":  # others are laid out batch by batch
             patch.setattr(_polygons, "_BATCH", batch)

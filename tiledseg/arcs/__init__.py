@@ -1,8 +1,8 @@
 """Borders of components as arcs that neighbours share; outlines made of them; out of core.
 
 `trace_arcs` reads a map band by band and keeps corners on disk; `smooth` takes the steps of samples
-off; `simplify` leaves corners out of arcs; `Faces` makes outlines. None of them depends on the
-bands.
+off; `simplify` leaves corners out of arcs; `regularize` makes walls at right angles of them;
+`Faces` makes outlines. None of them depends on the bands.
 """
 
 from __future__ import annotations

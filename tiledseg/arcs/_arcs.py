@@ -45,6 +45,11 @@ class Arcs:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def there(self) -> Ints:
+        """The arcs that are some, by number."""
+        return np.flatnonzero((self.rows[:, 1:3] >= 0).any(axis=1))
+
     def corners(self, which: Ints) -> Places:
         """Return the corners of some arcs, one after the other, (n, 2): x and y."""
         counts = self.rows[which, 0].astype(np.int64)

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from ..io import Entry
 from ._arcs import Arcs
+from ._batches import Strips, batches_of, corners_of, firsts_of, spans_of
 from ._cross import conflicts
 from ._fan import below, fanned
-from ._simplify import _frame, _Strips
 from ._spill import CORNER, Ints, Places, read_corners
 from ._walls import FRAME, Floats, fitted, leanings
 
@@ -36,8 +36,6 @@ FINE = 64
 LEAST = 0.8
 #: Samples that a corner lies from a side at most, and those of the shortest wall.
 _APART, _WALL = 1.0, 2.0
-#: Corners that are looked at at a time.
-_BATCH = 1 << 20
 
 
 def regularize(arcs: Arcs, parts: int, chosen: Mask, metrics: Floats, columns: int) -> Arcs:
@@ -87,13 +85,13 @@ class _Walled:
         self._plain, self._ledger, self._metrics = arcs, arcs.ledger, metrics
         self._sides = np.where(arcs.rows[:, 1:3] >= 0, arcs.rows[:, 1:3], len(chosen))
         self._stands = np.append(chosen, False)
-        self._there = np.flatnonzero((arcs.rows[:, 1:3] >= 0).any(axis=1))
+        self._there = arcs.there
         self._near = np.flatnonzero(self._stands[self._sides].any(axis=1))
         nothing = replace(arcs, starts=np.zeros(len(arcs), np.int64), rows=arcs.rows.copy())
         nothing.rows[:, 0] = 0
         bases, areas = np.zeros(len(arcs), np.int64), np.zeros((len(arcs), 3), np.int64)
         self._sums = _Sums(nothing, bases, areas)
-        self._strips = _Strips(0, np.zeros(1, np.int64), np.zeros(0, np.int64))
+        self._strips = Strips(0, np.zeros(1, np.int64), np.zeros(0, np.int64))
 
     @property
     def regular(self) -> Mask:
@@ -118,27 +116,25 @@ class _Walled:
         frames, sides, owners = self._directed()
 
         def step(which: Ints) -> tuple[NDArray[Any], ...]:
-            coords, firsts = _corners(self._plain, which)
+            coords, firsts = corners_of(self._plain, which)
             side = sides[owners[which]]
             limits = np.stack([(_APART * side) ** 2, _WALL * side], axis=-1)
             rings = self._plain.rows[which, 3] < 0
             made = fitted(coords, firsts, rings, frames[owners[which]], limits, most)
             full, ends, belong, between = fanned(coords, firsts, made)
-            areas = [below(coords, firsts), below(made[0], _firsts(made[1])), between]
+            areas = [below(coords, firsts), below(made[0], firsts_of(made[1])), between]
             begins = ends[np.searchsorted(belong, np.arange(len(which))), 0]
-            lows = np.minimum.reduceat(full[:, 1], begins)
-            spans = np.stack([lows, np.maximum.reduceat(full[:, 1], begins)], axis=-1)
-            return *made, np.stack(areas, axis=-1), spans
+            return *made, np.stack(areas, axis=-1), spans_of(full, begins)
 
-        batches = _batches(self._plain, self._near)
+        batches = batches_of(self._plain, self._near)
         for which, entry in zip(batches, self._ledger.steps(step, batches), strict=True):
             self._take(which, entry)
         corners = int(self._plain.rows[self._there, 0].sum(dtype=np.int64))
-        self._strips = _Strips.of(self._there, self._spans[self._there], corners)
+        self._strips = Strips.of(self._there, self._spans[self._there], corners)
 
     def _take(self, which: Ints, entry: Entry) -> None:
         """Take over what was fitted to some arcs."""
-        before = _firsts(entry[1])[:-1]
+        before = firsts_of(entry[1])[:-1]
         self._sums.made.starts[which] = entry.place(0) // CORNER + before
         self._sums.made.rows[which, 0] = entry[1]
         self._sums.bases[which] = entry.place(2) // CORNER + before
@@ -151,12 +147,12 @@ class _Walled:
         lines = np.full(count, FINE * (len(self._metrics) - 1), np.int64)
 
         def step(which: Ints) -> tuple[NDArray[Any], ...]:
-            coords, firsts = _corners(self._plain, which)
+            coords, firsts = corners_of(self._plain, which)
             tops = np.minimum.reduceat(coords[:, 1], firsts[:-1]).astype(np.int64)
             frames, sides = self._frames(tops)
             return leanings(coords, firsts, frames, (_APART * sides) ** 2), tops
 
-        batches = _batches(self._plain, self._near)
+        batches = batches_of(self._plain, self._near)
         for which, entry in zip(batches, self._ledger.steps(step, batches), strict=True):
             for side in range(2):
                 np.add.at(sums, self._sides[which, side], entry[0])
@@ -220,10 +216,10 @@ class _Walled:
         which, sums = self._strips.arcs(strip), self._sums
         counts = sums.made.rows[which, 0].astype(np.int64)
         bases = read_corners(self._ledger, sums.bases[which], counts)
-        coords, firsts = _corners(self._plain, which)
+        coords, firsts = corners_of(self._plain, which)
         full, sides, owners, _ = fanned(coords, firsts, (sums.made.corners(which), counts, bases))
         blamed = np.zeros(len(sides), np.bool_)
-        frame = _frame(full, len(sides), self._strips.lines(strip))
+        frame = self._strips.frame(strip, full, len(sides))
         conflicts(full, sides, changed[which][owners], frame, blamed)
         blamed |= _shared(full[sides], owners, self._plain.rows[which, 3] < 0) & (
             counts[owners] > 0
@@ -255,33 +251,12 @@ def _finer(arcs: Arcs, factor: int) -> tuple[Arcs, Places]:
     """Return arcs as they are, in finer units, and the first and last line of every one."""
 
     def step(which: Ints) -> tuple[NDArray[Any], ...]:
-        coords, firsts = _corners(arcs, which)
-        lows = np.minimum.reduceat(coords[:, 1], firsts[:-1])
-        spans = np.stack([lows, np.maximum.reduceat(coords[:, 1], firsts[:-1])], axis=-1)
-        return coords * np.int32(factor), spans * np.int32(factor)
+        coords, firsts = corners_of(arcs, which)
+        return coords * np.int32(factor), spans_of(coords, firsts[:-1]) * np.int32(factor)
 
     starts, spans = np.zeros(len(arcs), np.int64), np.zeros((len(arcs), 2), np.int32)
-    batches = _batches(arcs, np.flatnonzero((arcs.rows[:, 1:3] >= 0).any(axis=1)))
+    batches = batches_of(arcs, arcs.there)
     for which, entry in zip(batches, arcs.ledger.steps(step, batches), strict=True):
-        starts[which] = entry.place(0) // CORNER + _firsts(arcs.rows[which, 0])[:-1]
+        starts[which] = entry.place(0) // CORNER + firsts_of(arcs.rows[which, 0])[:-1]
         spans[which] = entry[1]
     return replace(arcs, starts=starts), spans
-
-
-def _batches(arcs: Arcs, which: Ints) -> list[Ints]:
-    """Return arcs some at a time, by their corners."""
-    reached = np.cumsum(arcs.rows[which, 0], dtype=np.int64)
-    parts = np.split(which, np.flatnonzero(np.diff(reached // _BATCH)) + 1)
-    return [part for part in parts if len(part)]
-
-
-def _corners(arcs: Arcs, which: Ints) -> tuple[Places, Ints]:
-    """Return the corners of some arcs, and the first of each, and their number."""
-    return arcs.corners(which), _firsts(arcs.rows[which, 0])
-
-
-def _firsts(counts: NDArray[np.integer]) -> Ints:
-    """Return the first of every list of some length, and the end of the last."""
-    firsts = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=firsts[1:])
-    return firsts

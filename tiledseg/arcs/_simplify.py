@@ -15,14 +15,10 @@ from numpy.typing import NDArray
 
 from ..io import Entry
 from ._arcs import Arcs
+from ._batches import Strips, batches_of, corners_of, spans_of
 from ._cross import conflicts, kept_places, put_back
 from ._spill import CORNER, Ints, Places
 from ._thin import thinned
-
-#: Corners that are looked at at a time.
-_BATCH = 1 << 20
-#: Kept corners in a cell of the index, about.
-_CROWD = 4
 
 
 @dataclass(frozen=True)
@@ -74,27 +70,25 @@ class _Thin:
     def __init__(self, arcs: Arcs) -> None:
         self._full, self._ledger = arcs, arcs.ledger
         self.arcs = replace(arcs, starts=np.zeros(len(arcs), np.int64), rows=arcs.rows.copy())
-        self._there = np.flatnonzero((arcs.rows[:, 1:3] >= 0).any(axis=1))
-        self._spans = np.zeros((len(arcs), 2), np.int32)
-        self._strips = _Strips(0, np.zeros(1, np.int64), np.zeros(0, np.int64))
+        self._strips = Strips(0, np.zeros(1, np.int64), np.zeros(0, np.int64))
 
     def first(self, thinning: Thinning) -> None:
         """Thin every arc."""
 
         def step(which: Ints) -> tuple[NDArray[Any], ...]:
-            coords, firsts = self._corners(self._full, which)
+            coords, firsts = corners_of(self._full, which)
             keep = np.empty(len(coords), np.bool_)
             thinned(coords, firsts, thinning.metric, thinning.limits, keep)
             counts = np.add.reduceat(keep, firsts[:-1], dtype=np.int64)
-            lows = np.minimum.reduceat(coords[:, 1], firsts[:-1])
-            return coords[keep], counts, lows, np.maximum.reduceat(coords[:, 1], firsts[:-1])
+            return coords[keep], counts, *spans_of(coords, firsts[:-1]).T
 
-        batches = self._batches(self._there)
+        there, spans = self._full.there, np.zeros((len(self._full), 2), np.int32)
+        batches = batches_of(self._full, there)
         for which, entry in zip(batches, self._ledger.steps(step, batches), strict=True):
             self._store(which, entry)
-            self._spans[which, 0], self._spans[which, 1] = entry[2], entry[3]
-        corners = int(self._full.rows[self._there, 0].sum(dtype=np.int64))
-        self._strips = _Strips.of(self._there, self._spans[self._there], corners)
+            spans[which, 0], spans[which, 1] = entry[2], entry[3]
+        corners = int(self._full.rows[there, 0].sum(dtype=np.int64))
+        self._strips = Strips.of(there, spans[there], corners)
 
     def repaired(self, changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Put corners back once, and return which arcs have changed."""
@@ -111,7 +105,7 @@ class _Thin:
         def put(which: Ints) -> tuple[Places, Ints]:
             return self._put_back(which, blamed)
 
-        batches = self._batches(np.flatnonzero(again))
+        batches = batches_of(self._full, np.flatnonzero(again))
         for which, entry in zip(batches, self._ledger.steps(put, batches), strict=True):
             self._store(which, entry)
         return again
@@ -135,15 +129,15 @@ class _Thin:
         sides = np.stack([places[begin], places[begin + 1]], axis=1)
         owners = np.repeat(np.arange(len(which)), np.diff(thins))[begin]
         blamed = np.zeros(len(sides), np.bool_)
-        frame = _frame(full, len(sides), self._strips.lines(strip))
+        frame = self._strips.frame(strip, full, len(sides))
         conflicts(full, sides, changed[which][owners], frame, blamed)
         numbers = begin - thins[owners]
         return np.stack([which[owners[blamed]], numbers[blamed]], axis=1)
 
     def _both(self, which: Ints) -> tuple[Places, Ints, Ints, Ints]:
         """Return all corners of arcs, the first of each, the places of those kept, their first."""
-        full, firsts = self._corners(self._full, which)
-        thin, thins = self._corners(self.arcs, which)
+        full, firsts = corners_of(self._full, which)
+        thin, thins = corners_of(self.arcs, which)
         return full, firsts, kept_places(full, firsts, thin, thins), thins
 
     def _store(self, which: Ints, entry: Entry) -> None:
@@ -151,72 +145,3 @@ class _Thin:
         counts = entry[1]
         self.arcs.starts[which] = entry.place(0) // CORNER + np.cumsum(counts) - counts
         self.arcs.rows[which, 0] = counts
-
-    def _batches(self, which: Ints) -> list[Ints]:
-        reached = np.cumsum(self._full.rows[which, 0], dtype=np.int64)
-        parts = np.split(which, np.flatnonzero(np.diff(reached // _BATCH)) + 1)
-        return [part for part in parts if len(part)]
-
-    @staticmethod
-    def _corners(arcs: Arcs, which: Ints) -> tuple[Places, Ints]:
-        firsts = np.zeros(len(which) + 1, np.int64)
-        np.cumsum(arcs.rows[which, 0], out=firsts[1:])
-        return arcs.corners(which), firsts
-
-
-@dataclass(frozen=True)
-class _Strips:
-    """Strips of the map, and the arcs that come into each.
-
-    Args:
-        deep: Lines of a strip.
-        firsts: First arc of every strip, and their number.
-        held: The arcs, strip by strip, ascending in each.
-    """
-
-    deep: int
-    firsts: Ints
-    held: Ints
-
-    @classmethod
-    def of(cls, arcs: Ints, spans: Places, corners: int) -> _Strips:
-        """Return strips of a batch's corners each.
-
-        Args:
-            arcs: The arcs, ascending.
-            spans: First and last line of each.
-            corners: Of all of them.
-        """
-        lines = int(spans.max(initial=0)) + 1
-        deep = max(1, min(lines, _BATCH * lines // max(1, corners)))
-        top, bottom = (spans // deep).T.astype(np.int64)
-        many = bottom - top + 1
-        ends = np.cumsum(many)
-        strips = np.repeat(top - ends + many, many) + np.arange(many.sum())
-        held = np.repeat(arcs, many)[np.argsort(strips, kind="stable")]
-        counts = np.bincount(strips, minlength=1)
-        return cls(deep, np.concatenate([[0], np.cumsum(counts)]), held)
-
-    def arcs(self, strip: int) -> Ints:
-        """Return the arcs of a strip."""
-        return self.held[self.firsts[strip] : self.firsts[strip + 1]]
-
-    def lines(self, strip: int) -> tuple[int, int]:
-        """Return the first and the last line of a strip."""
-        return strip * self.deep, (strip + 1) * self.deep - 1
-
-    def touched(self, changed: NDArray[np.bool_]) -> list[int]:
-        """Return the strips into which arcs come that have changed."""
-        reached = np.concatenate([[0], np.cumsum(changed[self.held])])
-        counts = np.diff(reached[self.firsts])
-        strips: list[int] = np.flatnonzero(counts).tolist()
-        return strips
-
-
-def _frame(full: Places, sides: int, lines: tuple[int, int]) -> Ints:
-    """Return the frame of an index of some sides between two lines."""
-    x, across = int(full[:, 0].min()), int(np.ptp(full[:, 0])) + 1
-    top, bottom = max(lines[0], int(full[:, 1].min())), min(lines[1], int(full[:, 1].max()))
-    down = bottom - top + 1
-    size = max(1, int((across * down * _CROWD / max(1, sides)) ** 0.5))
-    return np.array([size, x, top, -(-across // size), -(-down // size)], np.int64)

@@ -23,10 +23,8 @@ from numpy.typing import NDArray
 
 from ..compiled import compiled
 from ._arcs import Arcs
+from ._batches import batches_of, corners_of
 from ._spill import CORNER, Ints, Places
-
-#: Corners that are looked at at a time.
-_BATCH = 1 << 20
 
 
 def smooth(arcs: Arcs) -> Arcs:
@@ -40,14 +38,10 @@ def smooth(arcs: Arcs) -> Arcs:
     """
 
     def step(which: Ints) -> tuple[Places, Ints]:
-        firsts = np.zeros(len(which) + 1, np.int64)
-        np.cumsum(arcs.rows[which, 0], out=firsts[1:])
-        made: tuple[Places, Ints] = smoothed(arcs.corners(which), firsts, arcs.rows[which, 3] < 0)
+        made: tuple[Places, Ints] = smoothed(*corners_of(arcs, which), arcs.rows[which, 3] < 0)
         return made
 
-    there = np.flatnonzero((arcs.rows[:, 1:3] >= 0).any(axis=1))
-    reached = np.cumsum(arcs.rows[there, 0], dtype=np.int64) // _BATCH
-    batches = [b for b in np.split(there, np.flatnonzero(np.diff(reached)) + 1) if len(b)]
+    batches = batches_of(arcs, arcs.there)
     starts, rows = np.zeros(len(arcs), np.int64), arcs.rows.copy()
     for which, entry in zip(batches, arcs.ledger.steps(step, batches), strict=True):
         counts = entry[1]
