@@ -88,6 +88,7 @@ def test_objects_are_those_of_the_whole_scene(
         ({"scale": -1}, ConfigError, "scale -1 is no number above 0"),
         ({"classes": ["house"]}, ConfigError, "finds objects of class 2, and 1 classes are named"),
         ({"network": torch.nn.Identity()}, ConfigError, "must give labels, scores and masks"),
+        ({"network": torch.nn.Linear(3, 3)}, ConfigError, "fails on a window of (1, 40, 40)"),
         ({"device": "gpu"}, ConfigError, "'gpu' cannot be used"),
         ({"memory": "1MB"}, BudgetExceeded, "raise the memory"),
     ],
@@ -156,6 +157,16 @@ def test_mask_rcnn_of_torchvision_runs(tmp_path: Path, operators: Any) -> None:
         mask_rcnn(tmp_path / "weights.pth", 1, 5)
 
 
+def test_a_network_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+    with pytest.raises(ConfigError, match="network of 0 classes and 3 channels is none"):
+        mask_rcnn(weights, 0)
+    for size in ((0, 600), (900, 600)):
+        with pytest.raises(ConfigError, match="must be the shorter side and the longer"):
+            mask_rcnn(weights, 1, size=size)
+
+
 def test_the_command_does_the_same(
     scene: tuple[Path, np.ndarray, np.ndarray],
     tmp_path: Path,
@@ -174,3 +185,5 @@ def test_the_command_does_the_same(
     np.testing.assert_array_equal(read(tmp_path / "ids.tif"), scene[1])
     assert run([*words.split(), "--size", "600"]) == 2
     assert "size '600' is not two extents" in capsys.readouterr().err
+    assert run([*words.split(), "--size", "600,x,900"]) == 2
+    assert "size '600,x,900' is no list of numbers" in capsys.readouterr().err

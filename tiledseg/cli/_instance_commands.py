@@ -9,7 +9,7 @@ import typer
 
 from ..errors import ConfigError
 from ._commands import app
-from ._options import Json, Memory, Quiet, parts
+from ._options import Json, Memory, Quiet, numbers, parts
 from ._tell import tell_result
 
 
@@ -131,7 +131,7 @@ def detect(
     from ._progress import Share
 
     names = parts(classes) or ()
-    sides = [int(p) for p in size.split(",") if p.strip().isdecimal()]
+    sides = numbers(size, int, "size") or ()
     if len(sides) != 2:
         raise ConfigError(f"size {size!r:.40} is not two extents, like 800,1333")
     with open_source(image, dims=2) as source:

@@ -57,11 +57,9 @@ class Detector:
         """Return the objects in a window (c, y, x) with at least this score.
 
         Raises:
-            ConfigError: The network gives something else back.
+            ConfigError: The network fails, or gives something else back.
         """
-        with torch.inference_mode():
-            given = torch.from_numpy(np.ascontiguousarray(window)).to(self._device)
-            (told,) = self._network([given])
+        told = self._told(window)
         try:
             labels, scores = (told[key].cpu().numpy() for key in ("labels", "scores"))
             seen = []
@@ -76,6 +74,21 @@ class Detector:
                 f"torchvision's Mask R-CNN does: {type(error).__name__}: {error}"
             ) from None
         return seen
+
+    def _told(self, window: NDArray[np.float32]) -> Any:
+        """Return what the network gives of a window."""
+        with torch.inference_mode():
+            try:
+                given = torch.from_numpy(np.ascontiguousarray(window)).to(self._device)
+                (told,) = self._network([given])
+            except (RuntimeError, TypeError, ValueError) as error:  # of channels, or no memory
+                reason = " ".join(str(error).split())[:200]
+                raise ConfigError(
+                    f"the network fails on a window of {window.shape} (c, y, x): {reason}; give an "
+                    "image of its channels, windows that it has room for, and a network that gives "
+                    "a list of one dictionary"
+                ) from error
+        return told
 
 
 def mask_rcnn(
@@ -92,11 +105,17 @@ def mask_rcnn(
 
     Raises:
         MissingBackend: torchvision is not installed.
-        ConfigError: It has no compiled operators, or there is no such file.
+        ConfigError: It has no compiled operators, there is no such file, or no such network.
         DamagedInput: The file holds other weights.
     """
     if not weights.is_file():
         raise ConfigError(f"weights {weights} are no file: give a .safetensors or .pth file")
+    if classes < 1 or channels < 1:
+        raise ConfigError(f"a network of {classes} classes and {channels} channels is none")
+    if not 0 < size[0] <= size[1]:
+        raise ConfigError(
+            f"size {size[0]},{size[1]} must be the shorter side and the longer, like 800,1333"
+        )
     network = _build(classes + 1, channels, size)
     state = state_of(weights)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
@@ -35,6 +35,13 @@ def read_settings(
         key: (settings[key],) for key in listed if isinstance(settings.get(key), str | int | float)
     }
     return kind(**{**settings, **alone})
+
+
+def several(values: Any) -> list[Any]:
+    """Return what a list holds, or the one value that was given in place of a list."""
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        return list(values)
+    return [values]
 
 
 def ignore(share: float) -> None:

@@ -20,17 +20,15 @@ from ...labels import ClassSchema
 from ...models import Detector, Seen
 from ...objects import FIND_BYTES, Detected, Find, Finds
 from .._map_classes import unit_of
-from .._settings import OnShare, ignore, read_settings
+from .._settings import OnShare, ignore, read_settings, several
 from ._find import Wanted
 from ._instances import Names, told_of, write_all
 from ._result import Instances
 from ._room import Room
-from ._spec import InstancesSpec
+from ._spec import InstancesSpec, is_number
 
 #: Share of the time that finding takes.
 _FOUND = 0.8
-#: Number beyond which one is a slip.
-_LARGEST = 1e18
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,10 @@ class DetectSpec:
                 f"overlap {self.overlap} must be 0 or more and less than the window {self.window}"
             )
         for name, value in (("threshold", self.threshold), ("agree", self.agree)):
-            if not _is_number(value, 1):
+            if not (is_number(value) and 0 < value <= 1):
                 raise ConfigError(f"{name} {value!r:.40} must be above 0, 1 at most")
-        if self.scale is not None and not _is_number(self.scale, _LARGEST):
+        if self.scale is not None and not (is_number(self.scale) and self.scale > 0):
             raise ConfigError(f"scale {self.scale!r:.40} is no number above 0")
-
-
-def _is_number(value: Any, most: float) -> bool:
-    return bool(isinstance(value, int | float | np.number) and 0 < value <= most)
 
 
 def _is_whole(value: Any) -> bool:
@@ -120,7 +114,7 @@ def detect(
         OutputFailed: Something cannot be written; then nothing is.
     """
     spec, tell = read_settings(DetectSpec, "detect", settings), on_share or ignore
-    classes = [classes] if isinstance(classes, str) else [str(name) for name in classes]
+    classes = [str(name) for name in several(classes)]
     if not classes:
         raise ConfigError("detect needs the names of the network's classes, from 1 on")
     names = Names.of(out, objects, panoptic)
@@ -143,7 +137,7 @@ def detect(
         amounts = Amounts.of(measures, source.grid.shape[1])
         found = Detected.of(finds.joined(spec.agree), amounts, room.block)
         things = np.array(schema.things, np.int64)
-        wanted = Wanted(source, MapFacts(schema, unit, source.uri), things, amounts, source)
+        wanted = Wanted(source, MapFacts(schema, unit, source.uri), things, scored=True)
         segments = wanted.numbered(found, InstancesSpec(), names.most)
         made = write_all(
             names, found, wanted, segments, sink, lambda part: tell(_FOUND + (1 - _FOUND) * part)

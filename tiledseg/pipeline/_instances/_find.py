@@ -48,18 +48,16 @@ class Wanted:
     """What objects are made of.
 
     Args:
-        source: The class map.
+        source: The class map, or the scene that a network looks at.
         facts: What its classes and sizes mean.
         things: Ids of the classes whose objects are wanted.
-        amounts: Of the map's rows.
-        scores: A score per sample, or None.
+        scored: Whether objects have scores.
     """
 
     source: Source
     facts: MapFacts
     things: Ints
-    amounts: Amounts
-    scores: Source | None
+    scored: bool
 
     def numbered(self, found: Found, spec: InstancesSpec, most: int) -> Segments:
         """Give ids to objects, and to stuff where it is wanted.
@@ -111,7 +109,7 @@ def find_objects(
         facts = MapFacts(schema_of_map(schema, labels, source.nodata, source.palette), unit, name)
         things = _things(spec, facts)
         stated = replace(facts, schema=facts.schema.with_things(things.tolist()))
-        return Wanted(source, stated, things, amounts, scores)
+        return Wanted(source, stated, things, scores is not None)
 
     heads = _open_heads(spec, source.grid, stack)
     cut = _open_cut(spec, source.grid, stack)

@@ -94,7 +94,13 @@ def instances(
 
 @dataclass(frozen=True)
 class Names:
-    """What is written."""
+    """What is written.
+
+    Args:
+        out: The id map.
+        objects: Table of the objects, or None.
+        segments: JSON of the segments, or None.
+    """
 
     out: Path
     objects: Path | None
@@ -159,7 +165,7 @@ def _write_beside(names: Names, wanted: Wanted, unit: float, segments: Segments)
     grid, facts = wanted.source.grid, wanted.facts
     if names.objects is not None:
         things = segments.table.where(slice(segments.things))
-        told = Objects.of(things, unit, grid, wanted.scores is not None)
+        told = Objects.of(things, unit, grid, wanted.scored)
         write_table(names.objects, told, facts.unit, grid, facts.schema)
     if names.segments is not None:
         write_segments(names.segments, names.out, grid.shape, segments, facts.schema)

@@ -68,17 +68,17 @@ class InstancesSpec:
     memory: str | None = None
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.least) and self.least >= 0):
+        if not (is_number(self.least) and self.least >= 0):
             raise ConfigError(f"least size {self.least!r:.40} is no number of 0 or more")
         if self.unit not in ("samples", "m2", "mm3"):
             raise ConfigError(f"unit {self.unit!r:.40} is none of samples, m2, mm3")
-        if self.depth is not None and not (_is_number(self.depth) and self.depth > 0):
+        if self.depth is not None and not (is_number(self.depth) and self.depth > 0):
             raise ConfigError(f"depth {self.depth!r:.40} is no number above 0")
         if not isinstance(self.window, int | np.integer) or self.window not in range(
             1, _WIDEST + 1, 2
         ):
             raise ConfigError(f"window {self.window!r:.40} must be odd, 1 to {_WIDEST}, like 7")
-        if not _is_number(self.threshold):
+        if not is_number(self.threshold):
             raise ConfigError(f"threshold {self.threshold!r:.40} is no number")
         for name, value in (("boundaries", self.boundaries), ("panoptic", self.panoptic)):
             if not isinstance(value, bool):
@@ -130,7 +130,7 @@ class InstancesSpec:
         return enough(self.least, 1.0 if self.unit == "samples" else unit)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Return whether a value is a number, and neither infinite nor beyond any size."""
     plain = isinstance(value, int | float | np.integer | np.floating)
     return bool(plain and not isinstance(value, bool) and -_LARGEST < value < _LARGEST)
