@@ -31,8 +31,10 @@ def check_threads(count: int | None, name: str) -> None:
     Raises:
         ConfigError: It is not 1 to 4096; None means that nothing was asked for.
     """
-    if count is not None and not 1 <= count <= _MOST_THREADS:
-        raise ConfigError(f"{name} must be 1 to {_MOST_THREADS}, found {count}; lower or raise it")
+    if count is not None and not (isinstance(count, int) and 1 <= count <= _MOST_THREADS):
+        raise ConfigError(
+            f"{name} must be 1 to {_MOST_THREADS}, found {count!r:.40}; lower or raise it"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,12 @@ def test_killed_and_gone_on_with(
         patch.setattr("tiledseg.pipeline._vectorize.read_schema", lambda _: names)
         with pytest.raises(PlanChanged, match="legend was"):
             vectorize(scene, out, simplify=1.5)
+    other = written(tmp_path / "map.tif", np.ones((512, 400), np.uint8))
+    with pytest.raises(PlanChanged, match="map was"):
+        vectorize(other, out, simplify=1.5)
+    with pytest.raises(PlanChanged, match="scores was None"):
+        vectorize(scene, out, simplify=1.5, scores=other)
+    other.unlink()
     vectorize(scene, out, simplify=1.5)
     assert found[-1] > 20
     assert sha(out) == sha(whole)
@@ -140,6 +146,8 @@ def test_unfinished_work_of_others(tmp_path: Path, scene: Path) -> None:
         vectorize(scene, out, classes="sea")
     with pytest.raises(ConfigError, match="workers must be 1 to 4096, found 0"):
         vectorize(scene, out, workers=0)
+    with pytest.raises(ConfigError, match="workers must be 1 to 4096, found '2'"):
+        vectorize(scene, out, workers="2")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
     work = tmp_path / "a.fgb.work"
     work.mkdir()

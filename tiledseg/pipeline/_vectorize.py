@@ -13,7 +13,8 @@ from ..components import require_class_map
 from ..config import check_threads
 from ..engine import machine
 from ..errors import ConfigError
-from ..io import open_source, read_schema
+from ..io import Source, open_source, read_schema
+from ..labels import ClassSchema
 from ._names import (
     Output,
     check_outputs,
@@ -53,7 +54,7 @@ def vectorize(
         budget: Host memory of the process, like ``6GB``; None takes half of what is free.
         scores: A score of 0 to 1 per sample, on the map's grid; polygons get their mean.
         workers: Bands, and batches of polygons, that are worked on at the same time, in threads;
-            the file does not depend on it.
+            the file does not depend on it, but for the time that a GeoPackage is stamped with.
         fresh: Whether to discard what an earlier call has left, else it is gone on with.
         with_report: Whether to read the polygons again, draw them, and write a report of it beside
             ``out``.
@@ -87,10 +88,7 @@ def vectorize(
                 class_map, out, file_format=surface_format, budget=budget, on_share=on_share
             )
             return made.outputs
-        outputs = [Output("out", target)]
-        if with_report:
-            outputs.append(Output("the report", report_folder(target), "folder"))
-        outputs.append(Output("unfinished work", Path(work_folder(target)), "passing"))
+        outputs = _outputs(target, with_report)
         check_outputs(outputs)
         check_threads(workers, "workers")
         spare_inputs(outputs, source.files())
@@ -108,11 +106,7 @@ def vectorize(
             if scored is not None:
                 spare_inputs(outputs, scored.files())
             identity = {
-                "map": source.fingerprint(),
-                "nodata": repr(source.nodata),
-                "place": [source.grid.matrix.tolist(), source.grid.space.crs],
-                "legend": None if schema is None else schema.to_dict(),
-                "scores": None if scored is None else scored.fingerprint(),
+                **_identity(source, schema, scored),
                 "format": target.suffix.lower(),
                 **asdict(spec),
             }
@@ -133,3 +127,22 @@ def vectorize(
 
         drawing = Drawing(source, schema, target, spec, count, began)
         return [target, *drawing.report()]
+
+
+def _outputs(target: Path, with_report: bool) -> list[Output]:
+    """Return all that is written, unfinished work included."""
+    outputs = [Output("out", target)]
+    if with_report:
+        outputs.append(Output("the report", report_folder(target), "folder"))
+    return [*outputs, Output("unfinished work", Path(work_folder(target)), "passing")]
+
+
+def _identity(source: Source, schema: ClassSchema | None, scores: Source | None) -> dict[str, Any]:
+    """Return what of the map and its scores polygons depend on."""
+    return {
+        "map": source.fingerprint(),
+        "nodata": repr(source.nodata),
+        "place": [source.grid.matrix.tolist(), source.grid.space.crs],
+        "legend": None if schema is None else schema.to_dict(),
+        "scores": None if scores is None else scores.fingerprint(),
+    }
