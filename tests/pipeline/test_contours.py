@@ -65,8 +65,24 @@ def test_what_is_read_back_is_what_was_drawn(volume: Path, tmp_path: Path) -> No
     assert shares == sorted(shares)
     assert shares[-1] == 1
     first = out.read_bytes()
-    tiledseg.contours(volume, out)
+    tiledseg.contours(volume, out, classes=np.arange(1, 3))
     assert out.read_bytes() == first
+
+
+def test_contours_of_the_kind_that_says_xor_are_read_too(volume: Path, tmp_path: Path) -> None:
+    """DICOM PS3.3, C.8.8.6.3: CLOSEDPLANAR_XOR."""
+    tiledseg.contours(volume, tmp_path / "rt.dcm")
+    file = pydicom.dcmread(tmp_path / "rt.dcm")
+    for structure in file.ROIContourSequence:
+        for contour in structure.ContourSequence:
+            contour.ContourGeometricType = "CLOSEDPLANAR_XOR"
+    file.save_as(tmp_path / "xor.dcm")
+    head = "classes: [nothing, liver, left lung]\nbackground: nothing\n"
+    one, other = (
+        ids_of(tmp_path, f"{{image: {volume}, labels: {name}.dcm}}", head) for name in ("rt", "xor")
+    )
+    assert other.any()
+    np.testing.assert_array_equal(one, other)
 
 
 def drawn_area(contour: object) -> float:
@@ -129,6 +145,8 @@ def test_contours_are_drawn_on_their_images(data: Path, tmp_path: Path) -> None:
     expected = ids_of(tmp_path, f"{{image: ct, labels: {labels}}}", head)
     assert expected.sum() > 1000
     np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ConfigError, match=r"02\.dcm"):
+        tiledseg.contours(labels, series / "02.dcm", images=series)
     (series / "03.dcm").unlink()
     with pytest.raises(GridMismatch, match="must lie on the grid"):
         tiledseg.contours(labels, tmp_path / "rt.dcm", images=series)
@@ -157,6 +175,8 @@ def test_bad_input_is_one_sentence(
     there, out = sorted(tmp_path.iterdir()), tmp_path / "rt.dcm"
     with pytest.raises(UnknownFormat, match=r"name a file NAME\.dcm"):
         tiledseg.contours(volume, tmp_path / "rt.json")
+    with pytest.raises(ConfigError, match=r"has no class '1\.5'; it has nothing, liver"):
+        tiledseg.contours(volume, out, classes=1.5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="holds no voxel of absent"):
         tiledseg.contours(volume, out, classes="absent")
     with pytest.raises(ConfigError, match="must be a folder that holds a DICOM series"):

@@ -15,7 +15,7 @@ from ..grid import SpaceKind
 from ..io import Source, open_source, oriented, read_schema
 from ..rings import Slices, StructureWriter, contours_need, find_contours
 from ._names import Output, check_outputs, output_path, spare_inputs
-from ._settings import OnShare, ignore
+from ._settings import OnShare, ignore, several
 from ._volume_classes import chosen_labels, infos_of, wanted_labels
 
 #: Array axes of a patient's volume whose planes are axial, as DICOM draws contours.
@@ -129,7 +129,7 @@ def contours(
     target, tell = output_path("out", str(out)), on_share or ignore
     if target.suffix.lower() != ".dcm":
         raise UnknownFormat(f"cannot write contours to {target}: name a file NAME.dcm (RTSTRUCT)")
-    classes = [classes] if isinstance(classes, str | int) else classes
+    classes = None if classes is None else several(classes)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(labels, dims=3))
         outputs = [Output("out", target)]

@@ -28,7 +28,7 @@ from ..meshes import (
     find_surfaces,
 )
 from ._names import Output, check_outputs, is_scene, output_path, spare_inputs
-from ._settings import OnShare, ignore
+from ._settings import OnShare, ignore, several
 from ._surfaces_made import EDGES, Surface, Surfaces
 from ._volume_classes import chosen_labels, infos_of, wanted_labels
 
@@ -114,7 +114,7 @@ def surfaces(
     target = output_path("out", str(out))
     style = SurfaceStyle(_format(target, file_format), smooth, decimate, fit)
     limit = machine.limit(budget)
-    classes = [classes] if isinstance(classes, str | int) else classes
+    classes = None if classes is None else several(classes)
     with open_source(labels, dims=3) as source:
         outputs = [Output("out", target, "file" if is_scene(target.name) else "folder")]
         check_outputs(outputs)
