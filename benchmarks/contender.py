@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 Task = dict[str, Any]
-_RUNTIME = ("threads", "runtime", "precision", "device")
 Record = dict[str, Any]
+#: Settings of a task that tiledseg's runtime takes.
+_RUNTIME = ("threads", "runtime", "precision", "device")
 #: Bytes copied from and to in turn, far beyond any cache.
 _BEYOND_CACHE = 256 << 20
 #: Windows a call that are tried for the pure forward pass.
