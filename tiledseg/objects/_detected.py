@@ -207,14 +207,17 @@ class _Masks:
     def agree(self, one: int, other: int, least: float) -> bool:
         """Whether two finds are the same in what their windows share."""
         shared = self._shared(one, other)
-        both = np.zeros((2, *shared.shape), np.bool_)
-        for drawn, place in zip(both, (one, other), strict=True):
-            box = self.box(place)
-            inside = box.intersect(shared)
-            part = self.read(place)[inside.relative_to(box).slices]
-            drawn[inside.relative_to(shared).slices] = part
-        common = int(both.all(axis=0).sum())
-        return common > 0 and common >= least * int(both.any(axis=0).sum())
+        boxes = self.box(one), self.box(other)
+        masks = self.read(one), self.read(other)
+        # Each lies in its window, so where they meet is shared.
+        meet = boxes[0].intersect(boxes[1])
+
+        def samples(place: int, where: Box) -> NDArray[np.bool_]:
+            return masks[place][where.relative_to(boxes[place]).slices]
+
+        common = int((samples(0, meet) & samples(1, meet)).sum())
+        alone = sum(int(samples(i, box.intersect(shared)).sum()) for i, box in enumerate(boxes))
+        return common > 0 and common >= least * (alone - common)
 
     def whole(self, one: int, other: int) -> bool:
         """Whether two finds lie inside of what their windows share, uncut by its border."""
