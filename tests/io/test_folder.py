@@ -176,6 +176,12 @@ def test_a_removed_lock_file_lets_no_two_in(tmp_path: Path) -> None:
     assert [process.exitcode for process in fighters] == [0] * 4
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="a file that nobody may remove")
+def test_what_belongs_to_others_is_one_sentence() -> None:
+    with pytest.raises(OutputFailed, match=r"cannot write /proc/self: .*not permitted"):
+        open_folder("/proc/self").remove("status")
+
+
 def test_sharers_do_not_remove_the_file_others_hold(tmp_path: Path) -> None:
     folder = open_folder(tmp_path / "w")
     with folder.lock(shared=True):

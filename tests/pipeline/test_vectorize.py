@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from tests.runs import sha, small_disk
 from tiledseg.box import Box
 from tiledseg.cli import run
-from tiledseg.errors import ConfigError, OutputFailed, PlanChanged
+from tiledseg.errors import ConfigError, GridMismatch, OutputFailed, PlanChanged, UnknownFormat
 from tiledseg.grid import Grid
 from tiledseg.io import Ledger, SinkSpec, create_sink
 from tiledseg.labels import ClassSchema
@@ -148,6 +149,12 @@ def test_unfinished_work_of_others(tmp_path: Path, scene: Path) -> None:
         vectorize(scene, out, workers=0)
     with pytest.raises(ConfigError, match="workers must be 1 to 4096, found '2'"):
         vectorize(scene, out, workers="2")  # type: ignore[arg-type]
+    with pytest.raises(UnknownFormat, match="known are"):
+        vectorize(scene, tmp_path / "a.shp")
+    with TemporaryDirectory() as folder:
+        scores = written(Path(folder) / "scores.tif", np.zeros((8, 8), np.uint8))
+        with pytest.raises(GridMismatch, match="must lie on the grid"):
+            vectorize(scene, out, scores=scores)
     assert list(tmp_path.iterdir()) == []
     work = tmp_path / "a.fgb.work"
     work.mkdir()
@@ -160,3 +167,62 @@ def test_unfinished_work_of_others(tmp_path: Path, scene: Path) -> None:
     before = sha(out)
     vectorize(scene, out, classes={np.int64(1), "class 2", 3})
     assert sha(out) == before
+
+
+def test_steps_without_their_plan_are_nobodys(
+    tmp_path: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a kill leaves while work is discarded, no other map is made of its steps."""
+    out, whole, other = tmp_path / "a.fgb", tmp_path / "whole" / "a.fgb", tmp_path / "other.tif"
+    whole.parent.mkdir()
+    written(other, np.random.default_rng(4).integers(0, 4, (512, 400), np.uint8))
+    vectorize(other, whole)
+    work = tmp_path / "a.fgb.work"
+    for left in ("while it is discarded", "its plan is lost"):
+        with monkeypatch.context() as patch:
+            patch.setattr(_polygons, "write_stream", _die)
+            with pytest.raises(KeyboardInterrupt):
+                vectorize(scene, out, fresh=True)
+        steps = (work / "steps").read_bytes()
+        assert len(steps) > 1 << 16
+        if left == "its plan is lost":
+            (work / "plan.json").unlink()
+        else:
+            with monkeypatch.context() as patch:
+                _one_removal(patch)
+                with pytest.raises(KeyboardInterrupt):
+                    vectorize(other, out, fresh=True)
+        with pytest.raises(PlanChanged, match="--fresh"):
+            vectorize(other, out)
+    assert (work / "steps").read_bytes() == steps
+    vectorize(other, out, fresh=True)
+    assert sha(out) == sha(whole)
+
+
+def test_a_link_in_the_place_of_steps_is_not_followed(tmp_path: Path, scene: Path) -> None:
+    work, kept = tmp_path / "a.fgb.work", tmp_path / "kept.txt"
+    work.mkdir()
+    kept.write_text("kept")
+    (work / "steps").symlink_to(kept)
+    with pytest.raises(PlanChanged, match="cannot be read"):
+        vectorize(scene, tmp_path / "a.fgb")
+    with pytest.raises(OutputFailed, match="symbolic links"):
+        Ledger(work, "steps")
+    assert kept.read_text() == "kept"
+
+
+def _die(*args: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _one_removal(patch: pytest.MonkeyPatch) -> None:
+    """Die once a part of unfinished work has been removed."""
+    unlink, removed = Path.unlink, []
+
+    def dying(path: Path, missing_ok: bool = False) -> None:
+        if removed and path.name in ("plan.json", "steps"):
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+        removed.extend([path] * (path.name in ("plan.json", "steps")))
+
+    patch.setattr(Path, "unlink", dying)

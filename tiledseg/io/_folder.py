@@ -200,15 +200,16 @@ class LocalFolder(Folder):
 
     def remove(self, *names: str) -> None:
         """Delete contents, and the folder where nothing is left in it."""
-        for name in names:
-            path = self.path / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        for torn in self.path.glob(".*"):  # what a killed process was writing
-            if any(torn.name.startswith(f".{name}.") for name in names):
-                torn.unlink(missing_ok=True)
+        with writing(self.uri):
+            for name in names:
+                path = self.path / name
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+            for torn in self.path.glob(".*"):  # what a killed process was writing
+                if any(torn.name.startswith(f".{name}.") for name in names):
+                    torn.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
 

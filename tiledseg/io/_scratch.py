@@ -40,7 +40,9 @@ class Scratch:
                 with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
                     self._file = os.dup(file.fileno())
             else:
-                self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                # A link would have what it leads to cut off and written over.
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._file = os.open(folder / name, flags, 0o666)
             self.size = os.fstat(self._file).st_size
 
     def append(self, values: NDArray[Any]) -> int:

@@ -8,17 +8,20 @@ steps         the ledger
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, PlanChanged
+from ..errors import ConfigError, GridMismatch, PlanChanged, UnknownFormat
 from ..io import Folder, Ledger, open_folder
 from ._job import refuse_changes
 from ._names import work_folder
 
 _PLAN, _STEPS = "plan.json", "steps"
+#: All of it, as it is removed: where that is cut short, no steps are left without their plan.
+_ALL = (_STEPS, _PLAN)
 #: Another number for other steps, which those of before do not fit.
 _VERSION = 1
 
@@ -43,17 +46,21 @@ def unfinished(out: Path, identity: dict[str, Any], fresh: bool, workers: int) -
     folder = open_folder(where)
     with folder.lock(shared=False):
         if fresh:
-            folder.remove(_PLAN, _STEPS)
+            folder.remove(*_ALL)
         plan = json.dumps({"version": _VERSION, **identity}, default=_plain)
-        if not folder.create(_PLAN, plan.encode()):
+        if os.path.lexists(where / _PLAN):
             refuse_changes(folder, _read(folder), json.loads(plan))
+        elif os.path.lexists(where / _STEPS):
+            raise _unreadable(folder)  # steps of whatever: without a plan nobody can tell
+        else:
+            folder.write(_PLAN, plan.encode())
         try:
             with Ledger(where, _STEPS, workers) as ledger:
                 yield ledger
-        except ConfigError:
-            folder.remove(_PLAN, _STEPS)
+        except (ConfigError, GridMismatch, UnknownFormat):
+            folder.remove(*_ALL)
             raise
-        folder.remove(_PLAN, _STEPS)
+        folder.remove(*_ALL)
 
 
 def _plain(value: Any) -> Any:
@@ -73,4 +80,8 @@ def _read(folder: Folder) -> dict[str, Any]:
             return values
     except (OSError, ValueError, RecursionError):
         pass
-    raise PlanChanged(f"unfinished work in {folder.uri} cannot be read; discard it with --fresh")
+    raise _unreadable(folder)
+
+
+def _unreadable(folder: Folder) -> PlanChanged:
+    return PlanChanged(f"unfinished work in {folder.uri} cannot be read; discard it with --fresh")
