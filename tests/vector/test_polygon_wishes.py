@@ -125,6 +125,14 @@ def test_simplified_neighbours_go_on_sharing(tmp_path: Path) -> None:
         assert shapely.hausdorff_distance(thin, shapes).max() < 100
 
 
+def test_a_tolerance_beyond_all_is_no_overflow(tmp_path: Path) -> None:
+    for method in ("visvalingam", "douglas-peucker"):
+        some = written(tmp_path, noise(), "a.parquet", simplify=1e9, method=method)[0]
+        every = written(tmp_path, noise(), "b.parquet", simplify=1e300, method=method)[0]
+        assert shapely.to_wkb(every).tolist() == shapely.to_wkb(some).tolist()
+        assert shapely.coverage_is_valid(every)
+
+
 def test_smoothed_neighbours_go_on_sharing(tmp_path: Path) -> None:
     """By less than half a sample, which is 5 m; areas are told as they were."""
     shapes, fields = written(tmp_path, noise(), "a.parquet")

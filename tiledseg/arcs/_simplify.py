@@ -41,9 +41,10 @@ class Thinning:
     def limits(self) -> tuple[float, float]:
         """Twice the least area, in samples, and the squared distance; that not used is -1."""
         e, f, g = self.metric
+        squared = self.tolerance * self.tolerance  # infinite where a power would be refused
         if self.by_area:
-            return 2 * self.tolerance**2 / (e * g - f * f) ** 0.5, -1.0
-        return -1.0, self.tolerance**2
+            return 2 * squared / (e * g - f * f) ** 0.5, -1.0
+        return -1.0, squared
 
 
 def simplify(arcs: Arcs, thinning: Thinning) -> Arcs:
