@@ -85,6 +85,23 @@ def test_contours_of_the_kind_that_says_xor_are_read_too(volume: Path, tmp_path:
     np.testing.assert_array_equal(one, other)
 
 
+def test_names_are_those_that_dicom_can_hold(tmp_path: Path) -> None:
+    """64 characters at most, none that controls, and told apart where they are cut."""
+    names = ["x" * 200, "x" * 64 + "y", "a\\b\nc", " Leber ü ", "\n", "🫁" * 70]
+    schema = ClassSchema.of_names(["nothing", *names], 0)
+    labels = np.zeros((1, 2, 9), np.uint8)
+    labels[0, 0, :6] = np.arange(1, 7)
+    grid = Grid.from_centers(labels.shape, (0, 0, 0), (1, 1, 1), np.eye(3), PATIENT)
+    sink = create_sink(tmp_path / "a.nii.gz", SinkSpec(grid, labels.dtype, ("c",), 255, schema))
+    sink.prepare()
+    sink.write(grid.box, labels[None])
+    sink.commit()
+    tiledseg.contours(tmp_path / "a.nii.gz", tmp_path / "a.dcm")
+    found = pydicom.dcmread(tmp_path / "a.dcm").StructureSetROISequence
+    cut = [f"{'x' * 60} ({i})" for i in (1, 2)]
+    assert [str(s.ROIName) for s in found] == [*cut, "a_b_c", "Leber ü", "_", "🫁" * 64]
+
+
 def drawn_area(contour: object) -> float:
     """Return what a contour in a plane encloses, in mm2: by cross products."""
     points = np.array(contour.ContourData, float).reshape(-1, 3)

@@ -8,6 +8,7 @@ patient coordinates (LPS mm). Contours are CLOSED_PLANAR, their holes joined by 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,11 +123,11 @@ class StructureWriter:
         """
         file = self._head()
         shift = int(any(info.id == 0 for info in classes))
-        for info in classes:
+        for info, name in zip(classes, _names(classes), strict=True):
             number, structure, drawn, seen = info.id + shift, Dataset(), Dataset(), Dataset()
             structure.ROINumber = number
             structure.ReferencedFrameOfReferenceUID = file.FrameOfReferenceUID
-            structure.ROIName = info.name.replace("\\", "_")[:_NAME]
+            structure.ROIName = name
             structure.ROIGenerationAlgorithm = "AUTOMATIC"
             drawn.ROIDisplayColor = list(info.color)
             drawn.ContourSequence = self._contours[info.id]
@@ -176,6 +177,20 @@ class StructureWriter:
 
     def _uid(self, what: str) -> Any:
         return generate_uid(entropy_srcs=[self._digest.hexdigest(), what])
+
+
+def _names(classes: list[ClassInfo]) -> list[str]:
+    """Return names that DICOM can hold; what would be called the same gets its id."""
+    names = [
+        "".join(c if c.isprintable() and c != "\\" else "_" for c in info.name).strip()
+        or f"class {info.id}"
+        for info in classes
+    ]
+    counts = Counter(name[:_NAME] for name in names)
+    marks = [
+        f" ({c.id})" if counts[n[:_NAME]] > 1 else "" for c, n in zip(classes, names, strict=True)
+    ]
+    return [name[: _NAME - len(mark)] + mark for name, mark in zip(names, marks, strict=True)]
 
 
 def _image(header: Any) -> Any:
