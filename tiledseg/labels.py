@@ -39,7 +39,8 @@ class ClassSchema:
             a class; it is neither nodata nor turned into polygons and surfaces.
 
     Raises:
-        ConfigError: No class, an id outside 0..65533, or one id with two names.
+        ConfigError: No class, an id outside 0..65533, one id with two names, or a name that cannot
+            be written.
     """
 
     classes: tuple[ClassInfo, ...]
@@ -55,6 +56,8 @@ class ClassSchema:
                     f"class id {c.id} of {c.name!r} is outside 0..65533; where a map has it for "
                     "what was not measured, declare it as its nodata"
                 )
+            if not _is_text(c.name):
+                raise ConfigError(f"the name of class {c.id}, {c.name!r:.60}, is no UTF-8 text")
             if names.setdefault(c.id, c.name) != c.name:
                 raise ConfigError(f"class id {c.id} is named {names[c.id]!r} and {c.name!r}")
 
@@ -154,8 +157,6 @@ class ClassSchema:
         """Return the schema that a file of anybody holds, or None where it is none."""
         try:
             schema = cls.from_dict(values)
-            for c in schema.classes:
-                c.name.encode()  # a lone surrogate is no text that can be written
             levels = [level for c in schema.classes for level in c.color]
         except (ConfigError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return None
@@ -163,6 +164,15 @@ class ClassSchema:
         if all(_is_whole(n, 255) for n in levels) and all(_is_whole(n, 65533) for n in labels):
             return schema
         return None
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written; a lone surrogate cannot, as from arguments of other codes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_whole(value: Any, largest: int) -> bool:

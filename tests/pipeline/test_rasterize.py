@@ -205,6 +205,7 @@ def test_polygons_without_a_field_are_one_class(
         ("p.gpkg --like a.tif -o m.jpg", "cannot write m.jpg: known suffixes are"),
         ("p.gpkg --like a.tif -o m.tif --attribute mixed", "labels of classes are 0 to 65533"),
         ("p.gpkg --like a.tif -o m.tif --classes c.yaml", "name no background"),
+        ("p.gpkg --like a.tif -o m.tif --classes a\udcff", r"'a\udcff', is no UTF-8 text"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -230,6 +231,38 @@ def test_bad_input_is_one_sentence(
     assert sentence in told
     assert told.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "words", "samples"),
+    [
+        ([{"class_id": True}, {"class_id": False}], "", {"class 1": 15}),
+        ([{"class_id": [1, 2]}] * 2, "--classes a,b", {"a": 0, "b": 0}),
+        ([{"class_id": 1, "class_name": "a"}, {"class_id": 2, "class_name": "a"}], "", {"a": 65}),
+    ],
+)
+def test_odd_fields(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    fields: list[dict[str, object]],
+    words: str,
+    samples: dict[str, int],
+) -> None:
+    """Fields that are true or false are labels, lists are no class, one name is one row."""
+    image = write_raster(tmp_path / "a.tif", np.zeros((10, 10), np.uint8))
+    squares = [shapely.box(400000, 4999980, 400006, 4999990)]
+    squares.append(shapely.box(400010, 4999980, 400020, 5000000))
+    shown = [json.loads(shapely.to_geojson(each)) for each in squares]
+    parts = [{"geometry": g, "properties": p} for g, p in zip(shown, fields, strict=True)]
+    told = {"type": "FeatureCollection", "features": [{"type": "Feature", **p} for p in parts]}
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    (tmp_path / "p.geojson").write_text(json.dumps({**told, "crs": crs}))
+    given = ["rasterize", tmp_path / "p.geojson", "--like", image, "-o", tmp_path / "m.tif"]
+    assert run([*map(str, given), *words.split(), "--json", "-q"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    found["samples"].pop("background")
+    assert found["samples"] == samples
+    assert sum(found["strange"].values()) == (2 if words else 0)
 
 
 def test_a_stop_on_the_way_leaves_nothing(

@@ -9,7 +9,7 @@ from ._check import Checked, Finding, check_dataset
 from ._counting import census_of, take_census
 from ._dataset import Dataset
 from ._labels import LabelSource
-from ._legend import Legend
+from ._legend import Legend, plain_mark
 from ._read import DatasetDocument, read_dataset
 from ._split import Split, cut_blocks, given_split, split_folds
 from ._table import match_files
@@ -34,6 +34,7 @@ __all__ = [
     "cut_blocks",
     "given_split",
     "match_files",
+    "plain_mark",
     "read_dataset",
     "split_folds",
     "take_census",

@@ -27,7 +27,7 @@ from ..io import (
 )
 from ..labels import ClassSchema
 from ._labels import LabelSource
-from ._legend import Legend, Mark
+from ._legend import Legend, plain_mark
 
 POLYGON_FILES = (".gpkg", ".geojson", ".fgb", ".shp")
 #: Extent of the boxes that polygons are best burnt in: each hands its polygons to GDAL anew.
@@ -194,7 +194,7 @@ def _ids_of(
         known.setdefault(c.name, c.id)
     ids, strange = [], Counter[str]()
     for value in marks:
-        mark: Mark = int(value) if isinstance(value, float) and value.is_integer() else value
+        mark = plain_mark(value)
         if mark not in known:
             strange[str(value)] += 1
         target = known.get(mark)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,17 @@ def counted(marks: NDArray[Any], colored: bool) -> Counter[str]:
     found, counts = np.unique(marks, return_counts=True)
     named = (f"#{int(m):06X}" if colored else f"{m:g}" for m in found)
     return Counter(dict(zip(named, map(int, counts), strict=True)))
+
+
+def plain_mark(value: Any) -> Any:
+    """Return what a vector file's field holds as a mark: whole numbers as such, lists as text.
+
+    >>> plain_mark(2.0), plain_mark(True), plain_mark([1, 2]), plain_mark(1.5)
+    (2, 1, '[1, 2]', 1.5)
+    """
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+        return int(value)
+    return value if isinstance(value, Hashable) else str(value)
 
 
 def read_mark(key: Any) -> Mark:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from .. import vector
 from ..components import block_boxes
-from ..datasets import BurntLabels, Legend, MarkedPolygons
+from ..datasets import BurntLabels, Legend, MarkedPolygons, plain_mark
 from ..errors import ConfigError
 from ..grid import Grid
 from ..io import SinkSpec, create_sink, open_source, read_schema
@@ -121,8 +122,10 @@ def rasterize(
     burnt = BurntLabels.of_polygons(found, grid, schema, Legend.of_schema(schema), rest)
     burnt.all_touched = all_touched
     made, counts = _write(burnt, grid, target, on_share or ignore)
-    samples = {c.name: int(counts[c.id]) for c in schema.unique}
-    return Rasterized(made, len(found.polygons), samples, dict(burnt.strange))
+    samples: Counter[str] = Counter()  # classes of one name are told together
+    for c in schema.unique:
+        samples[c.name] += int(counts[c.id])
+    return Rasterized(made, len(found.polygons), dict(samples), dict(burnt.strange))
 
 
 def _read(
@@ -135,7 +138,7 @@ def _read(
     if fields[0] not in values:
         schema = schema or _named({1: "polygon"})
         return MarkedPolygons(shapes, [_only(schema, path)] * len(shapes), crs, path), schema
-    marks = [_mark(value) for value in values[fields[0]].tolist()]
+    marks = [plain_mark(value) for value in values[fields[0]].tolist()]
     names = {}
     if _NAME in values:
         names = dict(zip(marks, map(str, values[_NAME].tolist()), strict=True))
@@ -156,11 +159,6 @@ def _only(schema: ClassSchema, path: Path) -> int:
             "field that does (--attribute), or one class (--classes)"
         )
     return left[0].id
-
-
-def _mark(value: Any) -> Any:
-    """Return a whole number as such, whatever a file's type for numbers is."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _schema(
