@@ -83,5 +83,11 @@ def plan_training(
 ) -> None:
     """Write a recipe for a dataset that fits memory and time, with the reason of every setting."""
     from .. import pipeline
+    from ..document import read_mapping
+    from ..training import WANTED
 
-    tell(pipeline.plan_training(dataset, out, memory, minutes, fresh))
+    recipe = pipeline.plan_training(dataset, out, memory, minutes, fresh)
+    steps = read_mapping(recipe, "recipe")["run"]["steps"]
+    few = f"; fewer than the {WANTED} it should have: give more --minutes" if steps < WANTED else ""
+    tell(f"{steps:,} steps in {minutes:g} min{few}; reasons are in the file", err=True)
+    tell(recipe)

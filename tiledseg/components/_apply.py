@@ -60,7 +60,7 @@ class MapFacts:
         if self.schema.background is None:
             raise ConfigError(
                 f"{self.name} has no background that removed objects could become; let them become "
-                "nodata, or small ones part of their neighbour"
+                "nodata, or small ones part of their neighbour (--small neighbour)"
             )
         return self.schema.background
 
@@ -98,9 +98,10 @@ def require_sizes(asked: SizeUnit, unit: SizeUnit, name: str) -> None:
         ConfigError: It has none.
     """
     if asked not in ("samples", unit):
+        option = {"m2": "--min-area", "mm3": "--min-volume"}.get(unit, "--min-samples")
         raise ConfigError(
             f"{name} has no sizes in {asked}, its sizes are in {unit}; give the least size in "
-            f"{unit}"
+            f"{unit} ({option})"
         )
 
 

@@ -18,6 +18,7 @@ from ._sections import (
 )
 
 if TYPE_CHECKING:
+    from ._decide import WANTED
     from ._job import Job, prepare_job
     from ._listeners import LOG
     from ._log import read_log
@@ -40,6 +41,7 @@ _LAZY = {
     "Validate": "._loop",
     "Validated": "._loop",
     "Validating": "._loop",
+    "WANTED": "._decide",
     "plan_training": "._plan",
     "prepare_job": "._job",
     "read_log": "._log",
@@ -49,6 +51,7 @@ _LAZY = {
 __all__ = [
     "LOG",
     "LOSSES",
+    "WANTED",
     "WORK",
     "AugmentSpec",
     "DataSpec",

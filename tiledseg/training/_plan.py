@@ -204,6 +204,12 @@ def _network_reasons(
     found: Fingerprint, decision: Decision, memory: float, minutes: float
 ) -> dict[str, str]:
     tight = "" if decision.steps >= WANTED else f"; fewer than the {WANTED} it should have"
+    room = f"{format_bytes(memory)} and {minutes:g} minutes"
+    width = (
+        f", the quickest, as none with {WANTED} steps fits {room}"
+        if tight
+        else f" are the most that fit {room} with {WANTED} steps"
+    )
     norm = (
         "norm of the batch: a sample then depends on its surroundings only, and tiles agree"
         if decision.norm == "batch"
@@ -212,8 +218,7 @@ def _network_reasons(
     return {
         "network.architecture": (
             f"nnU-Net's U-Net, pooled until 4 samples are left; {decision.width} channels at the "
-            f"finest are the most that fit {format_bytes(memory)} and {minutes:g} minutes with "
-            f"{WANTED} steps; {norm}"
+            f"finest{width}; {norm}"
         ),
         "network.deep": "all decoder stages but the coarsest (nnU-Net)",
         "patches.window": (
