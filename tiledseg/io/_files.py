@@ -58,7 +58,8 @@ def writing(
 
 def one_line(error: object) -> str:
     """Return an error's text on one line; some libraries tell pages."""
-    return textwrap.shorten(str(error).partition("\n\nDebug source")[0], 300)
+    text = str(error).partition("\n\nDebug source")[0].partition("\nTraceback")[0]
+    return textwrap.shorten(text, 300)
 
 
 def require_place(path: Path) -> None:
