@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from .. import report, vector
 from ..budget import format_bytes
-from ..components import NODATA, read_labels, rows_of
+from ..components import NODATA
 from ..document import to_yaml
 from ..engine import machine
 from ..io import Source, burn_values
 from ..labels import ClassSchema, schema_of_map
 from ._names import report_folder
 from ._report import versions
-from ._seen import SHOWN, Picked
+from ._seen import SHOWN, Picked, count_labels
 
 #: Samples that are read at a time.
 _READ = 1 << 22
@@ -102,14 +102,8 @@ class Drawing:
 
     def _map(self, step: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Return every ``step``-th sample of the map, and how often it has every label."""
-        source, counts = self.source, np.zeros(2**16, np.int64)
-        picked = Picked([np.arange(step // 2, n, step) for n in source.grid.shape])
-        rows = rows_of(source, _READ)[0]
-        for row in range(0, source.grid.shape[0], rows):
-            box = source.grid.box.along(0, row, min(row + rows, source.grid.shape[0]))
-            labels = read_labels(source, box)
-            counts += np.bincount(labels[labels != NODATA], minlength=2**16)
-            picked.add(box, labels)
+        picked = Picked([np.arange(step // 2, n, step) for n in self.source.grid.shape])
+        counts = count_labels(self.source, picked, _READ)
         return picked.labels, counts
 
     def _file(self, shape: tuple[int, ...], step: int) -> NDArray[np.int32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .. import report
 from ..budget import format_bytes
-from ..components import NODATA, read_labels, require_class_map, rows_of
+from ..components import NODATA, require_class_map
 from ..document import to_yaml
 from ..engine import locked, machine
 from ..errors import ConfigError
@@ -25,7 +25,7 @@ from ..vector import row_measures
 from ._map_classes import open_map
 from ._names import Output, check_outputs, output_path, report_folder, spare_inputs
 from ._report import versions
-from ._seen import Counted, Picked
+from ._seen import Counted, Picked, count_labels
 from ._settings import ignore
 from ._stages import Cleaning, OnShare, Stages
 
@@ -160,7 +160,7 @@ class _Work:
         if named is not None:
             stages.facts(named)
         share, before = 1 / (1 + stages.readings), Picked.of(grid.shape)
-        counts = _counted(source, before, stages.samples(room), lambda part: tell(part * share))
+        counts = count_labels(source, before, stages.samples(room), lambda part: tell(part * share))
         held = np.flatnonzero(counts).tolist()
         schema = schema_of_map(named, held, source.nodata, source.palette)
         spec, shown = _spec(source, schema), Picked.of(grid.shape)
@@ -275,20 +275,6 @@ def _panel(before: NDArray[np.int32], after: NDArray[np.int32], grid: Grid) -> r
 def _work(target: Path) -> Path:
     """Return where passes leave their maps."""
     return target.with_name(f"{target.name}.passes")
-
-
-def _counted(source: Source, picked: Picked, samples: int, tell: OnShare) -> NDArray[np.int64]:
-    """Return how often every label occurs in a map, picking some on the way."""
-    counts, done = np.zeros(2**16, np.int64), 0
-    rows = rows_of(source, samples)[0]
-    for row in range(0, source.grid.shape[0], rows):
-        box = source.grid.box.along(0, row, min(row + rows, source.grid.shape[0]))
-        labels = read_labels(source, box)
-        counts += np.bincount(labels[labels != NODATA], minlength=2**16)
-        picked.add(box, labels)
-        done += box.size
-        tell(done / source.grid.box.size)
-    return counts
 
 
 def _spec(source: Source, schema: ClassSchema) -> SinkSpec:

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..box import Box
-from ..io import centred_picks
+from ..components import NODATA, read_labels, rows_of
+from ..io import Source, centred_picks
+from ._settings import OnShare, ignore
 
 #: Most samples per axis of a picture.
 SHOWN = {2: 1024, 3: 256}
@@ -61,3 +63,26 @@ class Counted:
             counts = np.bincount(known, minlength=most)[self._ids]
             self.samples += counts
             self.amounts += size * counts
+
+
+def count_labels(
+    source: Source, picked: Picked, samples: int, tell: OnShare = ignore
+) -> NDArray[np.int64]:
+    """Return how often every label occurs in a map, picking some on the way.
+
+    Args:
+        source: The map.
+        picked: Takes some of its samples.
+        samples: That are read at a time, about.
+        tell: Told the share that is done, 0 to 1.
+    """
+    counts, done = np.zeros(2**16, np.int64), 0
+    rows = rows_of(source, samples)[0]
+    for row in range(0, source.grid.shape[0], rows):
+        box = source.grid.box.along(0, row, min(row + rows, source.grid.shape[0]))
+        labels = read_labels(source, box)
+        counts += np.bincount(labels[labels != NODATA], minlength=2**16)
+        picked.add(box, labels)
+        done += box.size
+        tell(done / source.grid.box.size)
+    return counts
