@@ -39,6 +39,25 @@ class Bright(torch.nn.Module):
         return told
 
 
+class Gives(torch.nn.Module):
+    """Finds one thing that is all of the window."""
+
+    def __init__(self, **told: list[float]) -> None:
+        super().__init__()
+        self.told = {"labels": [1], "scores": [0.9], **told}
+
+    def forward(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        told = {name: torch.tensor(numbers) for name, numbers in self.told.items()}
+        return [{**told, "masks": torch.ones(1, 1, *image.shape[1:])} for image in images]
+
+
+class Raises(torch.nn.Module):
+    """Fails as torchvision's checks of boxes do."""
+
+    def forward(self, images: list[torch.Tensor]) -> None:
+        raise AssertionError("boxes of no height")
+
+
 @pytest.fixture
 def scene(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     ids, classes = town(1)
@@ -89,6 +108,9 @@ def test_objects_are_those_of_the_whole_scene(
         ({"classes": ["house"]}, ConfigError, "finds objects of class 2, and 1 classes are named"),
         ({"network": torch.nn.Identity()}, ConfigError, "must give labels, scores and masks"),
         ({"network": torch.nn.Linear(3, 3)}, ConfigError, "fails on a window of (1, 40, 40)"),
+        ({"network": Gives(scores=[2.0])}, ConfigError, "scores up to 2"),
+        ({"network": Gives(labels=[1.5])}, ConfigError, "labels of float32"),
+        ({"network": Raises()}, ConfigError, "(1, 40, 40) (c, y, x): boxes of no height; give"),
         ({"device": "gpu"}, ConfigError, "'gpu' cannot be used"),
         ({"memory": "1MB"}, BudgetExceeded, "raise the memory"),
     ],

@@ -61,7 +61,10 @@ class Detector:
         """
         told = self._told(window)
         try:
-            labels, scores = (told[key].cpu().numpy() for key in ("labels", "scores"))
+            labels = told["labels"].cpu().numpy()
+            scores = told["scores"].float().cpu().numpy()
+            if labels.dtype.kind not in "iu" or not (scores <= 1).all():
+                raise ValueError(f"labels of {labels.dtype}, scores up to {scores.max():g}")
             seen = []
             for place in np.flatnonzero(scores >= least).tolist():
                 mask = told["masks"][place, 0].cpu().numpy() >= _INSIDE
@@ -77,18 +80,18 @@ class Detector:
 
     def _told(self, window: NDArray[np.float32]) -> Any:
         """Return what the network gives of a window."""
-        with torch.inference_mode():
-            try:
+        try:
+            with torch.inference_mode():
                 given = torch.from_numpy(np.ascontiguousarray(window)).to(self._device)
                 (told,) = self._network([given])
-            except (RuntimeError, TypeError, ValueError) as error:  # of channels, or no memory
-                reason = " ".join(str(error).split())[:200]
-                raise ConfigError(
-                    f"the network fails on a window of {window.shape} (c, y, x): {reason}; give an "
-                    "image of its channels, windows that it has room for, and a network that gives "
-                    "a list of one dictionary"
-                ) from error
-        return told
+                return told
+        except Exception as error:  # anybody's network: of channels, no memory, a list of two
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"the network fails on a window of {window.shape} (c, y, x): {reason}; give an "
+                "image of its channels, windows that it has room for, and a network that gives "
+                "a list of one dictionary"
+            ) from error
 
 
 def mask_rcnn(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ...engine import machine
 from ...errors import ConfigError
 from ...io import Scratch, Source, open_source
 from ...labels import ClassSchema
+from ...lattice import Lattice, starts
 from ...models import Detector, Seen
 from ...objects import FIND_BYTES, Detected, Find, Finds
 from .._map_classes import unit_of
@@ -152,15 +154,11 @@ def _shape(source: Source) -> tuple[int, int]:
 
 def _windows(shape: tuple[int, int], spec: DetectSpec) -> Iterator[Box]:
     """Yield windows of one extent that cover a scene; the last ones reach back to its border."""
-    for row in _starts(shape[0], spec):
-        for column in _starts(shape[1], spec):
-            ends = (min(row + spec.window, shape[0]), min(column + spec.window, shape[1]))
-            yield Box((row, column), ends)
-
-
-def _starts(extent: int, spec: DetectSpec) -> list[int]:
-    last = max(0, extent - spec.window)
-    return [*range(0, last, spec.window - spec.overlap), last]
+    window = tuple(min(spec.window, n) for n in shape)
+    stride = spec.window - spec.overlap
+    axes = [starts(Lattice.CLAMPED, n, w, stride, 1) for n, w in zip(shape, window, strict=True)]
+    for start in product(*axes):
+        yield Box.of_shape(window, start)
 
 
 def _found(
