@@ -67,8 +67,7 @@ def vectorize(
         typer.Option(
             "--out",
             "-o",
-            help="Vector file (.gpkg, .fgb, .parquet, .geojson, .pmtiles); of a volume a folder of "
-            "surfaces.",
+            help="Vector file: .gpkg, .fgb, .parquet, .geojson, .pmtiles",
         ),
     ],
     classes: Annotated[
@@ -105,9 +104,6 @@ def vectorize(
         str | None,
         typer.Option(help="Scores of 0 to 1 on the map's grid: polygons get their mean."),
     ] = None,
-    surface_format: Annotated[
-        Literal["stl", "ply", "obj"] | None, typer.Option("--format", help="Of surfaces.")
-    ] = None,
     memory: Memory = None,
     workers: Annotated[
         int, typer.Option(help="Bands worked on at the same time; the file stays the same.")
@@ -118,7 +114,7 @@ def vectorize(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Turn a class map into polygons (2-D, of any size) or surfaces (3-D)."""
+    """Turn a class map of any size into polygons."""
     from .. import pipeline
     from ._progress import Share
 
@@ -137,7 +133,6 @@ def vectorize(
         files = pipeline.vectorize(
             class_map,
             out,
-            surface_format,
             memory,
             scores=scores,
             workers=workers,

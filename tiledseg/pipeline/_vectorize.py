@@ -1,4 +1,4 @@
-"""A finished class map -> polygons or surfaces."""
+"""A finished class map -> polygons."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .. import vector
 from ..components import require_class_map
@@ -30,7 +30,6 @@ from ._unfinished import unfinished
 def vectorize(
     class_map: str | Path,
     out: str | Path,
-    surface_format: Literal["stl", "ply", "obj"] | None = None,
     budget: str | None = None,
     *,
     scores: str | Path | None = None,
@@ -40,7 +39,7 @@ def vectorize(
     on_share: OnShare | None = None,
     **settings: Any,
 ) -> list[Path]:
-    """Turn the classes of a class map into polygons (2-D) or surfaces (3-D).
+    """Turn the classes of a class map into polygons.
 
     Polygons are made band by band, whatever the size of the map; see `tiledseg.vector` for what
     they hold to. What is done is kept in ``out``.work until all is: the same call goes on with it.
@@ -48,9 +47,7 @@ def vectorize(
     Args:
         class_map: Class map of any tool: one channel of labels. Names and colours are taken from it
             where tiledseg wrote it, else classes are named by their label and 0 is background.
-        out: Vector file for polygons (.gpkg, .fgb, .parquet, .geojson, .pmtiles); folder or scene
-            (.glb) for surfaces.
-        surface_format: Of surfaces in a folder, see `tiledseg.surfaces`; None takes STL.
+        out: Vector file: .gpkg, .fgb, .parquet, .geojson, .pmtiles.
         budget: Host memory of the process, like ``6GB``; None takes half of what is free.
         scores: A score of 0 to 1 per sample, on the map's grid; polygons get their mean.
         workers: Bands, and batches of polygons, that are worked on at the same time, in threads;
@@ -68,7 +65,7 @@ def vectorize(
     Raises:
         ConfigError: The image is not a class map, or a setting does not fit it.
         UnknownFormat: No vector file has the suffix of ``out``.
-        BudgetExceeded: The surface of a class, or a table of all objects, does not fit.
+        BudgetExceeded: A table of all objects does not fit.
         DamagedInput: The map cannot be read.
         PlanChanged: Unfinished work is of another map or other settings, or another process is at
             it.
@@ -77,27 +74,15 @@ def vectorize(
     target, began = output_path("out", str(out)), time.perf_counter()
     with open_source(class_map) as source:
         if source.grid.ndim == 3:
-            if settings or scores is not None or with_report or workers != 1 or fresh:
-                raise ConfigError(
-                    f"{class_map} is a volume: classes, areas, workers, a report and the like are "
-                    "for polygons of a scene; leave them out"
-                )
-            from ._surfaces import surfaces  # which brings scikit-image
-
-            made = surfaces(
-                class_map, out, file_format=surface_format, budget=budget, on_share=on_share
+            raise ConfigError(
+                f"{class_map} is a volume, and polygons are made of scenes: make surfaces or "
+                "contours of it (tiledseg surfaces, tiledseg contours)"
             )
-            return made.outputs
         outputs = _outputs(target, with_report)
         check_outputs(outputs)
         check_threads(workers, "workers")
         spare_inputs(outputs, source.files())
         require_class_map(source)
-        if surface_format is not None:
-            raise ConfigError(
-                f"{class_map} is a scene: surfaces as {surface_format} are made of volumes; leave "
-                "the format out"
-            )
         spec = read_settings(vector.PolygonSpec, "vectorize", settings, ("classes", "regularize"))
         schema = read_schema(class_map)
         room = machine.limit(budget) - machine.resident() - source.working_bytes
