@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -175,11 +176,10 @@ _KINDS: dict[str, Callable[[Task], Record]] = {
 
 def _predictor(task: Task) -> Any:
     """Return the loaded model, exported and compiled by one call; libraries are imported too."""
-    import rasterio  # noqa: F401  # all three: so that no run pays for it
-    import SimpleITK  # noqa: F401  # as above
-    import zarr  # noqa: F401  # as above
-
     import tiledseg
+
+    for library in ("rasterio", "SimpleITK", "zarr"):
+        import_module(library)
 
     predictor = tiledseg.load_model(task["model"], **{key: task[key] for key in _RUNTIME})
     shape = (task["microbatch"] or 1, task["channels"], *task["window"])

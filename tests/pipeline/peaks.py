@@ -6,15 +6,10 @@ import ctypes
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-import fast_simplification  # noqa: F401 - libraries are no part of what is measured
 import numpy as np
-import pyogrio  # noqa: F401
-import rasterio  # noqa: F401
-import SimpleITK  # noqa: F401
-import skimage.measure
-import skimage.segmentation  # noqa: F401
 from scipy import ndimage
 
 import tiledseg
@@ -24,6 +19,11 @@ from tiledseg.io import SinkSpec, create_sink
 from tiledseg.meshes import BYTES_PER_CUBE, DECIMATING_BYTES, find_surfaces
 
 MEGABYTE = 10**6
+#: No part of what is measured.
+LIBRARIES = (
+    *("fast_simplification", "pyogrio", "rasterio", "SimpleITK"),
+    *("skimage.measure", "skimage.segmentation"),
+)
 
 
 def write(path: Path, labels: np.ndarray, grid: Grid) -> Path:
@@ -90,5 +90,7 @@ def surfaces(folder: Path) -> list[tuple[int, int]]:
 
 
 if __name__ == "__main__":
+    for name in LIBRARIES:
+        import_module(name)
     made = {"instances": instances, "surfaces": surfaces}[sys.argv[1]](Path(sys.argv[2]))
     print(json.dumps(made))

@@ -193,7 +193,7 @@ def test_bad_input_is_one_sentence(
     with pytest.raises(UnknownFormat, match=r"name a file NAME\.dcm"):
         tiledseg.contours(volume, tmp_path / "rt.json")
     with pytest.raises(ConfigError, match=r"has no class '1\.5'; it has nothing, liver"):
-        tiledseg.contours(volume, out, classes=1.5)  # type: ignore[arg-type]
+        tiledseg.contours(volume, out, classes=1.5)
     with pytest.raises(ConfigError, match="holds no voxel of absent"):
         tiledseg.contours(volume, out, classes="absent")
     with pytest.raises(ConfigError, match="must be a folder that holds a DICOM series"):

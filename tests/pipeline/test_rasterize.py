@@ -287,7 +287,7 @@ def test_other_errors(scene: tuple[Path, list[shapely.Polygon], list[int]]) -> N
     with pytest.raises(ConfigError, match="outside 'sea' is none of background, nodata"):
         tiledseg.rasterize(
             *(folder / name for name in ("p.gpkg", "a.tif", "m.tif")),
-            outside="sea",  # type: ignore[arg-type]
+            outside="sea",
         )
     with pytest.raises(UnknownFormat):
         tiledseg.rasterize(folder / "p.gpkg", folder / "a.tif", folder / "m.png")

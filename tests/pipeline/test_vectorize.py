@@ -148,7 +148,7 @@ def test_unfinished_work_of_others(tmp_path: Path, scene: Path) -> None:
     with pytest.raises(ConfigError, match="workers must be 1 to 4096, found 0"):
         vectorize(scene, out, workers=0)
     with pytest.raises(ConfigError, match="workers must be 1 to 4096, found '2'"):
-        vectorize(scene, out, workers="2")  # type: ignore[arg-type]
+        vectorize(scene, out, workers="2")
     with pytest.raises(UnknownFormat, match="known are"):
         vectorize(scene, tmp_path / "a.shp")
     with TemporaryDirectory() as folder:
