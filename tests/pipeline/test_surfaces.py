@@ -193,8 +193,11 @@ def test_wrong_volumes_are_refused(
         tiledseg.surfaces(np.zeros((1, 4, 4, 4), np.float32), tmp_path / "s")
     with pytest.raises(ConfigError, match=r"array of shape \(4, 4\) is not a 3-D image"):
         tiledseg.surfaces(np.zeros((4, 4), np.uint8), tmp_path / "s")
-    with pytest.raises(ConfigError, match="decimate half: give the share"):
-        tiledseg.surfaces(volume, tmp_path / "s", decimate="half")
+    for share in ("half", 10**400):
+        with pytest.raises(ConfigError, match=r"decimate .*: give the share"):
+            tiledseg.surfaces(volume, tmp_path / "s", decimate=share)
+    with pytest.raises(ConfigError, match="smooth True: give 0 to 1000 passes"):
+        tiledseg.surfaces(volume, tmp_path / "s", smooth=True)
     with pytest.raises(BudgetExceeded, match=r"read in rows, which need 8.2 kB, and 0 B of"):
         tiledseg.surfaces(volume, tmp_path / "s", budget="1MB")
     monkeypatch.setattr(machine, "resident", lambda: 10**9)

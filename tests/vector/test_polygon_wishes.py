@@ -234,6 +234,7 @@ def test_rows_that_run_upwards(tmp_path: Path) -> None:
         ({"connectivity": 6}, "connectivity 6 does not exist for polygons; take 4, 8"),
         ({"min_area": -1.0}, "least area -1.0 is not 0 or more"),
         ({"min_area": "big"}, "least area 'big' is not 0 or more"),
+        ({"min_area": 10**400}, "is not 0 or more"),
         ({"simplify": float("nan")}, "tolerance nan is not 0 or more"),
         ({"simplify": None}, "tolerance None is not 0 or more"),
         ({"smooth": 3}, "smooth 3 is not true or false"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
 
 OnShare = Callable[[float], None]
 Spec = TypeVar("Spec")
+#: Numbers beyond are a slip.
+_LARGEST = 1e18
 
 
 def read_settings(
@@ -42,6 +45,12 @@ def several(values: Any) -> list[Any]:
     if isinstance(values, Iterable) and not isinstance(values, str):
         return list(values)
     return [values]
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number, and neither infinite nor beyond any size."""
+    plain = isinstance(value, Real) and not isinstance(value, bool)
+    return bool(plain and -_LARGEST < value < _LARGEST)
 
 
 def ignore(share: float) -> None:

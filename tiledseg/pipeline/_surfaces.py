@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from ..meshes import (
     find_surfaces,
 )
 from ._names import Output, check_outputs, is_scene, output_path, spare_inputs
-from ._settings import OnShare, ignore, several
+from ._settings import OnShare, ignore, is_number, several
 from ._surfaces_made import EDGES, Surface, Surfaces
 from ._volume_classes import chosen_labels, infos_of, wanted_labels
 
@@ -58,12 +56,13 @@ class SurfaceStyle:
     fit: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.smooth, int) or not 0 <= self.smooth <= _MOST_PASSES:
+        whole = isinstance(self.smooth, int) and not isinstance(self.smooth, bool)
+        if not whole or not 0 <= self.smooth <= _MOST_PASSES:
             raise ConfigError(f"smooth {self.smooth}: give 0 to {_MOST_PASSES} passes, like 10")
-        plain = isinstance(self.decimate, Real)
-        if not (plain and isfinite(self.decimate) and 0 <= self.decimate <= 0.99):
+        if not (is_number(self.decimate) and 0 <= self.decimate <= 0.99):
             raise ConfigError(
-                f"decimate {self.decimate}: give the share of triangles to do without, 0 to 0.99"
+                f"decimate {self.decimate!r:.40}: give the share of triangles to do without, "
+                "0 to 0.99"
             )
         if not isinstance(self.fit, bool):
             raise ConfigError(f"fit {self.fit!r:.40} is not true or false")

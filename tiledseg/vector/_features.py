@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from numbers import Real
@@ -76,9 +76,9 @@ class PolygonSpec:
 
 
 def _is_amount(value: Any) -> bool:
-    """Whether a value is a number, 0 or more."""
+    """Whether a value is a number, 0 or more, that a float can hold."""
     plain = isinstance(value, Real) and not isinstance(value, bool)
-    return plain and math.isfinite(value) and value >= 0
+    return plain and bool(0 <= value <= sys.float_info.max)
 
 
 @dataclass(frozen=True)

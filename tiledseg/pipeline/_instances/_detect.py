@@ -22,12 +22,12 @@ from ...lattice import Lattice, starts
 from ...models import Detector, Seen
 from ...objects import FIND_BYTES, Detected, Find, Finds
 from .._map_classes import unit_of
-from .._settings import OnShare, ignore, read_settings, several
+from .._settings import OnShare, ignore, is_number, read_settings, several
 from ._find import Wanted
 from ._instances import Names, told_of, write_all
 from ._result import Instances
 from ._room import Room
-from ._spec import InstancesSpec, is_number
+from ._spec import InstancesSpec
 
 #: Share of the time that finding takes.
 _FOUND = 0.8

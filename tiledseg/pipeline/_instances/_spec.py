@@ -13,15 +13,13 @@ from ...budget import parse_bytes
 from ...components import MapFacts, enough, require_sizes
 from ...errors import ConfigError
 from ...io import Source, open_source
-from .._settings import read_settings
+from .._settings import is_number, read_settings
 
 #: Depth of a split where none is said: in samples for distances, else in the channel's numbers.
 _DEPTHS = (1.0, 0.1)
 _FILES = ("split", "centres", "scores")
 #: Extent of a window beyond which it is a slip.
 _WIDEST = 255
-#: Numbers beyond which one is a slip.
-_LARGEST = 1e18
 
 
 @dataclass(frozen=True)
@@ -128,12 +126,6 @@ class InstancesSpec:
         """
         require_sizes(self.unit, facts.unit, facts.name)
         return enough(self.least, 1.0 if self.unit == "samples" else unit)
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value is a number, and neither infinite nor beyond any size."""
-    plain = isinstance(value, int | float | np.integer | np.floating)
-    return bool(plain and not isinstance(value, bool) and -_LARGEST < value < _LARGEST)
 
 
 def open_channels(text: str, count: int | None, what: str) -> Source:
