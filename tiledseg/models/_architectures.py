@@ -149,7 +149,11 @@ def architecture_rows(name: str | None = None) -> Iterator[tuple[str, ...]]:
 
 
 def usual_locality(architecture: Mapping[str, Any], dims: int) -> str | None:
-    """Return what the table says of how far a card's network looks; None: it does not say."""
+    """Return what the table says of how far a card's network looks; None: it does not say.
+
+    >>> usual_locality({"name": "basic_unet", "norm": "batch"}, 2)
+    'basic_unet is local with norm=batch (tiledseg models)'
+    """
     try:
         row = find_architecture(architecture.get("name"), architecture.get("encoder"), dims)
     except ConfigError:  # a graph
@@ -157,6 +161,9 @@ def usual_locality(architecture: Mapping[str, Any], dims: int) -> str | None:
     if row.locality == "local":
         with_batch = " with encoders of batch norm" if row.encoder else ""
         return f"{row.name} is local{with_batch} unless told otherwise (tiledseg models)"
+    argument, _, value = row.local_with.partition("=")
+    if row.local_with and str(architecture.get(argument)) == value:
+        return f"{row.name} is local with {row.local_with} (tiledseg models)"
     local = f", local with {row.local_with}" if row.local_with else ""
     return f"{row.name} is global unless told otherwise{local} (tiledseg models)"
 
