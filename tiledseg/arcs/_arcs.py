@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import BudgetExceeded
 from ..io import Entry, Ledger
 from ._join import join
-from ._spill import CORNER, Ints, Places, read_corners
+from ._spill import Ints, Places, read_corners, starts_in
 from ._trace import mark, trace
 
 #: Ends of pieces and of nodes that 32 bits can tell apart.
@@ -131,8 +131,7 @@ class _Gathered:
         across = tops >= 0
         if across.any():
             self._pairs.append(np.stack([self._bottoms[across], tops[across]], axis=1))
-        counts = rows[:, 0].astype(np.int64)
-        self._starts.append(entry.place(0) // CORNER + np.cumsum(counts) - counts)
+        self._starts.append(starts_in(entry, 0, rows[:, 0]))
         self._rows.append(rows)
         self._slots.append(slots)
         self._bottoms = bottoms

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..compiled import compiled
 from ..io import Ledger
-from ._spill import CORNER, Ints, Places, read_corners
+from ._spill import Ints, Places, read_corners, starts_in
 from ._trace import CLOSED
 
 #: Corners that are joined at a time.
@@ -57,8 +57,7 @@ def join(ledger: Ledger, starts: Ints, rows: Places, pairs: Places) -> Joined:
         walked, firsts = _chains(partner, involved, cyclic)
         for entry in ledger.steps(step, _batches(rows, walked, firsts, cyclic)):
             made = entry[1]
-            counts = made[:, 0].astype(np.int64)
-            made_starts.append(entry.place(0) // CORNER + np.cumsum(counts) - counts)
+            made_starts.append(starts_in(entry, 0, made[:, 0]))
             made_rows.append(made)
     return Joined(involved.astype(np.int64), np.concatenate(made_starts), np.concatenate(made_rows))
 

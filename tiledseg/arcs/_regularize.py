@@ -25,7 +25,7 @@ from ._arcs import Arcs
 from ._batches import Strips, batches_of, corners_of, firsts_of, spans_of
 from ._cross import conflicts
 from ._fan import below, fanned
-from ._spill import CORNER, Ints, Places, read_corners
+from ._spill import Ints, Places, read_corners, starts_in
 from ._walls import FRAME, Floats, fitted, leanings
 
 Mask = NDArray[np.bool_]
@@ -134,10 +134,9 @@ class _Walled:
 
     def _take(self, which: Ints, entry: Entry) -> None:
         """Take over what was fitted to some arcs."""
-        before = firsts_of(entry[1])[:-1]
-        self._sums.made.starts[which] = entry.place(0) // CORNER + before
+        self._sums.made.starts[which] = starts_in(entry, 0, entry[1])
         self._sums.made.rows[which, 0] = entry[1]
-        self._sums.bases[which] = entry.place(2) // CORNER + before
+        self._sums.bases[which] = starts_in(entry, 2, entry[1])
         self._sums.areas[which], self._spans[which] = entry[3], entry[4]
 
     def _directed(self) -> tuple[Floats, Floats, Ints]:
@@ -257,6 +256,6 @@ def _finer(arcs: Arcs, factor: int) -> tuple[Arcs, Places]:
     starts, spans = np.zeros(len(arcs), np.int64), np.zeros((len(arcs), 2), np.int32)
     batches = batches_of(arcs, arcs.there)
     for which, entry in zip(batches, arcs.ledger.steps(step, batches), strict=True):
-        starts[which] = entry.place(0) // CORNER + firsts_of(arcs.rows[which, 0])[:-1]
+        starts[which] = starts_in(entry, 0, arcs.rows[which, 0])
         spans[which] = entry[1]
     return replace(arcs, starts=starts), spans

@@ -17,7 +17,7 @@ from ..io import Entry
 from ._arcs import Arcs
 from ._batches import Strips, batches_of, corners_of, spans_of
 from ._cross import conflicts, kept_places, put_back
-from ._spill import CORNER, Ints, Places
+from ._spill import Ints, Places, starts_in
 from ._thin import thinned
 
 
@@ -143,6 +143,5 @@ class _Thin:
 
     def _store(self, which: Ints, entry: Entry) -> None:
         """Take over the corners of some arcs, and how many each has: an entry's first two."""
-        counts = entry[1]
-        self.arcs.starts[which] = entry.place(0) // CORNER + np.cumsum(counts) - counts
-        self.arcs.rows[which, 0] = counts
+        self.arcs.starts[which] = starts_in(entry, 0, entry[1])
+        self.arcs.rows[which, 0] = entry[1]

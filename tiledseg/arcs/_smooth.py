@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ..compiled import compiled
 from ._arcs import Arcs
 from ._batches import batches_of, corners_of
-from ._spill import CORNER, Ints, Places
+from ._spill import Ints, Places, starts_in
 
 
 def smooth(arcs: Arcs) -> Arcs:
@@ -44,9 +44,8 @@ def smooth(arcs: Arcs) -> Arcs:
     batches = batches_of(arcs, arcs.there)
     starts, rows = np.zeros(len(arcs), np.int64), arcs.rows.copy()
     for which, entry in zip(batches, arcs.ledger.steps(step, batches), strict=True):
-        counts = entry[1]
-        starts[which] = entry.place(0) // CORNER + np.cumsum(counts) - counts
-        rows[which, 0] = counts
+        starts[which] = starts_in(entry, 0, entry[1])
+        rows[which, 0] = entry[1]
     return replace(arcs, starts=starts, rows=rows)
 
 

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import compiled
-from ..io import Ledger
+from ..io import Entry, Ledger
 
 Ints = NDArray[np.int64]
 Places = NDArray[np.int32]
 
 #: Bytes of a corner: x and y, int32. Places of corners are those of their bytes over this.
-CORNER = 8
+_CORNER = 8
 #: Corners between two wanted parts that are read along with them.
 _GAP = 4096
 
@@ -35,9 +35,22 @@ def read_corners(ledger: Ledger, starts: Ints, counts: Ints) -> Places:
         if begin == end or low[begin] == reach[end - 1]:
             continue
         first, last = int(low[begin]), int(reach[end - 1])
-        block = ledger.read(first * CORNER, 2 * (last - first), np.int32).reshape(-1, 2)
+        block = ledger.read(first * _CORNER, 2 * (last - first), np.int32).reshape(-1, 2)
         _take(block, low[begin:end] - first, high[begin:end] - first, to[begin:end], out)
     return out
+
+
+def starts_in(entry: Entry, number: int, counts: NDArray[np.integer]) -> Ints:
+    """Return the place of every list's first corner, of lists that an entry's array holds.
+
+    Args:
+        entry: The entry.
+        number: Of the array.
+        counts: Corners of every list.
+    """
+    ends = np.cumsum(counts, dtype=np.int64)
+    starts: Ints = entry.place(number) // _CORNER + ends - counts
+    return starts
 
 
 @compiled
