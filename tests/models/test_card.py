@@ -166,7 +166,7 @@ WRONG = {
     "a name that is no text": ({"name": "\ud800"}, "'\\ud800': is no text"),
     "a class that is no text": (
         {"classes": [{"name": "a"}, {"name": "\udcff"}]},
-        "'\\udcff': is no text, and cannot be written to a file",
+        "the name of class 1, '\\udcff', is no UTF-8 text",
     ),
     "step infinite": (
         {"normalization": [{"kind": "clip", "high": [float("inf")]}]},
