@@ -22,7 +22,7 @@ from tiledseg.components import component_table
 from tiledseg.errors import BudgetExceeded, ConfigError, OutputFailed
 from tiledseg.grid import Grid, Space, SpaceKind
 from tiledseg.io import CroppedSource, MemorySource, open_source
-from tiledseg.vector import PolygonSpec, write_polygons
+from tiledseg.vector import PolygonSpec, check_polygon_format, write_polygons
 
 MATRIX = np.array([[10.0, 0, 500_000], [0, -10, 5_000_000], [0, 0, 1]])
 SPACE = Space(SpaceKind.PROJECTED, CRS.from_epsg(32633).to_wkt(), 1.0)
@@ -314,6 +314,21 @@ def test_names_that_gdal_would_cut_are_refused(tmp_path: Path, name: str) -> Non
     with pytest.raises(ConfigError, match="choose another name"):
         written(tmp_path, noise(8), name)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["gpkg_contents.gpkg", "SQLite_a.gpkg", "&a.gpkg", "-.GPKG"])
+def test_names_that_no_layer_may_have_are_refused_first(tmp_path: Path, name: str) -> None:
+    """A GeoPackage's layer is called as its file; GDAL says no once there is something to write."""
+    with pytest.raises(ConfigError, match="a GeoPackage may begin with"):
+        check_polygon_format(tmp_path / name)
+    check_polygon_format((tmp_path / name).with_suffix(".fgb"))
+
+
+@pytest.mark.parametrize("name", ["a_gpkg.gpkg", "a&b.gpkg", "sqlite.gpkg", "é ü.gpkg"])
+def test_names_that_a_layer_may_have_are_written(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    written(tmp_path, noise(8), name)
+    assert pyogrio.list_layers(path)[:, 0].tolist()[0] == path.stem
 
 
 @pytest.mark.filterwarnings("error")

@@ -13,6 +13,9 @@ PARQUET = "Parquet"
 TILES = "PMTiles"
 #: pyogrio cuts paths there, as if they were URLs and names in archives.
 _OTHERWISE = frozenset(";!\t\r\n")
+#: How the names of layers in a GeoPackage may not begin: GDAL 3.12, ICreateLayer, and the tables of
+#: SQLite (sqlite.org/fileformat2.html, 2.6). A layer is called as its file.
+_RESERVED = ("gpkg", "sqlite_", *"`~@#$%^&*()+-={}|[]\\:\"'<>?,.")
 
 
 def check_point_format(path: Path) -> str:
@@ -58,5 +61,10 @@ def _driver(path: Path, what: str, drivers: dict[str, str]) -> str:
         raise ConfigError(
             f"cannot write {what} to {str(path)!r}: GDAL takes ; ! and the ends of lines in it for "
             "something else; choose another name"
+        )
+    if driver == "GPKG" and path.name.lower().startswith(_RESERVED):
+        raise ConfigError(
+            f"cannot write {what} to {str(path)!r}: no layer of a GeoPackage may begin with "
+            "'gpkg', 'sqlite_' or a special character; choose another name"
         )
     return driver
