@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -76,6 +77,8 @@ def test_files(tmp_path: Path, dims: int) -> None:
     assert facts(dims).measures[1].told_amount == ("300" if dims == 2 else "9.00")
     with Image.open(tmp_path / "r" / "picture.png") as image:
         assert min(image.size) > 100
+    picture = b64encode((tmp_path / "r" / "picture.png").read_bytes()).decode()
+    assert f'src="data:image/png;base64,{picture}"' in html
 
 
 def test_the_picture_shows_the_class_in_its_colour(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from ..io import settle, temporary_beside, write_text, writing
+from ..io import write_text, writing
 from ._assessment import AssessmentFacts, assessment_page
 from ._batch import BatchFacts, InputRow, State, write_batch_report
 from ._check import CheckFacts, ShownCase, write_check_report
+from ._encoded import save_png
 from ._evaluation import EvaluationFacts, Panel, Seen, panel_picture, write_evaluation
 from ._facts import ClassMeasure, ReportFacts, measure_classes
 from ._html import page
@@ -60,12 +61,9 @@ def write_report(folder: Path, facts: ReportFacts, shown: Panel | None = None) -
     else:
         image = with_legend(panel_picture(shown, facts.schema), facts.measures)
     png = folder / "picture.png"
-    with writing(png):
-        partial = temporary_beside(png)
-        image.save(partial, "PNG", optimize=True)
-        settle(partial, png)
+    url = save_png(png, image)
     html, figures, config = (folder / n for n in ("report.html", "report.json", "run.yaml"))
-    write_text(html, page(facts, image))
+    write_text(html, page(facts, url))
     write_text(figures, _json(facts))
     write_text(config, facts.config)
     return [html, figures, png, config]

@@ -15,7 +15,8 @@ from PIL import Image
 from ..grid import Grid
 from ..io import write_text, writing
 from ..labels import ClassSchema
-from ._html import embedded, render
+from ._encoded import photo
+from ._html import render
 from ._pictures import panels
 
 #: Width of a picture on the page: two panels, each as wide as a phone.
@@ -86,7 +87,7 @@ def write_check_report(
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    pictures = [(case.caption, embedded(_fitted(panels(case)), photo=True)) for case in shown]
+    pictures = [(case.caption, photo(_fitted(panels(case)))) for case in shown]
     html, figures = folder / "report.html", folder / "report.json"
     write_text(html, render("check.html", facts=facts, pictures=pictures))
     write_text(figures, json.dumps(asdict(facts), indent=2, default=str))

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..io import settle, temporary_beside, write_text, writing
+from ..io import write_text
 from ..labels import ClassSchema
 from ._charts import class_bars, confusion_chart
-from ._html import embedded, render
+from ._encoded import save_png
+from ._html import render
 from ._pictures import stretched
 
 #: Pixels along the longer side of each part of a panel's picture.
@@ -111,11 +112,10 @@ def write_evaluation(folder: Path, facts: EvaluationFacts) -> list[Path]:
     for n, panel in enumerate(facts.worst, 1):
         name = f"worst_{n}_{re.sub(r'[^A-Za-z0-9_-]+', '_', panel.caption)[:40]}.png"
         pictures.append((name, panel.caption, panel_picture(panel, facts.schema)))
-    made = [_save(folder / name, image) for name, _, image in pictures]
     page = folder / "report.html"
-    shown = [(caption, embedded(image)) for _, caption, image in pictures]
+    shown = [(caption, save_png(folder / name, image)) for name, caption, image in pictures]
     write_text(page, render("evaluation.html", facts=facts, pictures=shown))
-    return [page, *made]
+    return [page, *(folder / name for name, _, _ in pictures)]
 
 
 def panel_picture(panel: Panel, schema: ClassSchema) -> Image.Image:
@@ -193,11 +193,3 @@ def _bars(facts: EvaluationFacts) -> Image.Image:
     values = np.array([[row[n][0] for n in shares] for row in facts.classes])
     classes = [(c.name, c.color) for c in facts.schema.unique]
     return class_bars(values, [facts.columns[n] for n in shares], classes)
-
-
-def _save(path: Path, image: Image.Image) -> Path:
-    with writing(path):
-        partial = temporary_beside(path)
-        image.save(partial, "PNG", optimize=True)
-        settle(partial, path)
-    return path
