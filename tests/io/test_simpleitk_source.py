@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import nibabel
@@ -300,6 +302,31 @@ def test_scratch_is_made_at_the_first_read_and_removed_at_close(tmp_path, monkey
     source.read(source.grid.box)
     assert len(list(scratch.rglob("volume.*"))) == 1
     source.close()
+    assert list(scratch.iterdir()) == []
+
+
+#: What a worker holds to its end.
+held = []
+
+
+def read_in_a_worker(path, scratch):
+    """Leave the source open: nobody closes what a worker's tasks hold."""
+    tempfile.tempdir = str(scratch)
+    held.append(open_volume(str(path)))
+    held[0].read(held[0].grid.box)
+    assert list(scratch.iterdir())
+
+
+def test_a_worker_that_ends_leaves_no_scratch(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    sitk.WriteImage(sitk.GetImageFromArray(volume(6, 7, 8)), str(tmp_path / "a.nii.gz"))
+    worker = get_context("fork").Process(
+        target=read_in_a_worker, args=(tmp_path / "a.nii.gz", scratch)
+    )
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
     assert list(scratch.iterdir()) == []
 
 

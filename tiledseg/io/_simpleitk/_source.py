@@ -10,6 +10,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from math import prod
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,9 @@ class VolumeSource(Source):
                 scratch.cleanup()
                 raise
             self._scratch = scratch
+            # Processes of multiprocessing, as Dask's workers are, end without what Python does at
+            # its end, but do this.
+            Finalize(scratch, shutil.rmtree, (scratch.name, True), exitpriority=0)
 
 
 def spill(scratch: Path, frames: NDArray[Any]) -> RawVolume:
