@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..arcs import Outlines
+from ..errors import ConfigError
 from ..grid import Grid
 from ._area import line_metrics, sample_areas, to_lonlat
+from ._degrees import is_across, to_degrees
 from ._formats import TILES, check_polygon_format
 from ._tiles import zoom_levels
 from ._wkb import Floats, Ints, Shapes, around, shapes_of, to_world
@@ -53,7 +55,7 @@ class Place:
         zooms = zoom_levels(grid) if driver == TILES else None
         areas, area_field = sample_areas(grid)
         metrics, perimeter_field = line_metrics(grid)
-        move = to_lonlat(grid.space) if driver == "GeoJSON" else None
+        move = to_lonlat(grid.space) if driver in ("GeoJSON", TILES) else None
         crs = grid.space.crs if move is None else "EPSG:4326"
         return cls(grid, areas, area_field, metrics, perimeter_field, crs, move, zooms)
 
@@ -70,6 +72,10 @@ class Place:
             outlines: Of components, feature by feature.
             parts: First component of every feature, and the number of components.
             kind: "Polygon" or "MultiPolygon".
+
+        Raises:
+            ConfigError: Longitudes and latitudes are written, and shapes have none; or vector
+                tiles, and shapes lie across the date line.
         """
         corners, rings, shells = outlines.corners, outlines.rings, outlines.shells
         perimeters = around(corners, rings, shells[parts], self.metrics, self.parts)
@@ -77,5 +83,10 @@ class Place:
         finer = self.grid.matrix @ np.diag([1 / self.parts, 1 / self.parts, 1.0])
         world = to_world(corners, rings, finer, mirrored)
         if self.move is not None:
-            world = np.stack(self.move(world[:, 0], world[:, 1]), axis=-1)
+            world = to_degrees(world, rings, shells, self.move)
+        if self.zooms is not None and is_across(world):
+            raise ConfigError(
+                "the map has polygons across the date line, which GDAL draws in vector tiles "
+                "around the world; write .gpkg or .geojson"
+            )
         return shapes_of(world, rings, shells, None if kind == "Polygon" else parts), perimeters

@@ -88,7 +88,8 @@ def write_polygons(
         path: .gpkg, .fgb, .parquet, .geojson (in longitude and latitude, as RFC 7946 wants) or
             .pmtiles: vector tiles for viewers in a browser, in Web Mercator, made by GDAL down to
             the zoom level that shows single samples; there outlines are cut at tiles, and at small
-            zoom levels simplified and left out where a tile would have more than 500 kB.
+            zoom levels simplified and left out where a tile would have more than 500 kB. Polygons
+            around a pole are in neither of these two, and across the date line not in tiles.
         spec: Which polygons are wanted.
         grid: Where the samples lie, if elsewhere than the source says.
         schema: Names, colours and background; labels it does not know, and all without one, are
@@ -105,7 +106,7 @@ def write_polygons(
 
     Raises:
         ConfigError: The source is no class map, or has no such class; or tiles are wanted of what
-            has no place on the earth, or of nothing.
+            has no place on the earth, or of nothing, or longitudes of what has none.
         UnknownFormat: The suffix is none of these.
         BudgetExceeded: There are more components than there is room for.
         DamagedInput: The map cannot be read.
