@@ -22,7 +22,13 @@ from tiledseg.components import component_table
 from tiledseg.errors import BudgetExceeded, ConfigError, OutputFailed
 from tiledseg.grid import Grid, Space, SpaceKind
 from tiledseg.io import CroppedSource, MemorySource, open_source
-from tiledseg.vector import PolygonSpec, check_polygon_format, write_polygons
+from tiledseg.vector import (
+    Points,
+    PolygonSpec,
+    check_polygon_format,
+    write_points,
+    write_polygons,
+)
 
 MATRIX = np.array([[10.0, 0, 500_000], [0, -10, 5_000_000], [0, 0, 1]])
 SPACE = Space(SpaceKind.PROJECTED, CRS.from_epsg(32633).to_wkt(), 1.0)
@@ -329,6 +335,18 @@ def test_names_that_a_layer_may_have_are_written(tmp_path: Path, name: str) -> N
     path = tmp_path / name
     written(tmp_path, noise(8), name)
     assert pyogrio.list_layers(path)[:, 0].tolist()[0] == path.stem
+
+
+@pytest.mark.parametrize("suffix", [".fgb", ".gpkg", ".parquet"])
+def test_a_folder_in_the_place_of_the_unfinished_file_stays(tmp_path: Path, suffix: str) -> None:
+    taken = tmp_path / f".partial.a{suffix}"
+    (taken / "mine").mkdir(parents=True)
+    with pytest.raises(OutputFailed, match="cannot write"):
+        written(tmp_path, noise(8), f"a{suffix}")
+    if suffix != ".parquet":
+        with pytest.raises(OutputFailed, match="cannot write"):
+            write_points(tmp_path / f"a{suffix}", Points(np.zeros((1, 2)), {}), SPACE)
+    assert sorted(tmp_path.rglob("*")) == [taken, taken / "mine"]
 
 
 @pytest.mark.filterwarnings("error")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DamagedInput, TiledsegError
 from ..grid import Space
-from ..io import silenced, temporary_beside, to_disk, writing
+from ..io import remove, silenced, temporary_beside, to_disk, writing
 from ._area import into_space, to_lonlat
 from ._formats import check_point_format, layer_options
 
@@ -48,7 +48,7 @@ def write_points(path: Path, points: Points, space: Space) -> None:
         with writing(path):
             temporary_beside(path).replace(path)
     finally:
-        temporary_beside(path).unlink(missing_ok=True)
+        remove(temporary_beside(path))
 
 
 def put_points(path: Path, points: Points, space: Space) -> None:
@@ -65,8 +65,8 @@ def put_points(path: Path, points: Points, space: Space) -> None:
         places, crs = np.stack(lonlat(places[:, 0], places[:, 1]), axis=-1), "EPSG:4326"
     options = layer_options(driver, crs)
     partial = temporary_beside(path)
-    partial.unlink(missing_ok=True)
     with writing(path), silenced("'crs' was not provided|No SRS"):  # an image may have none
+        partial.unlink(missing_ok=True)
         pyogrio.raw.write(
             str(partial),
             shapely.to_wkb(shapely.points(places)),

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pyogrio
 from numpy.typing import NDArray
 
-from ..io import settle, silenced, temporary_beside, writing
+from ..io import remove, settle, silenced, temporary_beside, writing
 from ..labels import ClassInfo
 from ._area import projjson
 from ._formats import PARQUET, check_polygon_format, layer_options
@@ -77,9 +77,9 @@ def write_stream(path: Path, layer: Layer, batches: Iterator[Batch]) -> None:
     """
     driver = check_polygon_format(path)
     partial = temporary_beside(path)
-    partial.unlink(missing_ok=True)
     try:
         with writing(path, (OSError, RuntimeError, pa.ArrowException)):
+            partial.unlink(missing_ok=True)  # a link is not followed
             if driver == PARQUET:
                 _write_parquet(partial, layer, batches)
             else:
@@ -88,7 +88,7 @@ def write_stream(path: Path, layer: Layer, batches: Iterator[Batch]) -> None:
                 _write_style(partial, path.stem, layer.classes)
             settle(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        remove(partial)
 
 
 def _write_ogr(path: Path, name: str, driver: str, layer: Layer, batches: Iterator[Batch]) -> None:
