@@ -51,6 +51,15 @@ class Gives(torch.nn.Module):
         return [{**told, "masks": torch.ones(1, 1, *image.shape[1:])} for image in images]
 
 
+class Learns(Gives):
+    """Gives what a training would go on from."""
+
+    def forward(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        (told,) = super().forward(images)
+        grown = {name: torch.nn.Parameter(told[name]) for name in ("scores", "masks")}
+        return [{**told, **grown}]
+
+
 class Raises(torch.nn.Module):
     """Fails as torchvision's checks of boxes do."""
 
@@ -129,6 +138,14 @@ def test_bad_settings_are_one_sentence(
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_a_training_would_go_on_from_is_taken(
+    scene: tuple[Path, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """And classes of one name are counted together."""
+    made = tiledseg.detect(scene[0], Learns(), tmp_path / "ids.tif", classes=["house", "house"])
+    assert made.objects == {"house": 1}
 
 
 @pytest.fixture

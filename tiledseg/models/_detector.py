@@ -61,13 +61,13 @@ class Detector:
         """
         told = self._told(window)
         try:
-            labels = told["labels"].cpu().numpy()
-            scores = told["scores"].float().cpu().numpy()
+            labels = told["labels"].detach().cpu().numpy()
+            scores = told["scores"].detach().float().cpu().numpy()
             if labels.dtype.kind not in "iu" or not (scores <= 1).all():
                 raise ValueError(f"labels of {labels.dtype}, scores up to {scores.max():g}")
             seen = []
             for place in np.flatnonzero(scores >= least).tolist():
-                mask = told["masks"][place, 0].cpu().numpy() >= _INSIDE
+                mask = told["masks"][place, 0].detach().cpu().numpy() >= _INSIDE
                 if mask.shape != window.shape[1:]:
                     raise ValueError(f"a mask of {mask.shape} for a window of {window.shape[1:]}")
                 seen.append(Seen(int(labels[place]), float(scores[place]), mask))

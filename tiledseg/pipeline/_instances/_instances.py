@@ -175,6 +175,8 @@ def told_of(made: list[Path], segments: Segments, wanted: Wanted, left: int) -> 
     """Return what was made."""
     names = {c.id: c.name for c in wanted.facts.schema.unique}
     labels = segments.table.labels
-    counts = {names[i]: int((labels[: segments.things] == i).sum()) for i in wanted.things.tolist()}
+    counts = dict.fromkeys((names[i] for i in wanted.things.tolist()), 0)
+    for i in wanted.things.tolist():  # classes of one name are told together
+        counts[names[i]] += int((labels[: segments.things] == i).sum())
     stuff = tuple(names[i] for i in labels[segments.things :].tolist())
     return Instances(made, counts, stuff, left)
