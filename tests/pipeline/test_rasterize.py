@@ -291,3 +291,20 @@ def test_other_errors(scene: tuple[Path, list[shapely.Polygon], list[int]]) -> N
         )
     with pytest.raises(UnknownFormat):
         tiledseg.rasterize(folder / "p.gpkg", folder / "a.tif", folder / "m.png")
+
+
+@pytest.mark.parametrize("west", [-200.0, -100.0, 0.0, 350.0, 740.0])
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson"])
+def test_longitudes_of_polygons_and_image_may_differ_by_turns(
+    tmp_path: Path, west: float, suffix: str
+) -> None:
+    """GeoJSON counts from -180 to 180, climate models from 0 to 360: there and back."""
+    labels = np.random.default_rng(2).integers(0, 4, (20, 60)).astype(np.uint8)
+    place = rasterio.Affine(5.95, 0, west, 0, -3.0, 30)
+    write_raster(tmp_path / "a.tif", labels, transform=place, crs="EPSG:4326")
+    path = tmp_path / f"p{suffix}"
+    tiledseg.vectorize(tmp_path / "a.tif", path, with_report=True)
+    told = json.loads((tmp_path / "p.report" / "report.json").read_text())["ran"]
+    assert told["samples_alike"] == told["samples_drawn"] == "1,200"
+    tiledseg.rasterize(path, tmp_path / "a.tif", tmp_path / "m.tif")
+    np.testing.assert_array_equal(read(tmp_path / "m.tif"), labels)

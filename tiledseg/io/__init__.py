@@ -30,7 +30,7 @@ from ._nonzero import FilledMask, extremes, nonzero_box
 from ._normalized import NormalizedSource
 from ._orient import OrientedSink, OrientedSource, axes_to, oriented
 from ._png import PNG_LARGEST, IdPngSink
-from ._polygons import VERTEX_BYTES, PlacedPolygons, moved_to
+from ._polygons import VERTEX_BYTES, PlacedPolygons, around_the_world, moved_to
 from ._previous import MarkedSource, OneHotSource, PreviousSource
 from ._resampled import ResampledSource
 from ._roi import BoxRoi, MaskRoi, PolygonRoi, Roi
@@ -74,6 +74,7 @@ __all__ = [
     "SinkSpec",
     "Source",
     "StackedSource",
+    "around_the_world",
     "as_dask",
     "axes_to",
     "burn_values",

@@ -9,7 +9,7 @@ import shapely
 from numpy.typing import NDArray
 
 from ..box import Box
-from ..grid import Grid
+from ..grid import Grid, SpaceKind
 
 #: Bytes a vertex takes while it is burnt: as Python numbers, then GDAL's.
 VERTEX_BYTES = 160
@@ -19,14 +19,17 @@ _PARTS = 2.0**20
 _FAR = 2.0**30
 #: Beyond every place in the world; still a number when it is squared.
 _END = 1e100
+#: Degrees around the world, and the times that longitudes may be counted on.
+_TURN, _TURNS = 360.0, 3
 
 
 class PlacedPolygons:
     """Those of some polygons that reach an image, in (x, y) indices of its samples.
 
-    Vertices are rounded to a millionth of a sample, so a vertex drawn on the centre of a sample is
-    on it again wherever in the world the image lies, and the origin of a box is subtracted without
-    rounding.
+    Longitudes of polygons and image may differ by whole turns: a polygon lies wherever it meets the
+    image. Vertices are rounded to a millionth of a sample, so a vertex drawn on the centre of a
+    sample is on it again wherever in the world the image lies, and the origin of a box is
+    subtracted without rounding.
 
     Args:
         grid: Grid of the image, 2-D; its fitted affine where it has ground control points.
@@ -35,16 +38,21 @@ class PlacedPolygons:
     Attributes:
         polygons: As placed, in the order given.
         owners: Index of every one of them in what was given: a polygon that was cut far outside may
-            have become several.
+            have become several, and so may one that meets the image twice.
     """
 
     def __init__(self, grid: Grid, polygons: NDArray[Any]) -> None:
+        polygons, origins = around_the_world(polygons, grid)
         placed, owners = _on_grid(polygons, grid)
         extents = shapely.bounds(placed).reshape(-1, 4)
         height, width = grid.shape
         west, north, east, south = extents.T
         near = (west < width) & (east > 0) & (north < height) & (south > 0)
-        self.polygons, self.owners, self._extents = placed[near], owners[near], extents[near]
+        self.polygons, self.owners, self._extents = (
+            placed[near],
+            origins[owners[near]],
+            extents[near],
+        )
 
     def __len__(self) -> int:
         return len(self.polygons)
@@ -59,6 +67,34 @@ class PlacedPolygons:
         (top, left), (bottom, right) = box.start, box.stop
         west, north, east, south = self._extents.T
         return np.asarray((west < right) & (east > left) & (north < bottom) & (south > top))
+
+
+def around_the_world(polygons: NDArray[Any], grid: Grid) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return polygons with the longitudes that an image has, and the index of what each was.
+
+    Global rasters count from 0 to 360 degrees, and RFC 7946 (3.1.9) from -180 to 180. What meets
+    the image nowhere is returned as it is, where there is nothing else; order stays.
+
+    Args:
+        polygons: shapely polygons, in the image's world coordinates.
+        grid: Grid of the image, 2-D.
+    """
+    everything = np.arange(len(polygons))
+    if grid.space.kind is not SpaceKind.GEOGRAPHIC or not len(polygons):
+        return polygons, everything
+    west, _, east, _ = shapely.bounds(polygons).T
+    low, high = grid.bounds[0]
+    turns = np.arange(-_TURNS, _TURNS + 1)[:, np.newaxis] * _TURN
+    turn, owners = np.nonzero((west + turns < high) & (east + turns > low))
+    if not len(owners) or (turn == _TURNS).all():
+        return polygons, everything
+    order = np.argsort(owners, kind="stable")
+    moves, owners = turns[turn[order], 0], owners[order]
+    moved = polygons[owners]
+    for move in np.unique(moves[moves != 0]):
+        at, step = moves == move, np.array([move, 0.0])
+        moved[at] = shapely.transform(moved[at], lambda points, step=step: points + step)
+    return moved, owners
 
 
 def moved_to(box: Box) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from ..budget import format_bytes
 from ..components import NODATA
 from ..document import to_yaml
 from ..engine import machine
-from ..io import Source, burn_values
+from ..io import Source, around_the_world, burn_values
 from ..labels import ClassSchema, schema_of_map
 from ._names import report_folder
 from ._report import versions
@@ -113,7 +113,8 @@ class Drawing:
         affine = self.source.grid.matrix @ there
         whole = np.full(shape, _NONE, np.int32)
         for shapes, labels in vector.stored_polygons(self.path, self.source.grid.space):
-            burnt = burn_values(list(shapes), labels.tolist(), shape, affine, _NONE)
+            placed, owners = around_the_world(shapes, self.source.grid)
+            burnt = burn_values(list(placed), labels[owners].tolist(), shape, affine, _NONE)
             whole[burnt != _NONE] = burnt[burnt != _NONE]
         return whole
 
