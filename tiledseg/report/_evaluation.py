@@ -153,10 +153,8 @@ def _outlined(
     below: Image.Image, labels: NDArray[Any], known: NDArray[np.bool_], schema: ClassSchema
 ) -> Image.Image:
     """Return a picture with the borders of classes in their colours, inside of each, on it."""
-    number = np.zeros(labels.shape, np.int32)  # 0: background, or unknown
-    for place, c in enumerate(schema.unique, 1):
-        if c.id != schema.background:
-            number[known & (labels == c.id)] = place
+    inside = known if schema.background is None else known & (labels != schema.background)
+    number = _numbers(labels, inside, schema)
     shown = np.asarray(_sized(number, below.size))
     border = np.zeros(shown.shape, np.bool_)
     for axis, step in ((axis, step) for axis in (0, 1) for step in range(1, _WIDE + 1)):
@@ -174,10 +172,19 @@ def _outlined(
 def _coloured(
     labels: NDArray[Any], known: NDArray[np.bool_], schema: ClassSchema
 ) -> NDArray[np.uint8]:
-    made = np.full((*labels.shape, 3), _UNKNOWN, np.uint8)
-    for c in schema.unique:
-        made[known & (labels == c.id)] = c.color
-    return made
+    colors = np.array([_UNKNOWN, *(c.color for c in schema.unique)], np.uint8)
+    return colors[_numbers(labels, known, schema)]
+
+
+def _numbers(
+    labels: NDArray[Any], known: NDArray[np.bool_], schema: ClassSchema
+) -> NDArray[np.int32]:
+    """Return which class of the schema, from 1 on, samples have; 0: none, or it is not known."""
+    places = {c.id: place for place, c in enumerate(schema.unique, 1)}
+    there, own = np.unique(labels[known], return_inverse=True)
+    numbers = np.zeros(labels.shape, np.int32)
+    numbers[known] = np.array([places.get(i, 0) for i in there.tolist()], np.int32)[own]
+    return numbers
 
 
 def _confusion(facts: EvaluationFacts) -> Image.Image:
