@@ -157,6 +157,13 @@ def test_labels_without_names(tmp_path: Path) -> None:
     assert made.surfaces[0].agrees
 
 
+def test_no_names_are_all_classes(volume: Path, tmp_path: Path) -> None:
+    """As in the commands for scenes."""
+    some, every = (tiledseg.surfaces(volume, tmp_path / "a.glb", classes=c) for c in ([], None))
+    assert some.surfaces == every.surfaces
+    assert run(["contours", str(volume), "-o", str(tmp_path / "a.dcm"), "--classes", ""]) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -112,7 +112,7 @@ def contours(
         out: File to write, ``NAME.dcm``.
         images: Folder of the DICOM series that the labels belong to: contours are then drawn on its
             slices and refer to them, its patient, study and frame of reference.
-        classes: Names or labels, or one; None takes all but the background.
+        classes: Names or labels, or one; None, or no name, takes all but the background.
         budget: Host memory of the process, like ``6GB``; None takes half of what is free.
         on_share: Told the share that is done, 0 to 1.
 
@@ -129,7 +129,7 @@ def contours(
     target, tell = output_path("out", str(out)), on_share or ignore
     if target.suffix.lower() != ".dcm":
         raise UnknownFormat(f"cannot write contours to {target}: name a file NAME.dcm (RTSTRUCT)")
-    classes = None if classes is None else several(classes)
+    classes = None if classes is None else several(classes) or None
     with ExitStack() as stack:
         source = stack.enter_context(open_source(labels, dims=3))
         outputs = [Output("out", target)]

@@ -95,7 +95,7 @@ def surfaces(
             it has them; else classes are named by their label, and 0 is background.
         out: Folder for one file per class, or ``NAME.glb`` for one coloured scene.
         file_format: Of files in a folder: ``stl`` (the default), ``ply`` or ``obj``.
-        classes: Names or labels, or one; None takes all but the background.
+        classes: Names or labels, or one; None, or no name, takes all but the background.
         smooth: Passes of Taubin smoothing, which takes the stairs off.
         decimate: Share of the triangles to do without, 0 to 0.99.
         fit: Move surfaces along their normals, by half a voxel at most, until they enclose the
@@ -113,7 +113,7 @@ def surfaces(
     target = output_path("out", str(out))
     style = SurfaceStyle(_format(target, file_format), smooth, decimate, fit)
     limit = machine.limit(budget)
-    classes = None if classes is None else several(classes)
+    classes = None if classes is None else several(classes) or None
     with open_source(labels, dims=3) as source:
         outputs = [Output("out", target, "file" if is_scene(target.name) else "folder")]
         check_outputs(outputs)
