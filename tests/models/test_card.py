@@ -44,6 +44,11 @@ def test_a_card_written_by_hand(values: dict[str, Any], tmp_path: Path) -> None:
     assert read_card(tmp_path / "model.yaml") == card
 
 
+def test_classes_may_be_names_alone(values: dict[str, Any]) -> None:
+    card = card_from_dict({**values, "classes": ["land", {"name": "water", "id": 4}]}, "x")
+    assert [(c.id, c.name) for c in card.schema.classes] == [(0, "land"), (4, "water")]
+
+
 @pytest.mark.parametrize("file", CARDS, ids=lambda f: f.stem)
 def test_every_card_in_configs_survives_a_round_trip(file: Path) -> None:
     card = read_card(file)
@@ -84,9 +89,9 @@ WRONG = {
     "no channel": ({"channels": []}, "channels: list should have at least 1 item"),
     "channel no name": ({"channels": ["a", 3]}, "channels.1: input should be a valid string"),
     "one class": ({"classes": [{"name": "x"}]}, "classes: list should have at least 2 items"),
-    "bare class": (
-        {"classes": ["land", {"name": "water"}]},
-        "classes.0: expected keys and values, found 'land'",
+    "class no name": (
+        {"classes": [["land"], {"name": "water"}]},
+        "classes.0: expected keys and values, found ['land']",
     ),
     "class key": (
         {"classes": [{"name": "a", "colour": [1, 2, 3]}, {"name": "b"}]},

@@ -321,7 +321,7 @@ def test_the_sentence_holds_a_card_that_works(make_onnx: MakeOnnx) -> None:
         load_model(file)
     text = str(caught.value)
     start = text.index("{")
-    says(file, **yaml.safe_load(text[start : text.index("}]}") + 3]))
+    says(file, **yaml.safe_load(text[start : text.index("]}") + 2]))
     assert load_model(file)(torch.zeros(1, 2, 64, 48)).shape == (1, 3, 64, 48)
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..document import brief, read_file, to_yaml
 from ..errors import ConfigError
@@ -50,6 +50,12 @@ class _ClassEntry(BaseModel):
     isthing: bool | None = Field(
         None, description="Whether its objects are counted; else it is stuff."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, value: Any) -> Any:
+        """Take a name alone, as datasets do."""
+        return {"name": value} if isinstance(value, str) else value
 
 
 class CardDocument(BaseModel):

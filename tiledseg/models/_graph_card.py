@@ -238,8 +238,7 @@ def _missing(path: Path, values: Mapping[str, Any], facts: Facts) -> str:
     channels = ", ".join(f"channel {i}" for i in range(1, facts.kernel[1] + 1))
     window = ", ".join([str(_WINDOW[dims])] * dims)
     lines = {"dims": str(dims), "channels": f"[{channels}]", "window": f"[{window}]"}
-    listed = ", ".join(f"{{name: {name}}}" for name in names)
-    told = [*(f"{key}: {lines[key]}" for key in first), f"classes: [{listed}]"]
+    told = [*(f"{key}: {lines[key]}" for key in first), f"classes: [{', '.join(names)}]"]
     known = [f"{key} {_listed(values[key])}" for key in ("channels", "window") if key in values]
     knows = f"; the file itself tells {' and '.join(known)}" if known else ""
     return (
