@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+# Workers of pytest share the cores: a thread that waits for others gives its core away at once.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
