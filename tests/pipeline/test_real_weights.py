@@ -45,7 +45,7 @@ def test_cloud_unet(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "core"),
-    [((160, 160, 160), (256, 128, 256)), ((192, 176, 160), (256, 256, 256))],
+    [((256, 160, 176), (256, 128, 256)), ((192, 176, 160), (256, 256, 256))],
 )
 def test_brain_tissue(
     data: Path, tmp_path: Path, window: tuple[int, int, int], core: tuple[int, int, int]
