@@ -3,18 +3,70 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
+import runpy
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tiledseg import cli
 from tiledseg.grid import Grid
 from tiledseg.io import SinkSpec, create_sink
+
+#: Where processes come from that begin with what a run imports, which takes seconds.
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
+    ["tests.runs", "tiledseg.pipeline", "tiledseg.training", "tiledseg.models._monai"]
+)
+
+
+def started(arguments: list[str], told: Path | None = None) -> ForkServerProcess:
+    """Run a command line in a process that can be killed; what it prints goes to ``told``."""
+    return _forked(_command, arguments, told)
+
+
+def started_script(script: Path, arguments: list[str], told: Path) -> ForkServerProcess:
+    """Run a file of Python in a process that can be killed; what it prints goes to ``told``."""
+    return _forked(_script, [str(script), *arguments], told)
+
+
+def _forked(
+    does: Callable[[list[str]], None], arguments: list[str], told: Path | None
+) -> ForkServerProcess:
+    process = _SERVER.Process(target=_begin, args=(does, arguments, dict(os.environ), told))
+    process.start()
+    return process
+
+
+def _begin(
+    does: Callable[[list[str]], None],
+    arguments: list[str],
+    environment: Mapping[str, str],
+    told: Path | None,
+) -> None:
+    os.environ.update(environment)  # those of the server are of the time when it began
+    if told is not None:
+        with told.open("wb") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+    does(arguments)
+
+
+def _command(arguments: list[str]) -> None:
+    sys.exit(cli.run(arguments))
+
+
+def _script(arguments: list[str]) -> None:
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")
 
 
 def sha(path: Path) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from typing import Any
 import pytest
 
 import tiledseg
-from tests.runs import noise, sha, write_pixels
+from tests.runs import noise, sha, started, write_pixels
 from tiledseg.engine import TileDone, TileKept, TileStarted
 from tiledseg.pipeline import BatchResult, InputEnded, InputPlanned, _batch, _network
 
@@ -339,9 +337,9 @@ def test_lost_tiles_are_told(
 
 
 def batch_command(folder: Path, model: Path, *more: str) -> list[str]:
-    """Return the command line of a batch over the folder's scenes."""
+    """Return the arguments of a batch over the folder's scenes."""
     return [
-        *(sys.executable, "-m", "tiledseg", "segment", str(folder / "scenes" / "*.tif")),
+        *("segment", str(folder / "scenes" / "*.tif")),
         *("-m", str(model), "-o", str(folder / "maps" / "{name}.tif"), "--threads", "1"),
         *("--runtime", "torch", "--set", "tiling.core=[128,128]", *more),
     ]
@@ -352,13 +350,13 @@ def test_a_killed_batch_goes_on(tmp_path: Path, make_model: MakeModel) -> None:
     for seed, (name, shape) in enumerate({"a": (70, 80), "b": (400, 500), "c": (70, 80)}.items()):
         write_scene(tmp_path / "scenes" / f"{name}.tif", shape, seed)
     model, maps = make_model(), tmp_path / "maps"
-    process = subprocess.Popen(batch_command(tmp_path, model, "-q"))
+    process = started(batch_command(tmp_path, model, "-q"))
     receipts = maps / "b.tif.work" / "receipts"
     while len(list(receipts.glob("*.json"))) < 3 or (maps / "a.tif.work").exists():
-        assert process.poll() is None, "the batch ended before it could be killed"
+        assert process.is_alive(), "the batch ended before it could be killed"
         time.sleep(0.002)
     process.kill()
-    process.wait()
+    process.join()
     assert (maps / "a.tif").exists()
     assert not (maps / "b.tif").exists()
     before = sha(maps / "a.tif"), (maps / "a.tif").stat().st_mtime_ns

@@ -6,7 +6,6 @@ In one process, in threads, on Dask workers that are killed, by a driver that is
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -28,7 +27,7 @@ from PIL import Image
 
 import tiledseg
 from tests.engine.tasks import Dying, Heavy
-from tests.runs import sha
+from tests.runs import sha, started
 from tiledseg import cli
 from tiledseg.config import RunConfig
 from tiledseg.engine._dask import DaskRunner, local_workers
@@ -43,8 +42,6 @@ CORES = {
     "volume": [(64, 80, 96), (32, 80, 96), (64, 64, 64), (64, 32, 96), (16, 80, 64)],
 }
 MANY = {"scene": (128, 128), "volume": (16, 32, 16)}
-#: Processes that have imported everything when they begin.
-PROCESSES = multiprocessing.get_context("forkserver")
 
 
 class Subject(NamedTuple):
@@ -244,17 +241,6 @@ def command(subject: Subject, folder: Path, *more: str) -> list[str]:
         *("--window", "128,128" if len(core) == 2 else "32,32,32"),
         *("--set", f"tiling.core={list(core)}", "-q", *more),
     ]
-
-
-def shell(arguments: list[str]) -> None:
-    """Run a command line in a process that can be killed."""
-    sys.exit(cli.run(arguments))
-
-
-def started(arguments: list[str]) -> Any:
-    process = PROCESSES.Process(target=shell, args=(arguments,))
-    process.start()
-    return process
 
 
 def test_a_driver_killed_ten_times(subject: Subject, address: str, tmp_path: Path) -> None:

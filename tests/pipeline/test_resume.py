@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,8 @@ import pytest
 import torch
 
 import tiledseg
-from tests.runs import noise, sha, small_disk, write_pixels
+from tests.runs import noise, sha, small_disk, started, write_pixels
+from tiledseg import cli
 from tiledseg.engine import TileDone, WindowsDone
 
 MakeModel = Callable[..., Path]
@@ -29,9 +29,9 @@ def write_scene(path: Path, shape: tuple[int, int], seed: int = 0) -> Path:
 
 
 def command(scene: Path, model: Path, out: Path, *more: str) -> list[str]:
-    """Return the command line of a run with many small tiles."""
+    """Return the arguments of a run with many small tiles."""
     return [
-        *(sys.executable, "-m", "tiledseg", "segment", str(scene), "-m", str(model)),
+        *("segment", str(scene), "-m", str(model)),
         *("-o", str(out), "--set", "tiling.core=[128,128]", "--threads", "1", "--quiet", *more),
     ]
 
@@ -41,28 +41,28 @@ def test_kills_and_the_same_bytes(tmp_path: Path, make_model: MakeModel) -> None
     scene = write_scene(tmp_path / "scene.tif", (700, 650))
     model = make_model()
     whole = tmp_path / "whole.tif"
-    subprocess.run(command(scene, model, whole), check=True)
+    assert cli.run(command(scene, model, whole)) == 0
     out = tmp_path / "killed.tif"
     receipts = out.with_name("killed.tif.work") / "receipts"
     chance = random.Random(5)
     kills = 0
     done: list[int] = []
     while kills < 3:
-        process = subprocess.Popen(command(scene, model, out))
+        process = started(command(scene, model, out))
         # Kill within the run, not within the imports: once this run has finished a tile or two.
         goal = (done[-1] if done else 0) + chance.randrange(1, 4)
-        while process.poll() is None and len(list(receipts.glob("*.json"))) < goal:
+        while process.is_alive() and len(list(receipts.glob("*.json"))) < goal:
             time.sleep(0.005)
         time.sleep(chance.random() * 0.05)
-        assert process.poll() is None, "the run ended before it could be killed that often"
+        assert process.is_alive(), "the run ended before it could be killed that often"
         process.kill()
-        process.wait()
+        process.join()
         kills += 1
         done.append(len(list(receipts.glob("*.json"))))
         assert not out.exists()
     assert done == sorted(done)
     assert len(done) == 3
-    subprocess.run(command(scene, model, out), check=True)
+    assert cli.run(command(scene, model, out)) == 0
     assert sha(out) == sha(whole)
     assert not out.with_name("killed.tif.work").exists()
 
@@ -139,21 +139,21 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, make_model: MakeModel, size: 
     scene = write_scene(tmp_path / "scene.tif", (1000, 1000))
     whole = tmp_path / "whole.tif"
     model = make_model()
-    subprocess.run(command(scene, model, whole), check=True)
+    assert cli.run(command(scene, model, whole)) == 0
     with small_disk(tmp_path / "disk", size) as disk:
         out = disk / "out.tif"
-        ended = subprocess.run(
-            command(scene, model, out), capture_output=True, text=True, check=False
-        )
-        assert ended.returncode == 2, ended.stderr
-        assert str(disk) in ended.stderr
-        assert "Traceback" not in ended.stderr
+        process = started(command(scene, model, out), tmp_path / "told")
+        process.join()
+        told = (tmp_path / "told").read_text()
+        assert process.exitcode == 2, told
+        assert str(disk) in told
+        assert "Traceback" not in told
         # libtiff prints "_tiffSeekProc" by itself, past every handler GDAL offers
-        lines = [line for line in ended.stderr.splitlines() if not line.startswith("_tiff")]
+        lines = [line for line in told.splitlines() if not line.startswith("_tiff")]
         assert len(lines) == 1
         assert not out.exists()
         subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
-        subprocess.run(command(scene, model, out), check=True)
+        assert cli.run(command(scene, model, out)) == 0
         assert sha(out) == sha(whole)
 
 

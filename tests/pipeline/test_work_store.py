@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ import numpy as np
 import pytest
 
 import tiledseg
-from tests.runs import sha, strike, write_pixels
+from tests.runs import sha, started, strike, write_pixels
 from tiledseg import pipeline
 from tiledseg.cli import run
 from tiledseg.engine import TileDone, TileKept, WindowsDone, WorkStore, stored
 from tiledseg.errors import ConfigError, OutputFailed, PlanChanged
-from tiledseg.io import open_folder
+from tiledseg.io import Folder, open_folder
 
 MakeModel = Callable[..., Path]
 
@@ -37,11 +36,20 @@ STEPS = [{"smooth": 1}, {"remove_small": {"samples": 9, "becomes": "neighbour"}}
 
 
 def command(scene: Path, model: Path, out: Path, *more: str) -> list[str]:
-    """Return the command line of a run of 30 tiles."""
+    """Return the arguments of a run of 30 tiles."""
     return [
-        *(sys.executable, "-m", "tiledseg", "segment", str(scene), "-m", str(model), "-o"),
-        *(str(out), "--set", "tiling.core=[100,100]", "--threads", "1", *more),
+        *("segment", str(scene), "-m", str(model), "-o", str(out)),
+        *("--set", "tiling.core=[100,100]", "--threads", "1", *more),
     ]
+
+
+def kill_after_five(process: ForkServerProcess, store: Folder) -> None:
+    """Kill a process that has done five tiles."""
+    while len(store.names("receipts")) < 5:
+        assert process.is_alive(), "it ended before it could be killed"
+        time.sleep(0.005)
+    process.kill()
+    process.join()
 
 
 def whole(scene: Path, model: Path, out: Path, **output: Any) -> tuple[str, int]:
@@ -75,12 +83,7 @@ def test_killed_and_resumed_it_gives_the_same_bytes(
     expected, planned = whole(scene, make_model(), tmp_path / "whole.tif")
     out = tmp_path / "out.tif"
     store = open_folder(pipeline.work_folder(out, work))
-    more = ("--work", work, "--quiet")
-    with subprocess.Popen(command(scene, make_model(), out, *more)) as process:
-        while len(store.names("receipts")) < 5:
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.005)
-        process.kill()
+    kill_after_five(started(command(scene, make_model(), out, "--work", work, "--quiet")), store)
     assert not out.exists()
     kept = len(store.names("receipts"))
     assert 5 <= kept < 30
@@ -105,11 +108,7 @@ def test_workers_whose_driver_is_killed_and_their_next_one(
     out, work = tmp_path / "out.tif", f"{s3}{tmp_path}/"
     store = open_folder(pipeline.work_folder(out, work))
     more = ("--work", work, "--runtime", "torch", "--runner", "dask", "--workers", "2", "--quiet")
-    with subprocess.Popen(command(scene, make_model(), out, *more)) as process:
-        while len(store.names("receipts")) < 5:
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.005)
-        process.kill()
+    kill_after_five(started(command(scene, make_model(), out, *more)), store)
     kept = len(store.names("receipts"))
     assert not out.exists()
     events: list[Any] = []
@@ -133,15 +132,13 @@ def test_a_second_driver_refuses(
     def second(event: object) -> None:
         if isinstance(event, TileDone) and not refused:
             more = ("--work", work, "--quiet")
-            ended = subprocess.run(
-                command(scene, make_model(), out, *more), capture_output=True, text=True
-            )
-            refused.append(ended)
+            refused.append(started(command(scene, make_model(), out, *more), tmp_path / "told"))
+            refused[0].join()
 
     tiledseg.segment(scene, make_model(), out, on_event=second, **settings)
-    assert refused[0].returncode == 2
-    assert "another run is writing" in refused[0].stderr
-    assert len(refused[0].stderr.splitlines()) == 1
+    assert refused[0].exitcode == 2
+    (told,) = (tmp_path / "told").read_text().splitlines()
+    assert "another run is writing" in told
 
 
 def test_shards_at_once_and_then_assembling(
@@ -151,17 +148,19 @@ def test_shards_at_once_and_then_assembling(
     expected, planned = whole(scene, make_model(), tmp_path / "whole.tif", postprocess=STEPS)
     out = tmp_path / "out.tif"
     shards = [
-        subprocess.Popen(
+        started(
             command(
                 *(scene, make_model(), out, "--work", work),
                 *("--shard", f"{n}/4", "--json", "--quiet"),
             ),
-            stdout=subprocess.PIPE,
+            tmp_path / f"{n}.json",
         )
         for n in range(1, 5)
     ]
-    told = [json.loads(shard.communicate()[0]) for shard in shards]
-    assert [shard.returncode for shard in shards] == [0] * 4
+    for shard in shards:
+        shard.join()
+    assert [shard.exitcode for shard in shards] == [0] * 4
+    told = [json.loads((tmp_path / f"{n}.json").read_text()) for n in range(1, 5)]
     assert [t["computed"] for t in told] == [8, 8, 7, 7]
     assert sum(t["evaluated"] for t in told) == planned
     assert not out.exists()
@@ -304,13 +303,6 @@ def test_a_store_that_cannot_be_understood_is_discarded_when_asked(
 # --------------------------------------------------------------------- seeing it
 
 
-def seen(*arguments: str) -> tuple[int, str]:
-    """Return exit status and output of ``tiledseg status`` in a process of its own."""
-    command = [sys.executable, "-m", "tiledseg", "status", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    return ended.returncode, ended.stdout
-
-
 def test_status_from_another_process(
     scene: Path, tmp_path: Path, make_model: MakeModel, work: str
 ) -> None:
@@ -320,12 +312,12 @@ def test_status_from_another_process(
 
     def look(event: object) -> None:
         done[0] += isinstance(event, TileDone)
-        if isinstance(event, TileDone) and done[0] == 9:
-            time.sleep(2.3)  # until the next note
         if isinstance(event, WindowsDone) and done[0] == 9 and not found:
-            code, told = seen(str(out), "--work", work, "--json")
-            assert code == 0
-            found.append(json.loads(told))
+            time.sleep(2.3)  # until the next note
+            asked = started(["status", str(out), "--work", work, "--json"], tmp_path / "told")
+            asked.join()
+            assert asked.exitcode == 0
+            found.append(json.loads((tmp_path / "told").read_text()))
             assert "9 done" in pipeline.status(str(pipeline.work_folder(out, work))).summary()
 
     settings = {**SETTINGS, "output": {"work": work}}
@@ -442,7 +434,7 @@ def test_a_lost_tile_is_logged_with_its_reason(
 
     out, log = tmp_path / "out.tif", tmp_path / "tiles.jsonl"
     strike(monkeypatch, TorchModel, 20)
-    arguments = command(scene, make_model(), out, "--log", str(log), "--quiet")[3:]
+    arguments = command(scene, make_model(), out, "--log", str(log), "--quiet")
     assert run(arguments) == 3
     lost = [r for r in map(json.loads, log.read_text().splitlines()) if r["state"] == "lost"]
     assert [record["reason"] for record in lost] == ["RuntimeError: cosmic ray"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from tests.runs import started_script
 from tiledseg.errors import ConfigError, MissingBackend, OutputFailed, PlanChanged, TrainingFailed
 from tiledseg.models import load_model
 from tiledseg.training import Options, Recipe, Trained, prepare_job, read_log, run_training
@@ -76,10 +79,18 @@ def same(a: Path, b: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def command(recipe: Path, out: Path) -> list[str]:
+def begun(recipe: Path, out: Path) -> ForkServerProcess:
+    """Begin or go on with a training in a process of its own, which tells in ``told`` how it is."""
     script = recipe.with_name("run.py")
     script.write_text(_RUN)
-    return [sys.executable, str(script), str(recipe), str(out)]
+    return started_script(script, [str(recipe), str(out)], recipe.with_name("told"))
+
+
+def ended(recipe: Path, out: Path) -> None:
+    """Train to the end."""
+    process = begun(recipe, out)
+    process.join()
+    assert process.exitcode == 0, recipe.with_name("told").read_text()
 
 
 def written(values: dict[str, Any], folder: Path) -> Path:
@@ -88,13 +99,11 @@ def written(values: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def until(process: subprocess.Popen[str], step: int) -> None:
+def until(process: ForkServerProcess, told: Path, step: int) -> None:
     """Wait until a training has done so many steps."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if int(line.split()[1]) >= step:
-            return
-    pytest.fail("it ended before")
+    while not told.exists() or all(int(n) < step for n in re.findall(r"(\d+)\n", told.read_text())):
+        assert process.is_alive(), "it ended before"
+        time.sleep(0.001)
 
 
 def test_killed_at_any_moment_and_resumed_the_weights_are_the_same(
@@ -102,23 +111,24 @@ def test_killed_at_any_moment_and_resumed_the_weights_are_the_same(
 ) -> None:
     """Not one bit of difference: SIGKILL at several moments, then SIGTERM, then to the end."""
     recipe = written(values(**RICH), tmp_path)
-    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
-    subprocess.run(command(recipe, whole), check=True, capture_output=True)
+    whole, pieces, told = tmp_path / "whole", tmp_path / "pieces", tmp_path / "told"
+    ended(recipe, whole)
     for step, delay, number in [
         (4, 0.013, signal.SIGKILL),
         (20, 0.031, signal.SIGKILL),
         (36, 0.0, signal.SIGTERM),
     ]:
-        asked = command(recipe, pieces)
-        with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True) as process:
-            until(process, step)
-            time.sleep(delay)
-            process.send_signal(number)
-            left = process.communicate()[0]
-        assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL)
+        told.unlink()
+        process = begun(recipe, pieces)
+        until(process, told, step)
+        time.sleep(delay)
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        process.join()
+        assert process.exitcode == (143 if number == signal.SIGTERM else -signal.SIGKILL)
         if number == signal.SIGTERM:
-            assert left.splitlines()[-1].startswith("Kept")
-    subprocess.run(command(recipe, pieces), check=True, capture_output=True)
+            assert told.read_text().splitlines()[-1].startswith("Kept")
+    ended(recipe, pieces)
     assert same(whole, pieces)
     whole_log, log = (read_log(folder / "train.log.jsonl") for folder in (whole, pieces))
     scores = {line["step"]: line["score"] for line in log if "score" in line}
