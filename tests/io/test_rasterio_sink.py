@@ -148,6 +148,22 @@ def test_scores_carry_names_scale_and_nodata(tmp_path, layout, dtype):
         assert not file.read_masks(1)[:9].any()
         assert file.read_masks(1)[9:].all()
     assert read_schema(tmp_path / "a.tif") is None
+    with open_raster(str(tmp_path / "a.tif")) as source:
+        assert source.scale == scale
+
+
+@LAYOUTS
+@pytest.mark.parametrize("bands", [3, 4])
+def test_scores_of_a_few_classes_are_no_colours(tmp_path, layout, bands):
+    """Else the last of four would be read as what tells where there is something."""
+    names = ("water", "wood", "sand", "road")[:bands]
+    spec = SinkSpec(utm(30, 60), np.dtype(np.uint8), names, 255, scale=1 / 254)
+    values = np.random.default_rng(2).integers(0, 255, (bands, 30, 60)).astype(np.uint8)
+    stored(tmp_path / "a.tif", spec, values, layout)
+    with open_raster(str(tmp_path / "a.tif")) as source:
+        assert source.channels == names
+        np.testing.assert_array_equal(source.read(source.grid.box), values)
+        assert source.valid(source.grid.box).all()
 
 
 @LAYOUTS

@@ -38,7 +38,7 @@ from tiledseg.labels import ClassInfo, ClassSchema
 from tiledseg.objects import Centred, Cut, Heads, find_centres, split_components
 from tiledseg.pipeline._evaluate._segments import ColouredIds
 from tiledseg.pipeline._instances import _room
-from tiledseg.pipeline._instances._own_scores import OwnScores
+from tiledseg.pipeline._scores import OwnScores
 
 SCHEMA = ClassSchema(
     (

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyogrio
 import pytest
 
 from tests.runs import sha, small_disk
@@ -116,6 +117,30 @@ def test_killed_and_gone_on_with(
     assert found[-1] > 20
     assert sha(out) == sha(whole)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.fgb", "whole"]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+def test_scores_as_a_run_writes_them(tmp_path: Path, suffix: str) -> None:
+    """Integers with a scale, a channel per class: those of each sample's class, or one for all."""
+    names, classes = ("b", "rest", "a"), ClassSchema.of_names(["rest", "a", "b"], background=0)
+    labels = np.arange(3, dtype=np.uint8).repeat(10)[np.newaxis].repeat(20, 0)
+    stored = np.random.default_rng(5).integers(0, 251, (3, 20, 30)).astype(np.uint8)
+    scene, scores = tmp_path / "map.tif", tmp_path / f"s{suffix}"
+    one = SinkSpec(Grid.local(labels.shape), labels.dtype, ("class",), 255, classes)
+    many = SinkSpec(one.grid, stored.dtype, names, 255, scale=0.004)
+    for path, spec, values in ((scene, one, labels[np.newaxis]), (scores, many, stored)):
+        sink = create_sink(path, spec)
+        sink.prepare()
+        sink.write(spec.grid.box, values)
+        sink.commit()
+    for given, own in ((str(scores), {1: 2, 2: 0}), (f"{scores}:a", {1: 2, 2: 2})):
+        vectorize(scene, tmp_path / "a.fgb", scores=given)
+        table = pyogrio.raw.read(tmp_path / "a.fgb", columns=["class_id", "score"])[3]
+        found = dict(zip(*(column.tolist() for column in table), strict=True))
+        expected = {k: stored[place][labels == k].mean() * 0.004 for k, place in own.items()}
+        assert found == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ConfigError, match="does not name its classes: name one channel"):
+        vectorize(written(tmp_path / "bare.tif", labels), tmp_path / "b.fgb", scores=scores)
 
 
 def test_a_full_disk_is_told_and_gone_on_from(

@@ -102,7 +102,7 @@ def vectorize(
     ] = None,
     scores: Annotated[
         str | None,
-        typer.Option(help="Scores of 0 to 1 on the map's grid: polygons get their mean."),
+        typer.Option(help="Scores of 0 to 1, FILE or FILE:CHANNEL; polygons get their mean."),
     ] = None,
     memory: Memory = None,
     workers: Annotated[

@@ -68,11 +68,13 @@ def rows_of(source: Source, samples: int = BLOCK) -> tuple[int, ...]:
 def read_scores(scores: Source, box: Box) -> Ints:
     """Return the scores of a box in `SCORE_PARTS`; what was not measured counts as 0.
 
+    Scores may be stored as integers with a scale, as a run writes them.
+
     Raises:
         ConfigError: There are scores outside 0 to 1.
         DamagedInput: They cannot be read.
     """
-    values = scores.read(box)[0].astype(np.float64)
+    values = scores.read(box)[0].astype(np.float64) * (scores.scale or 1.0)
     values[~scores.valid(box) | ~np.isfinite(values)] = 0
     low, high = values.min(initial=0), values.max(initial=0)
     if low < 0 or high > 1:

@@ -30,6 +30,7 @@ class Source(ABC):
         nodata: Declared nodata value, NaN included, or None.
         blocks: Extent of the natural unit of reading per axis (file blocks, chunks).
         palette: Colour of every index of a paletted image of one channel, (256, 3), or None.
+        scale: Factor from what `read` returns to scores, where the file states one, or None.
         lengths: Distance between samples as the file states it, array order, where it states one
             besides the affine of the grid; in the grid's unit.
         working_bytes: Host memory held besides what `read` returns (caches, decoded files).
@@ -45,6 +46,7 @@ class Source(ABC):
     nodata: float | None
     blocks: tuple[int, ...]
     palette: NDArray[np.uint8] | None = None
+    scale: float | None = None
     lengths: tuple[float, ...] | None = None
     working_bytes: int = 0
 

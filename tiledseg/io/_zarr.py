@@ -28,7 +28,8 @@ from ._channels import choose_channels
 from ._files import ArrayPlace, temporary_beside, to_disk, writing
 from ._memory import Dims, differs_from, numeric_dtype
 
-_GRID, _CLASSES, _NODATA = "tiledseg_grid", "tiledseg_classes", "nodata"
+_GRID, _CLASSES, _NODATA, _SCALE = "tiledseg_grid", "tiledseg_classes", "nodata", "scale"
+_NODATAS = ("_FillValue", _NODATA, "missing_value")
 #: What the codecs raise on chunks they cannot decode.
 _UNREADABLE = (ValueError, RuntimeError, OSError, KeyError, EOFError, zlib.error)
 
@@ -91,7 +92,8 @@ class ZarrSource(Source):
         self.uri = uri
         self.channels = tuple(names[i] for i in self._chosen)
         self.dtype = numeric_dtype(array.dtype, uri)
-        self.nodata = _declared(attributes, uri)
+        self.nodata = _declared(attributes, uri, *_NODATAS)
+        self.scale = None if grid is None else _declared(attributes, uri, _SCALE)
         unit = (getattr(array, "shards", None) or array.chunks)[-spatial:]
         self.blocks = tuple(int(n) for n in unit)
         shape = tuple(int(n) for n in array.shape[-spatial:])
@@ -147,8 +149,8 @@ def _described_grid(attributes: dict[str, Any], uri: str) -> Grid | None:
         raise DamagedInput(f"{uri} is damaged: its grid cannot be understood ({error})") from error
 
 
-def _declared(attributes: dict[str, Any], uri: str) -> float | None:
-    for key in ("_FillValue", _NODATA, "missing_value"):
+def _declared(attributes: dict[str, Any], uri: str, *keys: str) -> float | None:
+    for key in keys:
         if attributes.get(key) is not None:
             try:
                 return _number(attributes[key])
@@ -227,7 +229,7 @@ class ZarrSink(Sink):
         if spec.nodata is not None:  # JSON has no word for NaN
             values[_NODATA] = "NaN" if np.isnan(spec.nodata) else spec.nodata
         if spec.scale is not None:
-            values["scale"] = spec.scale
+            values[_SCALE] = spec.scale
         if spec.schema is not None:
             values[_CLASSES] = spec.schema.to_dict()
         return values

@@ -23,6 +23,7 @@ from ._names import (
     spare_inputs,
     work_folder,
 )
+from ._scores import open_scores
 from ._settings import OnShare, read_settings
 from ._unfinished import unfinished
 
@@ -49,7 +50,8 @@ def vectorize(
             where tiledseg wrote it, else classes are named by their label and 0 is background.
         out: Vector file: .gpkg, .fgb, .parquet, .geojson, .pmtiles.
         budget: Host memory of the process, like ``6GB``; None takes half of what is free.
-        scores: A score of 0 to 1 per sample, on the map's grid; polygons get their mean.
+        scores: Scores of 0 to 1 on the map's grid: one channel, ``FILE:CHANNEL``, or one per class
+            by name; polygons get their mean.
         workers: Bands, and batches of polygons, that are worked on at the same time, in threads;
             the file does not depend on it, but for the time that a GeoPackage is stamped with.
         fresh: Whether to discard what an earlier call has left, else it is gone on with.
@@ -87,8 +89,9 @@ def vectorize(
         schema = read_schema(class_map)
         room = machine.limit(budget) - machine.resident() - source.working_bytes
         with ExitStack() as stack:
-            scored = None if scores is None else stack.enter_context(open_source(scores))
-            if scored is not None:
+            scored = None
+            if scores is not None:
+                scored = open_scores(str(scores), source, (str(class_map), schema), stack)
                 spare_inputs(outputs, scored.files())
             identity = {
                 **_identity(source, schema, scored),
@@ -129,5 +132,5 @@ def _identity(source: Source, schema: ClassSchema | None, scores: Source | None)
         "nodata": repr(source.nodata),
         "place": [source.grid.matrix.tolist(), source.grid.space.crs],
         "legend": None if schema is None else schema.to_dict(),
-        "scores": None if scores is None else scores.fingerprint(),
+        "scores": None if scores is None else [scores.channels, scores.fingerprint()],
     }

@@ -80,6 +80,8 @@ class RasterSink(Sink):
         }
         if spec.schema is None:
             profile["predictor"] = 3 if spec.dtype.kind == "f" else 2
+        if spec.scale is not None:  # GDAL takes three or four bands of bytes for colours
+            profile["photometric"] = "minisblack"
         if grid.space.crs is not None and not grid.control:
             profile["crs"] = grid.space.crs
         if not grid.control and (

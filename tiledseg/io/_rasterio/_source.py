@@ -80,10 +80,14 @@ class RasterSource(Source):
         else:
             chosen = choose_channels(names, channels)
         dtypes, flags = file.dtypes, file.mask_flag_enums  # made anew for all bands at every access
+        scalings = list(zip(file.scales, file.offsets, strict=True))
         self._bands = [i + 1 for i in chosen]
         self.channels = tuple(names[i] for i in chosen)
         self.dtype = _common_dtype(uri, [dtypes[i] for i in chosen])
         self.nodata = file.nodatavals[chosen[0]]
+        scale, offset = scalings[chosen[0]]
+        if scale != 1 and offset == 0 and all(scalings[i] == (scale, 0) for i in chosen):
+            self.scale = scale
         rows, columns = file.block_shapes[chosen[0]]
         if rows * columns * self.dtype.itemsize > _LARGEST_BLOCK:
             raise DamagedInput(f"{uri} claims blocks of {rows} x {columns} samples: it is damaged")

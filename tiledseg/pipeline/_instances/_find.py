@@ -35,10 +35,10 @@ from ...objects import (
 )
 from ...resampling import spacing_of
 from .._map_classes import unit_of
+from .._scores import open_channels, open_scores
 from .._settings import OnShare
-from ._own_scores import OwnScores
 from ._room import Room
-from ._spec import InstancesSpec, open_channels
+from ._spec import InstancesSpec
 
 Ints = NDArray[np.int64]
 
@@ -103,7 +103,7 @@ def find_objects(
     measures, unit = unit_of(source.grid)
     amounts = Amounts.of(measures, source.grid.box.size // source.grid.shape[0])
     name, schema = named
-    scores = _open_scores(spec, named, source, stack)
+    scores = None if spec.scores is None else open_scores(spec.scores, source, named, stack)
 
     def wanted(labels: list[int]) -> Wanted:
         facts = MapFacts(schema_of_map(schema, labels, source.nodata, source.palette), unit, name)
@@ -165,24 +165,6 @@ def _labels_of(source: Source, boxes: list[Box]) -> list[int]:
     for box in boxes:
         found |= {*np.unique(read_labels(source, box)).tolist()}
     return sorted(found - {NODATA})
-
-
-def _open_scores(
-    spec: InstancesSpec, named: tuple[str, ClassSchema | None], source: Source, stack: ExitStack
-) -> Source | None:
-    if spec.scores is None:
-        return None
-    scores = stack.enter_context(open_channels(spec.scores, None, "scores"))
-    source.grid.require_like(scores.grid, f"scores {scores.uri}")
-    if len(scores.channels) == 1:
-        return scores
-    name, schema = named
-    if schema is None:
-        raise ConfigError(
-            f"scores {spec.scores} have {len(scores.channels)} channels, and {name} does not name "
-            "its classes: name one channel, FILE:CHANNEL"
-        )
-    return OwnScores(source, scores, schema)
 
 
 def _open_heads(spec: InstancesSpec, grid: Grid, stack: ExitStack) -> Heads | None:

@@ -12,7 +12,7 @@ import numpy as np
 from ...budget import parse_bytes
 from ...components import MapFacts, enough, require_sizes
 from ...errors import ConfigError
-from ...io import Source, open_source
+from .._scores import parted
 from .._settings import is_number, read_settings
 
 #: Depth of a split where none is said: in samples for distances, else in the channel's numbers.
@@ -107,7 +107,7 @@ class InstancesSpec:
 
     def files(self) -> list[Path]:
         """Return the local files that are read besides the map."""
-        named = [_parted(text)[0] for text in (self.split, self.centres, self.scores) if text]
+        named = [parted(text)[0] for text in (self.split, self.centres, self.scores) if text]
         return [Path(name) for name in named if os.path.lexists(name)]
 
     def rise(self) -> float:
@@ -126,36 +126,3 @@ class InstancesSpec:
         """
         require_sizes(self.unit, facts.unit, facts.name)
         return enough(self.least, 1.0 if self.unit == "samples" else unit)
-
-
-def open_channels(text: str, count: int | None, what: str) -> Source:
-    """Open some channels of a file, ``FILE`` or ``FILE:CHANNELS``, by number from 1 or name.
-
-    Args:
-        text: The file, and which channels.
-        count: So many are needed; None: one or more.
-        what: What they are, for messages.
-
-    Raises:
-        ConfigError: There is no such file or channel, or there are more or fewer.
-        DamagedInput: The file is not what it claims to be.
-    """
-    head, channels = _parted(text)
-    source = open_source(head, channels=channels)
-    if count is not None and len(source.channels) != count:
-        source.close()
-        example = ",".join(map(str, range(1, count + 1)))
-        raise ConfigError(
-            f"{what} {text} must be {count} channel{'s' * (count > 1)}, found "
-            f"{len(source.channels)}; name which, like {head}:{example}"
-        )
-    return source
-
-
-def _parted(text: str) -> tuple[str, tuple[int | str, ...] | None]:
-    """Return the file and the channels of ``FILE:CHANNELS``; None: all of them."""
-    head, colon, tail = text.rpartition(":")
-    if not colon or "/" in tail or os.path.exists(text):
-        return text, None
-    parts = [part.strip() for part in tail.split(",")]
-    return head, tuple(int(p) if p.isdecimal() and len(p) < 9 else p for p in parts)
