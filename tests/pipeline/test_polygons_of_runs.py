@@ -5,10 +5,12 @@ On a real scene: in one process, in threads, on Dask workers, and by drivers tha
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -20,7 +22,9 @@ import pytest
 import rasterio
 
 import tiledseg
-from tests.pipeline.test_distributed import PROCESSES, address_of, shell, write_mosaic, write_scene
+from tests.pipeline.test_distributed import address_of, write_mosaic, write_scene
+from tests.runs import started
+from tiledseg import cli
 from tiledseg.engine import Runner, SerialRunner, Tally, ThreadRunner, TileDone
 from tiledseg.engine._dask import DaskRunner, local_workers
 from tiledseg.pipeline import vectorize
@@ -34,6 +38,8 @@ SHAPE = (165, 205)
 #: The whole scene, squares, whole rows, whole columns, and what leaves remainders everywhere.
 CORES = (SHAPE, (64, 64), (32, 205), (165, 48), (40, 104), (96, 32))
 SUFFIXES = (".parquet", ".fgb", ".geojson", ".gpkg")
+#: As `tests.runs` starts them.
+PROCESSES = multiprocessing.get_context("forkserver")
 #: Tiles that are done when a driver dies.
 SOME = 3
 
@@ -160,7 +166,7 @@ def dying(arguments: list[str], among: str) -> None:
         return act(*given)
 
     setattr(owner, name, dies)
-    shell(arguments)
+    sys.exit(cli.run(arguments))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -180,10 +186,9 @@ def test_drivers_are_killed_among_tiles_and_polygons_and_others_go_on(
         assert not polygons.exists()
         assert len(list(receipts.glob("*.json"))) >= SOME
         assert out.exists() == (among == "polygons")
-    process = PROCESSES.Process(target=shell, args=(command(scene, tmp_path, suffix, *threads),))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    last = started(command(scene, tmp_path, suffix, *threads))
+    last.join()
+    assert last.exitcode == 0
     found = digests(tmp_path)
     assert found == {name: scene.expected[name] for name in found}
     assert polygons.name in found
