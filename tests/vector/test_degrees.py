@@ -95,3 +95,13 @@ def test_the_border_of_the_world_is_one_edge(tmp_path: Path, space: Space) -> No
     assert write_polygons(source, tmp_path / "a.geojson", PolygonSpec()) == 1
     (shape,) = read(tmp_path / "a.geojson")[0]
     assert shape.bounds[::2] == pytest.approx((-180, 180))
+
+
+@pytest.mark.parametrize(("west", "north"), [(0.0, 90.0), (170.0, -70.0)])
+def test_perimeters_up_to_a_pole(tmp_path: Path, west: float, north: float) -> None:
+    """Borders that follow meridians and parallels, to the pole itself."""
+    write_polygons(world(west, north, 0.5), tmp_path / "a.gpkg", PolygonSpec())
+    shapes, fields = read(tmp_path / "a.gpkg")
+    geod = Geod(ellps="WGS84")
+    around = [geod.geometry_length(shapely.segmentize(shape.boundary, 0.5)) for shape in shapes]
+    assert fields["perimeter_m"] == pytest.approx(around, rel=2e-3)

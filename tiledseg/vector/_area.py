@@ -140,7 +140,10 @@ def _as_metric(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
 def _geodesic_steps(
     grid: Grid, lines: NDArray[np.float64], step: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return how long a step is on the ellipsoid, in m, in the middle of some lines."""
+    """Return how long a step is on the ellipsoid, in m, in the middle of some lines.
+
+    Of a step beyond a pole the part on this side stands for all of it.
+    """
     flat = _flat_size(grid)
     wide = 1.0 if flat is None else max(1.0, _SIDE / flat**0.5)
     middle = np.stack([lines, np.full(len(lines), grid.shape[1] / 2)], axis=-1)
@@ -149,8 +152,12 @@ def _geodesic_steps(
         move = _to_degrees(grid.space)
         ends = [np.stack(move(*end.T), axis=-1) for end in ends]
     (lon, lat), (lon_on, lat_on) = (end.T for end in ends)
-    found = _geod(grid.space).inv(lon, lat.clip(-90, 90), lon_on, lat_on.clip(-90, 90))[2]
-    return np.asarray(found, dtype=np.float64) / wide
+    kept, kept_on = lat.clip(-90, 90), lat_on.clip(-90, 90)
+    found = np.asarray(_geod(grid.space).inv(lon, kept, lon_on, kept_on)[2], np.float64)
+    whole, left = np.abs(lat_on - lat), np.abs(kept_on - kept)
+    parts: NDArray[np.float64] = np.ones_like(found)
+    np.divide(whole, left, out=parts, where=left > 0)
+    return found / wide * parts
 
 
 def projjson(crs: str | None) -> dict[str, Any] | None:
