@@ -11,6 +11,7 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
+from pyproj import CRS
 
 import tiledseg
 from tests.pipeline.test_evaluate import SCHEMA, fields, utm, write
@@ -48,6 +49,23 @@ def fill(points: Path, truth: Any, space: Space = SPACE) -> Path:
     filled = points.with_name(f"filled{points.suffix}")
     write_points(filled, read, space)
     return filled
+
+
+@pytest.mark.parametrize("west", [0.0, 350.0, -190.0])
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg"])
+def test_longitudes_of_points_may_be_told_otherwise(
+    tmp_path: Path, west: float, suffix: str
+) -> None:
+    """GeoJSON counts from -180 to 180, the map does not."""
+    space = Space(SpaceKind.GEOGRAPHIC, CRS.from_epsg(4326).to_wkt())
+    matrix = np.array([[8.9, 0, west], [0, -8.9, 80], [0, 0, 1]])
+    labels = np.random.default_rng(1).integers(0, 3, (18, 40)).astype(np.uint8)
+    grid = Grid.from_matrix(labels.shape, matrix, space)
+    path, points = write(tmp_path / "map.tif", labels, grid), tmp_path / f"p{suffix}"
+    tiledseg.sample(path, points, per_class=30)
+    strata = read(points)[1]["class_id"]
+    filled = fill(points, [str(i) for i in strata.tolist()], space)
+    assert tiledseg.assess(path, filled).estimates.overall[0] == 1
 
 
 @pytest.mark.parametrize(

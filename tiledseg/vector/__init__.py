@@ -7,7 +7,7 @@ from typing import Any
 
 from ._area import row_measures
 from ._formats import check_point_format, check_polygon_format
-from ._points import Points, put_points, read_points, write_points
+from ._points import Points, put_points, read_points, turned_to, write_points
 from ._read import read_fields, read_polygons
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "read_polygons",
     "row_measures",
     "stored_polygons",
+    "turned_to",
     "write_points",
     "write_polygons",
 ]

@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DamagedInput, TiledsegError
-from ..grid import Space
+from ..grid import Grid, Space, SpaceKind
 from ..io import remove, silenced, temporary_beside, to_disk, writing
 from ._area import into_space, to_lonlat
 from ._formats import check_point_format, layer_options
@@ -79,6 +79,20 @@ def put_points(path: Path, points: Points, space: Space) -> None:
             layer_options=options,
         )
         to_disk(partial)
+
+
+def turned_to(places: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Return (n, 2) places of a map, those with a longitude beyond it turned to where it lies.
+
+    GeoJSON counts from -180 to 180 degrees, global maps often from 0 to 360.
+    """
+    low, high = grid.bounds[0]
+    lon = places[:, 0]
+    beyond = (lon < low) | (lon > high)
+    if grid.space.kind is not SpaceKind.GEOGRAPHIC or not beyond.any():
+        return places
+    turned = lon + 360 * np.ceil((low - lon) / 360)
+    return np.stack([np.where(beyond, turned, lon), places[:, 1]], axis=-1)
 
 
 def read_points(path: Path, space: Space) -> Points:

@@ -137,7 +137,8 @@ def assess(
         read = vector.read_points(Path(points), source.grid.space)
         strata, truths = _columns(read, points)
         held = count_classes(source, schema, lambda share: tell(share / 2))
-        index = _indices(read.places, source.grid, points)
+        places = vector.turned_to(read.places, source.grid)
+        index = _indices(places, source.grid, points)
         _require_same_map(source, schema, index, strata, lambda s: tell(0.5 + s / 2))
         grid = source.grid
     names = class_names(schema, held)
