@@ -216,6 +216,37 @@ def test_a_signal_while_everything_is_imported(
     assert process.returncode == 128 + number
 
 
+#: A command that is told to end within what a library calls back, and would go on for a minute.
+DROPPING = """
+import ctypes, os, time
+from tiledseg import cli
+from tiledseg.cli import _run
+
+def called_back():
+    os.kill(os.getpid(), {number})
+    time.sleep(0.01)
+    return 0
+
+def command(arguments):
+    for _ in range(3):
+        ctypes.CFUNCTYPE(ctypes.c_int)(called_back)()
+        time.sleep(20)
+    return 0, ""
+
+_run.run_command = command
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "word"), [(2, "interrupted"), (15, "terminated")])
+def test_a_signal_that_a_library_drops_ends_a_run(number: int, word: str) -> None:
+    script = PLAIN.partition("from")[0] + DROPPING.format(number=number)
+    command = [sys.executable, "-c", script]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+    assert told.stderr.splitlines() == [f"tiledseg: {word}; run the same command again to go on"]
+    assert told.returncode == 128 + number
+
+
 def _takes_signals(pid: int) -> bool:
     """Whether a process has a handler for SIGTERM, which is taken after SIGINT."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -18,6 +18,8 @@ __all__ = ["main", "run"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: How a run that was stopped from outside is spoken of.
 _STOPPED = {130: "interrupted", 143: "terminated"}
+#: Seconds until a stop that a library has dropped is tried again.
+_AGAIN = 0.05
 _stopped: list[int] = []
 
 
@@ -27,6 +29,7 @@ def main() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _stop)
+    sys.unraisablehook = _dropped
     status = run(sys.argv[1:])
     sys.stdout.flush()
     _leave_with(status)  # what is closed at exit would tell of a signal in its own way
@@ -47,6 +50,19 @@ def _stop(number: int, frame: object) -> None:
     _stopped.append(128 + number)
     _leave_with(128 + number)
     raise SystemExit(128 + number)
+
+
+def _dropped(unraisable: sys.UnraisableHookArgs) -> None:
+    """Try a stop again that met a callback of a compiler or a destructor, which pass nothing on."""
+    if not (_stopped and unraisable.exc_type is SystemExit):
+        sys.__unraisablehook__(unraisable)
+        return
+    signal.signal(signal.SIGALRM, _stop_again)
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+
+
+def _stop_again(number: int, frame: object) -> None:
+    raise SystemExit(_stopped[0])
 
 
 def _leave_with(status: int) -> None:
