@@ -14,7 +14,14 @@ import tiledseg
 from tests.datasets.test_dicom_labels import ids_of
 from tiledseg.cli import run
 from tiledseg.engine import machine
-from tiledseg.errors import BudgetExceeded, ConfigError, GridMismatch, OutputFailed, UnknownFormat
+from tiledseg.errors import (
+    BudgetExceeded,
+    ConfigError,
+    DamagedInput,
+    GridMismatch,
+    OutputFailed,
+    UnknownFormat,
+)
 from tiledseg.grid import PATIENT, Grid
 from tiledseg.io import SinkSpec, create_sink
 from tiledseg.labels import ClassSchema
@@ -164,6 +171,11 @@ def test_contours_are_drawn_on_their_images(data: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected)
     with pytest.raises(ConfigError, match=r"02\.dcm"):
         tiledseg.contours(labels, series / "02.dcm", images=series)
+    nameless = pydicom.dcmread(series / "02.dcm")
+    del nameless.FrameOfReferenceUID
+    nameless.save_as(series / "02.dcm")
+    with pytest.raises(DamagedInput, match=r"02\.dcm has no FrameOfReferenceUID, by which"):
+        tiledseg.contours(labels, tmp_path / "rt.dcm", images=series)
     (series / "03.dcm").unlink()
     with pytest.raises(GridMismatch, match="must lie on the grid"):
         tiledseg.contours(labels, tmp_path / "rt.dcm", images=series)

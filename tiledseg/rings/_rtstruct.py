@@ -65,7 +65,7 @@ class Slices:
         """Read the headers of a series.
 
         Raises:
-            DamagedInput: A file is no DICOM image.
+            DamagedInput: A file is no DICOM image, or has not what it is told by.
         """
         headers = []
         for path in files:
@@ -73,11 +73,15 @@ class Slices:
                 found = pydicom.dcmread(
                     path, stop_before_pixels=True, specific_tags=[*_SHARED, *_IMAGE]
                 )
-                for name in (*_IMAGE, "StudyInstanceUID"):
-                    str(found[name].value)
+                missing = [n for n in (*_IMAGE, "StudyInstanceUID") if not str(found.get(n) or "")]
             except Exception as error:  # pydicom raises of every kind where a value is missing
                 told = " ".join(str(error).split())[:200]
                 raise DamagedInput(f"{path} cannot be read as a DICOM slice: {told}") from error
+            if missing:
+                raise DamagedInput(
+                    f"{path} has no {missing[0]}, by which a structure set tells its images; draw "
+                    "the contours without --images, or export the series again"
+                )
             headers.append(found)
         return cls(files, headers)
 
