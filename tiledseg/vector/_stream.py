@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pyogrio
 from numpy.typing import NDArray
 
+from ..budget import format_bytes
 from ..io import remove, settle, silenced, temporary_beside, writing
 from ..labels import ClassInfo
 from ._area import projjson
@@ -121,12 +122,15 @@ def _write_ogr(path: Path, name: str, driver: str, layer: Layer, batches: Iterat
                 layer_options=options,
                 dataset_options=levels,
             )
-    except Exception:
+    except Exception as error:
         if failed:
             raise failed[0] from None
-        if shutil.disk_usage(path.parent).free < _FULL:  # GDAL tells of what it tried after that
+        free = shutil.disk_usage(path.parent).free
+        if free < _FULL:  # GDAL tells of what it tried after that
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
-        raise
+        raise RuntimeError(  # or it has taken back what filled the disk, and says no more
+            f"{format_bytes(free)} are free in {path.parent}, GDAL says: {error}"
+        ) from error
 
 
 def _write_style(path: Path, name: str, classes: tuple[ClassInfo, ...]) -> None:
