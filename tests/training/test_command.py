@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 import rasterio
+import torch
 
 import tiledseg
 from tiledseg.cli import run
+from tiledseg.cli._train import Steps
 from tiledseg.errors import ConfigError
-from tiledseg.training import Recipe, prepare_job, read_log
+from tiledseg.training import Kept, Recipe, StepsDone, prepare_job, read_log
 
 Values = Callable[..., dict[str, Any]]
 
@@ -133,6 +135,46 @@ def test_settings_are_overruled_and_told_in_python(
     assert [line["step"] for line in read_log(out / "train.log.jsonl") if "loss" in line] == [5]
 
 
+def test_a_training_is_late_once_its_speed_has_settled(
+    values: Values, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first steps decode images: their speed says nothing; nor does a later fall."""
+    monkeypatch.setattr("tiledseg.cli._train._LINE_EVERY", 1e9)
+    for minutes, expected in ((15.0, []), (3.0, ["it will take about 4 min, planned: 3 min"])):
+        told = Steps(Recipe.parse(values(run={"steps": 1000, "minutes": minutes})).run, False)
+        seconds = 0.0
+        for number, speed in enumerate((1.2, 1.3, 2.7, 4.8, 4.9, 0.6, 0.6), 1):
+            seconds += 10 / speed
+            left = (1000 - 10 * number) / speed
+            told(StepsDone(10 * number, 1.0, 0.1, seconds, speed, left))
+        late = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+        assert [line[9 : 9 + len(text)] for line, text in zip(late, expected, strict=True)] == (
+            expected
+        )
+
+
+def test_threads_are_those_of_the_training(values: Values, tmp_path: Path) -> None:
+    """In steps before and after validations, in these, and in what goes on after a stop."""
+    recipe, asked, seen = values(run={"steps": 12, "validate": 4}), [], []
+
+    def told(event: Any) -> None:
+        seen.append(torch.get_num_threads())
+        if event.step == 8 and isinstance(event, Kept) and not asked:
+            asked.append(event)
+            raise KeyError
+
+    before = torch.get_num_threads()
+    count = 3 if before != 3 else 2
+    with pytest.raises(KeyError):
+        tiledseg.train(recipe, tmp_path / "m", threads=count, on_event=told)
+    made = tiledseg.train(recipe, tmp_path / "m", on_event=told)
+    whole = tiledseg.train(recipe, tmp_path / "whole", threads=count, on_event=told)
+    assert set(seen) == {count}
+    assert torch.get_num_threads() == before
+    assert made.resumed == 8
+    assert made.card.sha256 == whole.card.sha256
+
+
 def test_what_is_wrong_is_one_sentence(
     values: Values, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +193,8 @@ def test_what_is_wrong_is_one_sentence(
     assert "cuda:77" in capsys.readouterr().err
     assert run(["config", "--recipe"]) == 0
     assert "patches" in json.loads(capsys.readouterr().out)["properties"]
+    assert run(["config", "--dataset"]) == 0
+    assert {"cases", "legend", "outside"} <= set(json.loads(capsys.readouterr().out)["properties"])
 
 
 def test_a_large_held_out_case_is_compared_on_disk(

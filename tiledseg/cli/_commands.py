@@ -154,9 +154,16 @@ def config(
     recipe: Annotated[
         bool, typer.Option("--recipe", help="Print the JSON schema of a training's recipe.")
     ] = False,
+    dataset: Annotated[
+        bool, typer.Option("--dataset", help="Print the JSON schema of a dataset's YAML.")
+    ] = False,
 ) -> None:
     """Print the schema of a config, or an example to start from."""
-    if recipe:
+    if dataset:
+        from ..datasets import DatasetDocument
+
+        typer.echo(json.dumps(DatasetDocument.model_json_schema(), indent=2))
+    elif recipe:
         from ..training import Recipe
 
         typer.echo(Recipe.schema_text())

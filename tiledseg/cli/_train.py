@@ -13,8 +13,9 @@ from ._tell import tell
 
 #: Seconds between lines.
 _LINE_EVERY = 10.0
-#: Reports of steps after which the speed is known: what is new at the first steps is done then.
-_SPEED_KNOWN = 3
+#: Reports of steps after which the speed may be known, and how much faster than at the report
+#: before it is then at most: files are opened, and images decoded, at the first steps.
+_SPEED_KNOWN, _SETTLED = 3, 1.1
 #: Times the planned minutes beyond which a training is late.
 _LATE = 1.1
 
@@ -32,7 +33,7 @@ class Steps:
         self._said, self._stepped = time.monotonic(), False
         self._kept: Kept | None = None
         self._validated: Validated | None = None
-        self._reports = 0
+        self._reports, self._speed, self._warned = 0, 0.0, False
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
@@ -53,8 +54,12 @@ class Steps:
 
     def _warn(self, event: StepsDone) -> None:
         """Say once, as soon as the speed is known, if it will take longer than was planned."""
-        self._reports += 1
-        if self._reports == _SPEED_KNOWN and self._minutes is not None:
+        settled = event.speed <= _SETTLED * self._speed
+        self._reports, self._speed = self._reports + 1, event.speed
+        if self._warned or self._minutes is None:
+            return
+        if settled and self._reports >= _SPEED_KNOWN:
+            self._warned = True
             late = _late(event, self._total, self._minutes)
             if late is not None:
                 self._say(f"warning: {late}")

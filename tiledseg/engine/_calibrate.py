@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import BudgetExceeded, ConfigError, TiledsegError
-from ..models import Model
+from ..models import Model, using_threads
 from ..taper import Taper
 from ..tiling import TilePlan
 from . import _half_kernels as half_kernels
@@ -47,7 +47,8 @@ def calibrate(model: Model, plan: TilePlan) -> Footprint:
         BudgetExceeded: There is not even memory for one call.
     """
     try:
-        return _measured(model, plan)
+        with using_threads(plan.threads):
+            return _measured(model, plan)
     except TiledsegError:
         raise
     except Exception as error:  # the libraries' errors share no base but Exception
@@ -64,7 +65,6 @@ def calibrate(model: Model, plan: TilePlan) -> Footprint:
 
 
 def _measured(model: Model, plan: TilePlan) -> Footprint:
-    torch.set_num_threads(plan.threads)
     on_device = model.device.type == "cuda"
     if not on_device:
         kernels.load(model.card.schema.dtype, plan.target is not None)

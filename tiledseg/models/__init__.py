@@ -23,7 +23,7 @@ from ._card import TRAINING, card_from_dict, card_to_dict, read_card
 from ._combine import CombinedModel, combine, turns_of
 from ._create import arguments_of, create_model, create_network, multiples_of
 from ._detector import Detector, Seen, mask_rcnn
-from ._device import find_device
+from ._device import find_device, using_threads
 from ._exported import Graph
 from ._find import Fold, describe_model, find_model, identified, is_model, model_files
 from ._foreign import Understood, understand
@@ -114,6 +114,7 @@ __all__ = [
     "try_runtime",
     "turns_of",
     "understand",
+    "using_threads",
     "usual_locality",
     "versions_behind",
     "write_whole",

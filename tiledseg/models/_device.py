@@ -1,8 +1,10 @@
-"""Where a network runs."""
+"""Where a network runs, and in how many threads."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -38,3 +40,15 @@ def find_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"runtime.device {name!r} cannot be used: {reason}") from None
     return device
+
+
+@contextmanager
+def using_threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads for a while, in calls from this thread; None: as it is."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -338,7 +338,7 @@ def train(
         out: Folder of the model, which `segment` takes; checkpoints, log and page are in it, too.
         fresh: Discard what an earlier run left there.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: Threads of torch; None takes every core.
+        threads: Threads of torch; None takes those of an earlier run, else every core.
         command: How it was called, for the model's card.
         on_event: Told of steps, validations and checkpoints.
         on_case: Told the name of every case whose labels were counted.
@@ -357,11 +357,11 @@ def train(
     from ._train import train as execute_training
 
     check_threads(threads, "threads")
-    options = Options(device, threads or machine.cores(), fresh, command)
+    options = Options(device, threads, fresh, command)
 
-    def run(image: Any, model: Model, target: Path | None) -> NDArray[Any] | None:
-        quiet = {"report": False}
-        return segment(image, Predictor(model, "training"), target, fresh=True, output=quiet).array
+    def run(image: Any, model: Model, target: Path | None, count: int) -> NDArray[Any] | None:
+        own: dict[str, Any] = {"output": {"report": False}, "runtime": {"threads": count}}
+        return segment(image, Predictor(model, "training"), target, fresh=True, **own).array
 
     return execute_training(run, recipe, out, options, on_event, on_case)
 

@@ -24,6 +24,7 @@ from ..models import (
     fastest_trial,
     library_versions,
     try_runtime,
+    using_threads,
     write_whole,
 )
 from ..tiling import TilePlan
@@ -168,7 +169,12 @@ def begun(plan: TilePlan) -> Choice:
 
 
 def choose(question: Question) -> Chosen:
-    """Return the model in the runtime to use."""
+    """Return the model in the runtime to use, tried with the plan's threads."""
+    with using_threads(question.plan.threads):
+        return _chosen(question)
+
+
+def _chosen(question: Question) -> Chosen:
     candidates = question.networks.candidates
     if question.before is not None and question.before.runtime in candidates:
         return question.ready(question.before)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..engine import machine
 from ..errors import ConfigError
-from ..models import ModelCard, library_versions
+from ..models import ModelCard, library_versions, using_threads
 from ..report import TrainingFacts, write_training_page
 from ..training import (
     LOG,
@@ -52,7 +53,8 @@ def train(
     def validator(card: ModelCard) -> Validate:
         return Validator(job, card, options.device, folder / WORK, segment)
 
-    trained = run_training(job, folder, options, validator, on_event)
+    with using_threads(machine.cores()):  # which a training takes that is not told how many
+        trained = run_training(job, folder, options, validator, on_event)
     if not trained.first:
         return trained
     facts = TrainingFacts(

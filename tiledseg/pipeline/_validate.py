@@ -28,8 +28,9 @@ _MOST = 2**27
 _COMPARED = 2**22
 
 Weights = dict[str, torch.Tensor]
-#: Segments an image with a loaded model: writes the class map, or returns it where None is given.
-Segment = Callable[[Any, Model, Path | None], NDArray[Any] | None]
+#: Segments an image with a loaded model: writes the class map, or returns it where None is given;
+#: in so many threads per call of the model.
+Segment = Callable[[Any, Model, Path | None, int], NDArray[Any] | None]
 
 
 class Validator:
@@ -78,14 +79,15 @@ class Validator:
     @contextmanager
     def _class_map(self, pair: Pair, model: Model) -> Iterator[Callable[[Box], NDArray[Any]]]:
         """Give what reads labels (*box.shape) of a segmented case."""
+        threads = torch.get_num_threads()  # those of the training
         if prod(pair.grid.shape) <= _MOST:
-            found = self._segment(pair.image, model, None)
+            found = self._segment(pair.image, model, None, threads)
             assert found is not None  # noqa: S101  # kept in memory
             yield lambda box: found[box.slices]
             return
         with TemporaryDirectory(prefix="held_out-", dir=self._folder) as folder:
             path = Path(folder) / ("map.tif" if pair.grid.ndim == 2 else "map.nii.gz")
-            self._segment(pair.image, model, path)
+            self._segment(pair.image, model, path, threads)
             with open_source(path) as made:
                 yield lambda box: made.read(box)[0]
 

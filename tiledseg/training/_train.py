@@ -14,7 +14,15 @@ import torch
 
 from ..errors import ConfigError, DamagedInput, PlanChanged
 from ..io import open_folder, write_text, writing
-from ..models import TRAINING, ModelCard, create_network, fast_layout, read_card, save_model
+from ..models import (
+    TRAINING,
+    ModelCard,
+    create_network,
+    fast_layout,
+    read_card,
+    save_model,
+    using_threads,
+)
 from ._card import provenance
 from ._checkpoint import load_tensors
 from ._identity import content, require_same
@@ -101,7 +109,7 @@ def run_training(
     """
     with (
         joined(options.device) as world,
-        _threads(options.threads),
+        using_threads(options.threads),
         _own_random(world),
         _alone(out, world),
     ):
@@ -241,18 +249,6 @@ def _alone(out: Path, world: World) -> AbstractContextManager[None]:
     if not world.first:
         return nullcontext()
     return open_folder(out.resolve()).lock(shared=False)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many threads for a while."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager
