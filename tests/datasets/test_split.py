@@ -69,7 +69,9 @@ def test_the_seed_matters_and_is_told() -> None:
     helds = {split_folds(dataset, 5, seed)[0].held_out for seed in range(4)}
     assert len(helds) == 4
     fold = split_folds(dataset, 5, 3)[1]
-    assert fold.told().startswith("32 cases for training, 8 held out: fold 2 of 5 by group, seed 3")
+    assert fold.told().startswith(
+        "32 cases for training, 8 held out: fold 1 of 0 to 4 by group, seed 3"
+    )
     assert all(f"g{n[1:]}" in fold.how for n in fold.held_out)
 
 

@@ -67,7 +67,7 @@ def split_folds(
         Split(
             train=tuple(c.name for c in cases if fold_of[c.group] != number),
             held_out=tuple(c.name for c in cases if fold_of[c.group] == number),
-            how=f"fold {number + 1} of {folds} by {by}, seed {seed}; held-out groups: "
+            how=f"fold {number} of 0 to {folds - 1} by {by}, seed {seed}; held-out groups: "
             + _listed(g for g in groups if fold_of[g] == number),
         )
         for number in range(folds)
