@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -226,6 +227,36 @@ def test_a_split_of_its_own_is_kept(tmp_path: Path) -> None:
     assert recipe.data.folds is None
 
 
+def validations(found: PlannedRecipe) -> int:
+    """Return how often the held-out cases are segmented: every so many steps, and at the end."""
+    run = found.recipe.run
+    assert run.validate is not None
+    return -(-run.steps // run.validate)
+
+
+def test_validations_take_a_small_share_of_the_time(tmp_path: Path) -> None:
+    """A third of three scenes is held out; a window of them takes as long as a patch."""
+    rows = []
+    for name in "abc":
+        values = np.kron(np.eye(10, dtype=np.uint8), np.ones((300, 280), np.uint8))
+        write_raster(tmp_path / f"{name}.tif", values)
+        rows.append({"image": f"{name}.tif", "labels": f"{name}.tif"})
+    (tmp_path / "land.yaml").write_text(f"classes: [x, y]\ncases: {json.dumps(rows)}\n")
+    found = []
+    for minutes in (5, 20, 40, 600):
+        plan = planned(tmp_path / "land.yaml", 6e9, minutes, 0.5)
+        run, patches, times = plan.recipe.run, plan.recipe.patches, validations(plan)
+        windows = 3000 * 2800 * (4 / 3) ** 2 / prod(patches.window)
+        one = windows * 0.7 * 60 * minutes / run.steps / patches.batch
+        assert times == 1 or times * one <= 0.151 * 60 * minutes
+        assert times == 10 or (times + 2) * one > 0.15 * 60 * minutes
+        assert plan.reasons["run.validate"].startswith(
+            "at the end only" if times == 1 else f"{times} times"
+        )
+        found.append(times)
+    assert found[0] < found[-1] == 10
+
+
 def test_budgets_decide(tmp_path: Path) -> None:
     """Less time or memory: a narrower network or a smaller window; more of neither is used."""
     path = rasters(tmp_path)
@@ -238,7 +269,7 @@ def test_budgets_decide(tmp_path: Path) -> None:
     assert plenty.recipe.run.steps > fast.recipe.run.steps >= 1
     hurried = planned(path, 6e9, 0.2, 0.5)
     assert hurried.recipe.run.steps < hurried.recipe.run.validate == 100  # at its end only
-    assert plenty.recipe.run.validate == plenty.recipe.run.steps // 10 > 100
+    assert validations(plenty) == 10
     product = [
         prod(p.recipe.patches.window) * s for p, s in zip((plenty, slow), sizes, strict=False)
     ]
@@ -262,12 +293,15 @@ def test_what_cannot_be_learned_is_told(tmp_path: Path) -> None:
 
 
 def test_the_command_keeps_a_recipe_that_is_there(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tiledseg.cli._progress._LINE_EVERY", 0.0)
     path, out = volumes(tmp_path, "modality: mr\n", count=2), tmp_path / "recipe.yaml"
     command = ["plan-training", str(path), "--out", str(out), "--minutes", "1", "--memory", "3GB"]
     assert run(command) == 0
-    assert str(out) in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert str(out) in told.out
+    assert re.findall(r"(\d+)% done, about \d+ s left", told.err) == ["33", "67", "67"]
     recipe = Recipe.read(out)
     assert recipe.data.folds == 2
     out.write_text("mine")

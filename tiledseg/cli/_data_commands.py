@@ -85,8 +85,10 @@ def plan_training(
     from .. import pipeline
     from ..document import read_mapping
     from ..training import WANTED
+    from ._progress import Share
 
-    recipe = pipeline.plan_training(dataset, out, memory, minutes, fresh)
+    with Share("looking at", quiet=False) as share:
+        recipe = pipeline.plan_training(dataset, out, memory, minutes, fresh, share)
     steps = read_mapping(recipe, "recipe")["run"]["steps"]
     few = f"; fewer than the {WANTED} it should have: give more --minutes" if steps < WANTED else ""
     tell(f"{steps:,} steps in {minutes:g} min{few}; reasons are in the file", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def plan_training(
     memory: str = "6GB",
     minutes: float = 60.0,
     fresh: bool = False,
+    on_progress: Callable[[float, str], None] | None = None,
 ) -> Path:
     """Write a recipe for a dataset, to be edited and trained.
 
@@ -71,6 +73,7 @@ def plan_training(
         memory: What the training may take, like ``6GB``.
         minutes: It may take, on this machine, which is measured.
         fresh: Whether to replace a recipe, which may have been edited.
+        on_progress: Told the share that is done, 0 to 1, and what is next or was last.
 
     Returns:
         The file.
@@ -89,10 +92,17 @@ def plan_training(
     names = [case.name for case in opened.learnable]  # a test tells nothing before the end
     if not names:
         raise ConfigError(f"dataset {opened.name} has no labelled case to learn from; label some")
-    census = take_census(opened.of(names))
+    tell, done = on_progress or _nothing, count(1)
+    total = len(names) + 1  # a step is measured at the end
+    census = take_census(opened.of(names), on_case=lambda name: tell(next(done) / total, name))
+    tell(len(names) / total, "the time of a step")
     planned = training.plan_training(opened, census, budget, minutes, place.parent)
     write_text(place, planned.to_yaml())
     return place
+
+
+def _nothing(share: float, name: str) -> None:
+    """Take no notice."""
 
 
 def check_facts(checked: Checked) -> CheckFacts:

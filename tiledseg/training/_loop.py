@@ -40,7 +40,7 @@ class StepsDone:
         rate: Learning rate.
         seconds: Spent on the training so far, earlier runs included.
         speed: Patches per second, since the last report.
-        left: Estimate of the seconds that are left, validation not included.
+        left: Estimate of the seconds that are left, with validations as long as the last one.
     """
 
     step: int
@@ -136,6 +136,7 @@ class Loop:
         self._losses: list[float] = []
         self._began = self._reported = self._saved = time.monotonic()
         self._before = self.state.numbers.seconds
+        self._validating = 0.0  # seconds of the last validation
 
     def run(self) -> None:
         """Train.
@@ -230,6 +231,7 @@ class Loop:
         patches = count * self.recipe.patches.batch * self.recipe.optimizer.accumulate
         rate = rate_at(self.recipe.optimizer, numbers.step - 1, self.recipe.run.steps)
         left = (self.recipe.run.steps - numbers.step) * took / count
+        left += self._validations_left() * self._validating
         loss = sum(self._losses) / count
         self._losses, self._reported = [], now
         if self.world.first:
@@ -241,6 +243,13 @@ class Loop:
         numbers, run = self.state.numbers, self.recipe.run
         due = numbers.step == run.steps or (run.validate and numbers.step % run.validate == 0)
         return bool(due) and numbers.validated < numbers.step
+
+    def _validations_left(self) -> int:
+        """Return how many times the held-out cases are still to be segmented."""
+        step, run = self.state.numbers.step, self.recipe.run
+        every = run.validate or run.steps
+        between = max(0, (run.steps - 1) // every - step // every)
+        return between + int(self._is_to_validate() and step < run.steps) + 1  # and at the end
 
     def _is_due(self) -> bool:
         """Whether it is time for a checkpoint: by steps, or by the first process' clock."""
@@ -262,7 +271,7 @@ class Loop:
 
     def _validate(self) -> None:
         """Validate, keep the weights if they are the best, and decide whether to go on."""
-        numbers = self.state.numbers
+        numbers, began = self.state.numbers, time.monotonic()
         found = None
         if self.world.first and self.validate is not None:
             found = self.validate(self.state.weights(), self._begin_case)
@@ -284,3 +293,4 @@ class Loop:
         numbers.seconds = self._before + time.monotonic() - self._began
         self._save()
         self._reported = time.monotonic()
+        self._validating = self._reported - began

@@ -10,6 +10,7 @@ import os
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ _FOLDS = 5
 _FOREGROUND, _BALANCED = 1 / 3, 1 / 2
 #: Percentiles that HU are clipped to (nnU-Net).
 _CLIP = (0.5, 99.5)
-#: Most validations on the way, and fewest steps between them, but for the last.
+#: Most validations, and fewest steps between them, but for the last.
 _VALIDATIONS, _BETWEEN = 10, 100
+#: Share of the time that validations can have.
+_VALIDATING = 0.15
 #: Letters of a line of comment.
 _LINE = 100
 
@@ -99,6 +102,8 @@ def plan_training(
     data, why = _data(dataset, census, found)
     augment, why_augment = _augment(dataset, decision)
     shares, why_shares = _shares(dataset, census)
+    held_out = _held_out(dataset, census, data) * found.samples
+    validate, why_validate = _validations(held_out, decision, minutes)
     values = {
         "name": dataset.name,
         "licence": dataset.licence,
@@ -117,7 +122,7 @@ def plan_training(
         "optimizer": {"warmup": min(100, decision.steps // 10)},
         "run": {
             "steps": decision.steps,
-            "validate": max(_BETWEEN, decision.steps // _VALIDATIONS),
+            "validate": validate,
             "minutes": minutes,
         },
     }
@@ -125,6 +130,7 @@ def plan_training(
         "licence": "that of the data; yours to judge",
         **why,
         **_network_reasons(found, decision, memory, minutes),
+        "run.validate": why_validate,
         "patches.shares": why_shares,
         **why_augment,
     }
@@ -158,10 +164,48 @@ def _data(
     elif found.groups >= 2:
         values["folds"] = min(_FOLDS, found.groups)
         why["data.folds"] = (
-            f"of {found.groups} groups, which stay together; fold 0 is held out (nnU-Net trains "
-            "all five)"
+            f"of {found.groups} groups, which stay together; fold 0 of 0 to {values['folds'] - 1} "
+            "is held out, another with `fold: 1` (nnU-Net trains all of them)"
+        )
+    else:
+        why["data.dataset"] = (
+            "one group, so nothing is held out and no figure tells how good the model is: add "
+            "scenes, or cut this one into blocks (blocks: {side: 256} in the dataset's YAML)"
         )
     return values, why
+
+
+def _held_out(dataset: Dataset, census: Census, data: Mapping[str, Any]) -> float:
+    """Return the share of the cases that is held out."""
+    if "folds" in data:
+        return 1 / float(data["folds"])
+    held = sum(c.split == VALIDATION for c in dataset.learnable)
+    return held / max(1, len(census.cases))
+
+
+def _validations(samples: float, decision: Decision, minutes: float) -> tuple[int, str]:
+    """Return the steps between validations, one of which is at the end, and why so many.
+
+    A window takes about as long as a patch of training: forwards only, but in float32.
+
+    Args:
+        samples: Held out.
+        decision: The network.
+        minutes: For the training.
+    """
+    window = decision.shape.window
+    overlap = (4 / 3 if len(window) == 2 else 2) ** len(window)  # of windows, as usual
+    windows = samples * overlap / prod(window)
+    one = windows * decision.seconds / decision.batch
+    most = int(min(max(_VALIDATING * 60 * minutes / max(one, 1e-9), 1), _VALIDATIONS))
+    every = max(_BETWEEN, -(-decision.steps // most))
+    times = -(-decision.steps // every)
+    return every, (
+        f"{times} times, the last at the end: {_VALIDATIONS} at most, in {_VALIDATING:.0%} of the "
+        f"time, and {_BETWEEN} steps apart"
+        if times > 1
+        else "at the end only: there is no time for more"
+    )
 
 
 def _normalization(
@@ -235,7 +279,6 @@ def _network_reasons(
             f"{STEPPING:.0%} of {minutes:g} minutes at {decision.seconds:.3g} s a step, as "
             f"measured on this machine{tight}"
         ),
-        "run.validate": f"{_VALIDATIONS} times, but {_BETWEEN} steps apart; and at the end",
         "run.minutes": "planned for; a training that will take longer says so, and goes on",
         "optimizer.warmup": "a tenth of the steps, at most 100; AdamW, as nnU-Net's SGD needs more",
     }
