@@ -25,6 +25,7 @@ from tiledseg.labels import ClassSchema
 from tiledseg.metrics import surface_distances
 from tiledseg.pipeline._evaluate import _opened
 from tiledseg.pipeline._evaluate._worst import WorstPlaces
+from tiledseg.report._charts import confusion_chart
 
 SCHEMA = ClassSchema.of_names(["nothing", "field", "water"], background=0)
 SHAPE = (300, 420)
@@ -298,6 +299,23 @@ def test_a_grid_that_is_off_by_less_than_a_hundredth_of_a_sample_is_the_same() -
     assert tiledseg.evaluate(MemorySource(found[None], utm()), near).confusion.total == truth.size
 
 
+def test_polygons_as_truth_are_told_how_to_burn(tmp_path: Path) -> None:
+    fields = tmp_path / "fields.geojson"
+    fields.write_text('{"type": "FeatureCollection", "features": []}')
+    with pytest.raises(ConfigError, match=r"rasterize .*fields\.geojson --like MAP"):
+        tiledseg.evaluate(np.zeros((8, 8), np.uint8), fields)
+
+
+def test_the_caption_of_a_confusion_matrix_is_whole() -> None:
+    """Of few classes, too: nothing is drawn at its right border."""
+    for names in (["a"], ["a", "b"], list("abcdefg")):
+        picture = confusion_chart(np.eye(len(names), len(names) + 1, dtype=np.uint64), names)
+        caption = np.asarray(picture.convert("L"))[-28:]
+        drawn = np.flatnonzero((caption < 128).any(0))
+        assert drawn[-1] - drawn[0] > 250
+        assert drawn[-1] < picture.width - 4
+
+
 def test_another_number_of_slices_is_refused(tmp_path: Path) -> None:
     truth, found = fields(0, (9, 20, 20))
     maps = volume(tmp_path / "map.nii.gz", found), volume(tmp_path / "truth.nii.gz", truth[:-2])
@@ -475,7 +493,7 @@ def test_a_dataset_is_a_truth_with_colours_and_splits(
     test = ["evaluate", maps, "--truth", str(tmp_path / "set.yaml"), "--split", "test", "-q"]
     assert run(test) == 3
     assert "s1 failed" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match=r"name their maps with \{name\}"):
+    with pytest.raises(ConfigError, match=r"name the maps of its cases with \{name\}"):
         tiledseg.evaluate(tmp_path / "map_s0.tif", tmp_path / "set.yaml")
     with pytest.raises(ConfigError, match="none of the 4 labelled cases"):
         tiledseg.evaluate("nowhere/{name}.tif", tmp_path / "set.yaml")

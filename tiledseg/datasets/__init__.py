@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._burnt import BurntLabels, MarkedPolygons
+from ._burnt import POLYGON_FILES, BurntLabels, MarkedPolygons
 from ._case import VALIDATION, Case, Pair
 from ._census import CaseCensus, Census
 from ._check import Checked, Finding, check_dataset
@@ -15,6 +15,7 @@ from ._split import Split, cut_blocks, given_split, split_folds
 from ._table import match_files
 
 __all__ = [
+    "POLYGON_FILES",
     "VALIDATION",
     "BurntLabels",
     "Case",

@@ -28,9 +28,11 @@ def confusion_chart(counts: NDArray[np.uint64], names: list[str]) -> Image.Image
     heads = [*(names[:shown]), *(["no class"] if last else [])]
     totals = counts.sum(axis=1, keepdims=True).astype(np.float64)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    size = (_LABEL + _CELL * len(columns) + 12, _LABEL + _CELL * shown + 30)
+    told, font = "rows: truth, columns: map, shares of the truth", ImageFont.load_default(_TEXT)
+    width = max(_LABEL + _CELL * len(columns), 12 + round(font.getlength(told)))
+    size = (width + 12, _LABEL + _CELL * shown + 30)
     canvas = Image.new("RGB", size, _PAPER)
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_TEXT)
+    draw = ImageDraw.Draw(canvas)
     for n, head in enumerate(heads):
         _upright(canvas, head, (_LABEL + n * _CELL + _CELL // 2, _LABEL - 8))
     for i in range(shown):
@@ -43,8 +45,7 @@ def confusion_chart(counts: NDArray[np.uint64], names: list[str]) -> Image.Image
             ink = _PAPER if share > 0.5 else _INK
             text = f"{share:.2f}" if totals[i, 0] else "-"
             draw.text((x + _CELL // 2, y + _CELL // 2), text, fill=ink, font=font, anchor="mm")
-    text = "rows: truth, columns: map, shares of the truth"
-    draw.text((12, size[1] - 22), text, fill=_INK, font=font)
+    draw.text((12, size[1] - 22), told, fill=_INK, font=font)
     return canvas
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...box import Box
-from ...datasets import LabelSource
+from ...datasets import POLYGON_FILES, LabelSource
 from ...errors import ConfigError, GridMismatch, TiledsegError
 from ...grid import Grid
 from ...io import Source, open_source, read_schema
@@ -198,7 +198,15 @@ def _open(image: Any, what: str, dims: int | None = None) -> Iterator[Source]:
 
 def _open_file(image: Any, dims: int | None) -> Source:
     axes: Any = dims or getattr(image, "ndim", None)  # of an array: (y, x) or (z, y, x)
-    return open_source(image, dims=axes if axes in (2, 3) else None)
+    try:
+        return open_source(image, dims=axes if axes in (2, 3) else None)
+    except TiledsegError:
+        if isinstance(image, str | Path) and str(image).lower().endswith(POLYGON_FILES):
+            raise ConfigError(
+                f"{image} is no raster; burn polygons on the grid of the map first: tiledseg "
+                f"rasterize {image} --like MAP --out labels.tif"
+            ) from None
+        raise
 
 
 def _require_labels(source: Source, what: str) -> None:

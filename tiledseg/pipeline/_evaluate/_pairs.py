@@ -121,7 +121,7 @@ def _of_dataset(found: Any, truth: Path, split: str | None) -> list[Pair]:
     """Return the labelled cases of a dataset with their maps."""
     if not isinstance(found, str | Path) or NAME not in str(found):
         raise ConfigError(
-            f"truth {truth} is a dataset of many cases: name their maps with {NAME}, like "
+            f"truth {truth} is a dataset: name the maps of its cases with {NAME}, like "
             f"maps/{NAME}.tif"
         )
     dataset = read_dataset(truth)
