@@ -106,6 +106,17 @@ def test_masks_coded_by_colour(tmp_path: Path, paletted: bool) -> None:
         assert opened.labels.look(opened.grid.box)[1] == ({} if paletted else {"#010203": 1})
 
 
+def test_classes_have_the_colours_of_the_masks(tmp_path: Path) -> None:
+    """The first of a class in the legend, where no colour is given with the class."""
+    write_png(tmp_path / "a.png", np.moveaxis(IMAGE, 0, -1))
+    write_png(tmp_path / "a_labels.png", COLORS[LABELS])
+    head = "classes: [water, {name: forest, color: [1, 2, 3]}, land]\n"
+    legend = "legend: {'#3C1098': water, '#8429f6': forest, '#6EC1E4': ignore, '#000001': water}\n"
+    schema = read_dataset(write(tmp_path, head + legend + ONE.replace(".tif", ".png"))).schema
+    assert [c.color for c in schema.unique[:2]] == [(60, 16, 152), (1, 2, 3)]
+    assert schema.unique[2].color not in {(110, 193, 228), (0, 0, 1)}
+
+
 def test_a_box_is_the_same_as_that_part_of_the_whole(tmp_path: Path) -> None:
     pair(tmp_path)
     dataset = read_dataset(write(tmp_path, HEAD + ONE))

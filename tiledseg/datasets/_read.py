@@ -236,15 +236,29 @@ def _base(document: DatasetDocument, root: Path, path: Path) -> Dataset:
 
 
 def _schema(document: DatasetDocument) -> ClassSchema:
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"name": c} if isinstance(c, str) else c.model_dump(exclude_none=True)
         for c in document.classes
     ]
+    colors = _colors(document)
+    for entry in entries:
+        if entry["name"] in colors:
+            entry.setdefault("color", colors[entry["name"]])
     schema = ClassSchema.from_dict({"classes": entries})
     if document.background is None:
         return schema
     background = class_id(document.background, schema)
     return ClassSchema.from_dict({"classes": entries, "background": background})
+
+
+def _colors(document: DatasetDocument) -> dict[str, list[int]]:
+    """Return the colour that the masks have for a class, by its name: the first in the legend."""
+    found: dict[str, list[int]] = {}
+    for key, name in (document.legend or {}).items():
+        mark = read_mark(key)
+        if isinstance(mark, tuple) and isinstance(name, str):
+            found.setdefault(name, list(mark))
+    return found
 
 
 def _arranged(cases: tuple[Case, ...], document: DatasetDocument) -> tuple[Case, ...]:
