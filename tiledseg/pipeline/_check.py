@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,18 @@ from ..datasets import (
     take_census,
 )
 from ..errors import ConfigError
+from ..grid import Space, SpaceKind
 from ..io import require_place, write_text
 from ..report import CheckFacts, ShownCase, write_check_report
 from ._report import versions
 
 #: Cases that are drawn on a page: those something was found of first, then some of the others.
 _DRAWN = 48
+#: What spacings are in that are no lengths.
+_UNITS = {
+    SpaceKind.GEOGRAPHIC: " degrees",
+    SpaceKind.LOCAL: ", without a reference to the world",
+}
 #: Samples along an axis of a picture.
 _SIDE = {2: 512, 3: 160}
 
@@ -139,11 +145,11 @@ def _facts(checked: Checked) -> dict[str, str]:
     if not found:
         return facts
     shapes = np.array([c.shape for c in found if len(c.shape) == len(found[0].shape)])
-    spacings = np.array([c.facts["spacing"] for c in found if len(c.shape) == shapes.shape[1]])
+    alike = [c for c in found if len(c.shape) == shapes.shape[1]]
     missing, labelled = checked.census.missing, int(checked.census.totals.sum())
     return facts | {
         "samples (array order)": _range(shapes, "{:.0f}"),
-        "spacing (array order)": _range(spacings, "{:.4g}"),
+        "spacing (array order)": _spacings([c.facts for c in alike]),
         "channels": ", ".join(found[0].facts["channels"]),
         "types": ", ".join(sorted({c.facts["dtype"] for c in found})),
         "intensities": _intensities(checked),
@@ -151,6 +157,21 @@ def _facts(checked: Checked) -> dict[str, str]:
         "digest of the content": checked.census.digest,
         "licence": dataset.licence or "not stated",
     }
+
+
+def _spacings(facts: Sequence[Mapping[str, Any]]) -> str:
+    """Return the spacings along every axis, and their unit, where it is one.
+
+    >>> _spacings([{"spacing": (10.0, 10.0), "space": "projected", "unit": 0.3048}])
+    '3.048 x 3.048 m'
+    >>> _spacings([{"spacing": (1.0, 1.0), "space": "local", "unit": None}])
+    '1 x 1, without a reference to the world'
+    """
+    spaces = [Space(SpaceKind(f["space"]), unit=f["unit"]) for f in facts]
+    factors = [s.length[0] if s.length else 1.0 for s in spaces]
+    units = {f" {s.length[1]}" if s.length else _UNITS.get(s.kind, "") for s in spaces}
+    values = np.array([f["spacing"] for f in facts]) * np.array(factors)[:, None]
+    return _range(values, "{:.4g}") + (units.pop() if len(units) == 1 else ", in several units")
 
 
 def _range(values: np.ndarray[Any, Any], form: str) -> str:
