@@ -200,6 +200,7 @@ def test_a_report_shows_what_changed(scene: Path, tmp_path: Path) -> None:
     made = tiledseg.postprocess(scene, tmp_path / "out.tif", [tiledseg.RemoveSmall(4)])
     folder = tmp_path / "out.report"
     told = json.loads((folder / "report.json").read_text())
+    assert told["ran"]["picture"] == "before, after, and where they differ"
     assert told["ran"]["objects"] == "6 before, 5 after"
     assert told["ran"]["samples_changed"] == str(made.changed) == "3"
     shares = {c["name"]: c["amount"] for c in told["classes"]}

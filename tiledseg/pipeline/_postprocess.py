@@ -244,6 +244,7 @@ class _Work:
             ran={
                 "input": self.named[0],
                 "samples": " x ".join(map(str, self.source.grid.shape)),
+                "picture": "before, after, and where they differ",
                 "samples_changed": f"{result.changed:,}",
                 "objects": objects,
                 **{f"samples of {k}": f"{a:,} -> {b:,}" for k, (a, b) in result.samples.items()},

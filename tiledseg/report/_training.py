@@ -11,8 +11,9 @@ from typing import Any
 from ..io import write_text
 from ._html import render
 
-#: Size of a figure in its own units, and what its axes take at the left and below.
-_WIDTH, _HEIGHT, _LEFT, _BELOW = 640.0, 220.0, 56.0, 24.0
+#: Size of a figure in its own units, and what its axes take at the left and below, and the last
+#: number along the steps at the right.
+_WIDTH, _HEIGHT, _LEFT, _BELOW, _RIGHT = 640.0, 220.0, 56.0, 24.0, 24.0
 #: Points of a curve; more cannot be told apart.
 _POINTS = 400
 #: Numbers along an axis.
@@ -94,7 +95,7 @@ def curve(name: str, points: Points) -> Curve | None:
     xs, ys = _ticks([x for x, _ in known]), _ticks([y for _, y in known])
 
     def across(x: float) -> float:
-        return _LEFT + (x - xs[0]) / (xs[-1] - xs[0]) * (_WIDTH - _LEFT - 8)
+        return _LEFT + (x - xs[0]) / (xs[-1] - xs[0]) * (_WIDTH - _LEFT - _RIGHT)
 
     def up(y: float) -> float:
         return (_HEIGHT - _BELOW) - (y - ys[0]) / (ys[-1] - ys[0]) * (_HEIGHT - _BELOW - 8)
