@@ -154,7 +154,8 @@ def _geodesic_steps(
     (lon, lat), (lon_on, lat_on) = (end.T for end in ends)
     kept, kept_on = lat.clip(-90, 90), lat_on.clip(-90, 90)
     found = np.asarray(_geod(grid.space).inv(lon, kept, lon_on, kept_on)[2], np.float64)
-    whole, left = np.abs(lat_on - lat), np.abs(kept_on - kept)
+    with np.errstate(invalid="ignore"):  # steps beyond the earth are told by their length
+        whole, left = np.abs(lat_on - lat), np.abs(kept_on - kept)
     parts: NDArray[np.float64] = np.ones_like(found)
     np.divide(whole, left, out=parts, where=left > 0)
     return found / wide * parts
