@@ -8,7 +8,7 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
-from pyproj import CRS, Geod
+from pyproj import CRS, Geod, Transformer
 
 from tests.vector.test_polygon_wishes import noise, read
 from tiledseg.errors import ConfigError
@@ -16,6 +16,8 @@ from tiledseg.grid import Grid, Space, SpaceKind
 from tiledseg.io import MemorySource
 from tiledseg.vector import PolygonSpec, write_polygons
 
+#: What a geostationary satellite sees, and the dark around it.
+DISK = "+proj=geos +h=35785831 +lon_0=0 +sweep=y +a=6378169 +b=6356583.8 +units=m"
 DEGREES = Space(SpaceKind.GEOGRAPHIC, CRS.from_epsg(4326).to_wkt())
 
 
@@ -25,8 +27,8 @@ def world(west: float, north: float, side: float, space: Space = DEGREES) -> Mem
     return MemorySource(noise()[np.newaxis], Grid.from_matrix((40, 40), matrix, space), nodata=9)
 
 
-def plane(epsg: int) -> Space:
-    return Space(SpaceKind.PROJECTED, CRS.from_epsg(epsg).to_wkt(), 1.0)
+def plane(crs: int | str) -> Space:
+    return Space(SpaceKind.PROJECTED, CRS.from_user_input(crs).to_wkt(), 1.0)
 
 
 @pytest.mark.parametrize("west", [-200.0, -190.0, 170.0, 350.0, 400.0, 700.0])
@@ -52,10 +54,31 @@ def test_zones_at_the_date_line(tmp_path: Path, epsg: int) -> None:
     geod = Geod(ellps="WGS84")
     areas = [geod.geometry_area_perimeter(shape)[0] for shape in shapes]
     assert areas == pytest.approx(fields["area_m2"], rel=1e-3)
-    with pytest.raises(ConfigError, match="across the date line"):
-        write_polygons(
-            world(west, 90_000, 2000, plane(epsg)), tmp_path / "a.pmtiles", PolygonSpec()
-        )
+
+
+@pytest.mark.parametrize("dissolve", [False, True])
+@pytest.mark.parametrize(
+    ("west", "space", "side"), [(170.0, DEGREES, 0.5), (800_000.0, plane(32660), 2000.0)]
+)
+def test_tiles_are_cut_at_the_date_line(
+    tmp_path: Path, west: float, space: Space, side: float, dissolve: bool
+) -> None:
+    """As large as GeoJSON's polygons, and on both sides of the world."""
+    source, wanted = world(west, 10 * side, side, space), PolygonSpec(dissolve=dissolve)
+    for name in ("a.geojson", "a.pmtiles"):
+        write_polygons(source, tmp_path / name, wanted)
+    shapes, fields = read(tmp_path / "a.geojson")
+    drawn, told = read(tmp_path / "a.pmtiles")
+    half = np.pi * 6_378_137
+    assert np.abs(shapely.bounds(drawn)[:, ::2]).max() <= half + 1
+    assert shapely.bounds(drawn)[:, 0].min() == pytest.approx(-half, rel=1e-4)
+    assert shapely.bounds(drawn)[:, 2].max() == pytest.approx(half, rel=1e-4)
+    move = Transformer.from_crs(4326, 3857, always_xy=True).transform
+    plain = shapely.transform(shapes, lambda p: np.stack(move(p[:, 0], p[:, 1]), axis=-1))
+    for label in (1, 2, 3):
+        whole = shapely.area(plain[fields["class_id"] == label]).sum()
+        found = shapely.area(drawn[told["class_id"] == label]).sum()
+        assert found == pytest.approx(whole, rel=1e-2)
 
 
 def test_tiles_lie_where_longitudes_do(tmp_path: Path) -> None:
@@ -71,6 +94,7 @@ def test_tiles_lie_where_longitudes_do(tmp_path: Path) -> None:
     [
         (world(0, 95, 0.5), "no longitude and latitude"),
         (world(1e12, 1e12, 10, plane(32633)), "no longitude and latitude"),
+        (world(-5_568_000, 5_568_000, 278_400, plane(DISK)), "no longitude and latitude"),
         (world(-1100, 1100, 50, plane(3413)), "around a pole"),
     ],
 )

@@ -51,11 +51,6 @@ def to_degrees(world: Floats, rings: Ints, shells: Ints, move: Any) -> Floats:
     return np.stack([lon + _TURN * np.repeat(around, lengths), lat.clip(-_POLE, _POLE)], axis=-1)
 
 
-def is_across(lonlat: Floats) -> bool:
-    """Whether corners of `to_degrees` lie on both sides of the date line."""
-    return bool((np.abs(lonlat[:, 0]) > _HALF + _ROUNDED).any())
-
-
 def _turns(world: Floats, lon: Floats, rings: Ints, move: Any) -> Floats:
     """Return what is added to longitudes so that no edge of a ring jumps.
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..arcs import Outlines
-from ..errors import ConfigError
 from ..grid import Grid
 from ._area import line_metrics, sample_areas, to_lonlat
-from ._degrees import is_across, to_degrees
+from ._degrees import to_degrees
 from ._formats import TILES, check_polygon_format
 from ._tiles import zoom_levels
 from ._wkb import Floats, Ints, Shapes, around, shapes_of, to_world
@@ -74,8 +73,7 @@ class Place:
             kind: "Polygon" or "MultiPolygon".
 
         Raises:
-            ConfigError: Longitudes and latitudes are written, and shapes have none; or vector
-                tiles, and shapes lie across the date line.
+            ConfigError: Longitudes and latitudes are written, and shapes have none.
         """
         corners, rings, shells = outlines.corners, outlines.rings, outlines.shells
         perimeters = around(corners, rings, shells[parts], self.metrics, self.parts)
@@ -84,9 +82,4 @@ class Place:
         world = to_world(corners, rings, finer, mirrored)
         if self.move is not None:
             world = to_degrees(world, rings, shells, self.move)
-        if self.zooms is not None and is_across(world):
-            raise ConfigError(
-                "the map has polygons across the date line, which GDAL draws in vector tiles "
-                "around the world; write .gpkg or .geojson"
-            )
         return shapes_of(world, rings, shells, None if kind == "Polygon" else parts), perimeters

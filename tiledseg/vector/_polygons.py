@@ -26,6 +26,7 @@ from ..errors import ConfigError
 from ..grid import Grid
 from ..io import Ledger, Source
 from ..labels import ClassSchema, schema_of_map
+from ._across import cut_across
 from ._features import Features, PolygonSpec, choose, joined_at_corners
 from ._formats import PARQUET, check_polygon_format
 from ._hilbert import along_curve
@@ -89,7 +90,7 @@ def write_polygons(
             .pmtiles: vector tiles for viewers in a browser, in Web Mercator, made by GDAL down to
             the zoom level that shows single samples; there outlines are cut at tiles, and at small
             zoom levels simplified and left out where a tile would have more than 500 kB. Polygons
-            around a pole are in neither of these two, and across the date line not in tiles.
+            around a pole are in neither of these two.
         spec: Which polygons are wanted.
         grid: Where the samples lie, if elsewhere than the source says.
         schema: Names, colours and background; labels it does not know, and all without one, are
@@ -281,7 +282,8 @@ def _batches(
         outlines = faces.outlines(features.faces[parts[0] : parts[-1]])
         shapes, perimeters = place.shapes(outlines, parts - parts[0], layer.kind)
         values = [*(own[low:high] for own in fields.values()), perimeters]
-        return Batch(shapes, dict(zip(layer.fields, values, strict=True)))
+        batch = Batch(shapes, dict(zip(layer.fields, values, strict=True)))
+        return batch if place.zooms is None else cut_across(batch)
 
     return ledger.passing(step, pairwise(ends))
 
