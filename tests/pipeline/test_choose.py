@@ -210,6 +210,23 @@ def test_a_runtime_that_fails_is_passed_over(
 
 
 @pytest.mark.usefixtures("long_run")
+def test_what_is_tried_has_the_threads_of_the_run(
+    scene: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the caller has its own again."""
+    real, before, threads = choosing.try_runtime, torch.get_num_threads(), set()
+
+    def seen(*arguments: Any) -> Any:
+        threads.add(torch.get_num_threads())
+        return real(*arguments)
+
+    monkeypatch.setattr(choosing, "try_runtime", seen)
+    planned(scene, make_model(), runtime="auto", threads=before + 1)
+    assert threads == {before + 1}
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.usefixtures("long_run")
 def test_a_long_run_measures_and_remembers(
     scene: Path, make_model: MakeModel, own_cache: Path
 ) -> None:

@@ -405,7 +405,7 @@ def test_early_stop_keeps_the_best(values: Values, tmp_path: Path) -> None:
     made = run_training(job, tmp_path / "m", Options(threads=1), validate)
     assert (made.numbers.step, made.numbers.best_step, made.numbers.best) == (8, 4, 0.9)
     assert all(torch.equal(v, seen[1][k]) for k, v in weights(tmp_path / "m").items())
-    assert "weights of step 4" in made.card.provenance
+    assert "weights of step 4, the best on the held-out cases" in made.card.provenance
     assert "ground dice 0.5" in made.card.provenance
 
 

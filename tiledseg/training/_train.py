@@ -267,11 +267,13 @@ def _finish(job: Job, out: Path, state: State, options: Options) -> ModelCard:
     kept = numbers.best_step if best.is_file() else numbers.step
     weights = load_tensors(best)[0] if best.is_file() else state.weights()
     figures = {name: _figure(value) for name, value in numbers.figures.items()}
+    picked = ", the best on the held-out cases, which flatters their figures"
     told = provenance(
         {
             "command": options.command,
             **job.facts(),
-            "steps": f"{numbers.step} of {job.recipe.run.steps}, weights of step {kept}",
+            "steps": f"{numbers.step} of {job.recipe.run.steps}, weights of step {kept}"
+            + (picked if kept < numbers.step else ""),
             "arithmetic": f"{numbers.precision} on {next(state.learner.parameters()).device.type}",
             "held-out figures": "; ".join(f"{k} {v}" for k, v in figures.items()),
         }
