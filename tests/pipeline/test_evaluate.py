@@ -375,6 +375,7 @@ def test_many_cases_are_pooled_and_have_intervals(many: Path) -> None:
     assert result.confusion.total == 5 * 6 * 30 * 30
     hd = np.array([case.classes["hd95_mm"] for case in result.cases])
     np.testing.assert_allclose(result.classes["hd95_mm"][1:], hd.mean(axis=0)[1:])
+    assert "mean_dice, mean of 5 cases each alone: 0." in result.summary()
     again = tiledseg.evaluate(*named(many))
     assert again.intervals["accuracy"] == result.intervals["accuracy"]
     rows = list(csv.DictReader((many / "out/metrics.csv").read_text().splitlines()))
@@ -383,6 +384,7 @@ def test_many_cases_are_pooled_and_have_intervals(many: Path) -> None:
     told = json.loads((many / "out/metrics.json").read_text())
     assert told["per_class"]["dice"]["water"] == pytest.approx(result.classes["dice"][2])
     page = (many / "out/report.html").read_text()
+    assert "a value may lie outside its interval" in page
     assert page.count("data:image/png;base64,") == 2 + 3
     assert all((many / "out" / Path(p).name).exists() for p in told["outputs"])
 

@@ -150,8 +150,8 @@ class Evaluation:
         for name, (low, high) in self.intervals.items():
             if name in self.overall and name in ("accuracy", "mean_iou", "mean_dice"):
                 lines.append(
-                    f"{name} over {len(self.cases)} cases: 95 % interval {shown(low)} to "
-                    f"{shown(high)}"
+                    f"{name}, mean of {len(self.cases)} cases each alone: {shown(low)} to "
+                    f"{shown(high)} (95 %)"
                 )
         for number, q in self.panoptic.items():
             lines.append(
