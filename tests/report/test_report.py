@@ -41,7 +41,7 @@ def facts(dims: int) -> ReportFacts:
         class_map=class_map,
         channels=("blue", "green", "red", EVIL),
         measures=measure_classes(samples, samples * sizes[0], unit, schema),
-        ran={"input": EVIL, "seconds": 3},
+        ran={"input": EVIL, "seconds": 3, "tiles_lost": {}},
         config=f"image: {EVIL}",
         versions={"numpy": "2"},
         warnings=(EVIL,),
@@ -67,6 +67,7 @@ def test_files(tmp_path: Path, dims: int) -> None:
     tags.feed(html)
     assert "script" not in tags.seen
     assert not re.search(r"(src|href)=\"(?!data:)", html)
+    assert '<tr><td>tiles lost</td><td class="v">none</td></tr>' in html
     values = json.loads((tmp_path / "r" / "report.json").read_text())
     shares = {c["name"]: c["share"] for c in values["classes"]}
     assert shares == {"back": pytest.approx(28 / 38), EVIL: pytest.approx(10 / 38)}

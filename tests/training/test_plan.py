@@ -175,6 +175,8 @@ def test_the_yaml_reads_back_and_gives_reasons(tmp_path: Path) -> None:
     assert Path(Recipe.read(path).data.dataset) == tmp_path / "body.yaml"
     assert found.recipe.licence == "MIT"
     text = path.read_text()
+    assert "nnU-Net" in text
+    assert "nnU-\n" not in text
     for key in ("spacing", "normalization", "architecture", "window", "batch", "shares", "steps"):
         before = text.split(f"  {key}:")[0].rstrip().split("\n")[-1]
         assert before.strip().startswith("# "), key

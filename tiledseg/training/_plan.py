@@ -344,4 +344,6 @@ def _entry(name: str, value: Any, reason: str | None, indent: str) -> list[str]:
 
 def _comment(text: str, indent: str) -> list[str]:
     mark = f"{indent}# "
-    return textwrap.wrap(text, _LINE, initial_indent=mark, subsequent_indent=mark)
+    return textwrap.wrap(
+        text, _LINE, initial_indent=mark, subsequent_indent=mark, break_on_hyphens=False
+    )
