@@ -160,7 +160,8 @@ class OutputSpec:
         layout: For GeoTIFF: cloud optimised or plain.
         scores: File for the scores, one band per class, or None.
         score_type: How scores are stored: float32, or integers with a scale (0.004, 0.00002).
-        polygons: File for polygons (.gpkg, .fgb, .parquet, .geojson, .pmtiles), or None.
+        polygons: File for polygons (.gpkg, .fgb, .parquet, .geojson, .pmtiles), or None; with the
+            mean score of each where scores are written, too.
         surfaces: Folder for surfaces per class, or a file (.glb) for one scene, or None.
         surface_format: ``stl``, ``ply`` or ``obj``, for files in a folder.
         report: Whether to write the report folder beside the class map.

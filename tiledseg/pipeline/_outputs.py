@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,13 @@ from .. import vector
 from ..engine import ScoreCoding, Tally, machine
 from ..grid import Grid
 from ..io import (
+    Ledger,
     MemorySink,
     MemorySource,
     OrientedSink,
     Sink,
     SinkSpec,
+    Source,
     create_sink,
     open_source,
 )
@@ -25,6 +28,7 @@ from ..labels import ClassSchema
 from ..models import ModelCard
 from ..report import ClassMeasure
 from ._job import Job
+from ._scores import open_scores
 
 #: Threads that compress at most: GDAL holds some 30 MB for each.
 _MOST_THREADS = 4
@@ -146,11 +150,7 @@ def write_vectors(
     made = []
     with opened as source:
         if wanted.polygons is not None:
-            path, spec = Path(wanted.polygons), vector.PolygonSpec()
-            planned = vector.polygons_need(prod(grid.shape))
-            room = max(planned, job.budget.host - machine.resident())
-            vector.write_polygons(source, path, spec, grid=grid, schema=schema, room=room)
-            made.append(path)
+            made.append(_write_polygons(job, source, Path(wanted.polygons), grid, schema))
         if wanted.surfaces is not None:
             from ..meshes import surfaces_need  # which brings scikit-image
             from ._surfaces import SurfaceStyle, write_surfaces
@@ -159,3 +159,34 @@ def write_vectors(
             limit = max(machine.resident() + surfaces_need(grid.shape), job.budget.host)
             made += write_surfaces(source, schema, target, style, limit=limit).outputs
     return made
+
+
+def _write_polygons(job: Job, source: Source, path: Path, grid: Grid, schema: ClassSchema) -> Path:
+    """Write the polygons of a run, by as many threads as computed its tiles here."""
+    planned = vector.polygons_need(prod(grid.shape))
+    room, runtime = max(planned, job.budget.host - machine.resident()), job.config.runtime
+    workers = 1 if runtime.distributed else runtime.workers
+    with ExitStack() as stack:
+        scores = _scores(job, source, schema, stack)
+        ledger = stack.enter_context(Ledger(path.parent, workers=workers))
+        vector.write_polygons(
+            *(source, path, vector.PolygonSpec()),
+            grid=grid,
+            schema=schema,
+            scores=scores,
+            room=room,
+            ledger=ledger,
+        )
+    return path
+
+
+def _scores(job: Job, source: Source, schema: ClassSchema, stack: ExitStack) -> Source | None:
+    """Return the scores that a run has written of its classes, for their means in polygons.
+
+    A class that several outputs stand for has none of its own, nor have classes that a bundle
+    makes of others.
+    """
+    path = job.config.output.scores
+    if path is None or job.own is not None or len(schema.unique) < len(schema):
+        return None
+    return open_scores(path, source, (source.uri, schema), stack)
