@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
+from ..config import check_threads
 from ..engine import machine
 from ..errors import ConfigError
-from ..models import ModelCard, library_versions, using_threads
+from ..models import Model, ModelCard, library_versions, using_threads
 from ..report import TrainingFacts, write_training_page
 from ..training import (
     LOG,
@@ -22,36 +25,56 @@ from ..training import (
     read_log,
     run_training,
 )
-from ._validate import Segment, Validator
+from ._segment import Predictor, segment
+from ._validate import Validator
 
 #: What is to be looked at, beside the model.
 PAGE = "train.html"
 
 
 def train(
-    segment: Segment,
     recipe: Recipe | str | Path | dict[str, Any],
     out: str | Path,
-    options: Options,
+    *,
+    fresh: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
+    command: str = "",
     on_event: Callable[[Event], None] | None = None,
     on_case: Callable[[str], None] | None = None,
 ) -> Trained:
-    """Train a model; see `tiledseg.train`.
+    """Train a model on labelled cases, or go on where an earlier run of the recipe stopped.
+
+    Under torch's launcher (``torchrun``) the processes share every batch.
 
     Args:
-        segment: Segments an image with a loaded model.
-        recipe: The settings, or their file.
-        out: Folder of the model.
-        options: How it is run.
-        on_event: Told of what happens.
+        recipe: The settings: a file, a `Recipe`, or its plain values.
+        out: Folder of the model, which `segment` takes; checkpoints, log and page are in it, too.
+        fresh: Discard what an earlier run left there.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: Threads of torch; None takes those of an earlier run, else every core.
+        command: How it was called, for the model's card.
+        on_event: Told of steps, validations and checkpoints.
         on_case: Told the name of every case whose labels were counted.
+
+    Returns:
+        The model's card and how the training ended.
+
+    Raises:
+        ConfigError: The recipe is wrong, or does not fit the dataset; ``out`` holds something else.
+        PlanChanged: An earlier run in ``out`` was of another recipe or dataset.
+        TrainingFailed: The loss is no number any more.
+        DamagedInput: A file is not what it claims to be.
+        OutputFailed: Something cannot be written.
     """
+    check_threads(threads, "threads")
+    options = Options(device, threads, fresh, command)
     settings = _recipe(recipe)
     folder = Path(out)
     job = prepare_job(settings, on_case)
 
     def validator(card: ModelCard) -> Validate:
-        return Validator(job, card, options.device, folder / WORK, segment)
+        return Validator(job, card, device, folder / WORK, _segmented)
 
     with using_threads(machine.cores()):  # which a training takes that is not told how many
         trained = run_training(job, folder, options, validator, on_event)
@@ -66,6 +89,11 @@ def train(
     )
     write_training_page(folder / PAGE, facts)
     return trained
+
+
+def _segmented(image: Any, model: Model, target: Path | None, count: int) -> NDArray[Any] | None:
+    own: dict[str, Any] = {"output": {"report": False}, "runtime": {"threads": count}}
+    return segment(image, Predictor(model, "training"), target, fresh=True, **own).array
 
 
 def _recipe(recipe: Recipe | str | Path | dict[str, Any]) -> Recipe:
