@@ -321,7 +321,8 @@ def _augment(dataset: Dataset, decision: Decision) -> tuple[dict[str, Any], dict
     flips = (
         "photos have an up and a down: left and right only"
         if upright
-        else "no side is up (nnU-Net); take an axis out if left and right are classes"
+        else "no side is up (nnU-Net); take an axis out if its sides are classes, like left and "
+        "right, or anterior and posterior"
     )
     coarse = "; about every axis, but in the plane only where samples are over 3 times as long "
     coarse += "across it (nnU-Net)"
