@@ -84,8 +84,8 @@ def surfaces(folder: Path) -> list[tuple[int, int]]:
     smooth = BYTES_PER_CUBE * cubes + spare
     decimated = (BYTES_PER_CUBE + DECIMATING_BYTES) * cubes + spare
     return [
-        measured(lambda b: tiledseg.surfaces(large, out, smooth=3, budget=b), smooth),
-        measured(lambda b: tiledseg.surfaces(large, out, decimate=0.5, budget=b), decimated),
+        measured(lambda b: tiledseg.surfaces(large, out, smooth=3, memory=b), smooth),
+        measured(lambda b: tiledseg.surfaces(large, out, decimate=0.5, memory=b), decimated),
     ]
 
 

@@ -214,9 +214,9 @@ def test_bad_input_is_one_sentence(
         tiledseg.contours(np.ones((3, 4, 5), np.uint8), out)
     monkeypatch.setattr(machine, "resident", lambda: 10**9)
     with pytest.raises(BudgetExceeded, match=r"of the first 1 of 9 slices of .* need 25"):
-        tiledseg.contours(volume, out, budget=str(10**9 + 25 * 10**6))
+        tiledseg.contours(volume, out, memory=str(10**9 + 25 * 10**6))
     with pytest.raises(BudgetExceeded, match=r"of the first [2-6] of 9 slices"):
-        tiledseg.contours(volume, out, budget=str(10**9 + 25_400_000))
+        tiledseg.contours(volume, out, memory=str(10**9 + 25_400_000))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:

@@ -94,7 +94,7 @@ def test_vectorize_of_a_scene_ignores_no_option(tmp_path: Path) -> None:
     values = np.array([[0, 1, 2], [2, 2, 2]], np.uint8)
     scene, out = write_raster(tmp_path / "scene.tif", values), tmp_path / "p.fgb"
     with pytest.raises(BudgetExceeded, match="raise the budget"):
-        tiledseg.vectorize(scene, tmp_path / "large.fgb", budget="1MB")
+        tiledseg.vectorize(scene, tmp_path / "large.fgb", memory="1MB")
     with pytest.raises(ConfigError, match=r"has no class 'water'"):
         tiledseg.vectorize(scene, out, classes="water")
     with pytest.raises(ConfigError, match=r"no setting 'clases'; there are classes"):
@@ -206,15 +206,15 @@ def test_wrong_volumes_are_refused(
     with pytest.raises(ConfigError, match="smooth True: give 0 to 1000 passes"):
         tiledseg.surfaces(volume, tmp_path / "s", smooth=True)
     with pytest.raises(BudgetExceeded, match=r"read in rows, which need 8.2 kB, and 0 B of"):
-        tiledseg.surfaces(volume, tmp_path / "s", budget="1MB")
+        tiledseg.surfaces(volume, tmp_path / "s", memory="1MB")
     monkeypatch.setattr(machine, "resident", lambda: 10**9)
     with pytest.raises(BudgetExceeded, match=r"class 1 \(liver\) passes through [\d,]+ cubes"):
-        tiledseg.surfaces(volume, tmp_path / "s", budget=str(10**9 + 9000))
+        tiledseg.surfaces(volume, tmp_path / "s", memory=str(10**9 + 9000))
     room = str(10**9 + 10**6)
-    assert tiledseg.surfaces(volume, tmp_path / "s", budget=room, classes=1).surfaces[0].agrees
+    assert tiledseg.surfaces(volume, tmp_path / "s", memory=room, classes=1).surfaces[0].agrees
     shutil.rmtree(tmp_path / "s")
     with pytest.raises(BudgetExceeded, match=r"class 1 \(liver\) passes through [\d,]+ cubes"):
-        tiledseg.surfaces(volume, tmp_path / "s", budget=room, classes=1, decimate=0.5)
+        tiledseg.surfaces(volume, tmp_path / "s", memory=room, classes=1, decimate=0.5)
     (tmp_path / "file").touch()
     with pytest.raises(OutputFailed, match="is a file"):
         tiledseg.surfaces(volume, tmp_path / "file")

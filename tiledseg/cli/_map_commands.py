@@ -52,7 +52,7 @@ def postprocess(
             class_map,
             out,
             options.listed(),
-            budget=memory,
+            memory=memory,
             with_report=report,
             on_share=share,
         )

@@ -56,7 +56,7 @@ def surfaces(
             smooth=smooth,
             decimate=decimate,
             fit=fit,
-            budget=memory,
+            memory=memory,
             on_share=share,
         )
     tell_result(made, quiet, as_json)
@@ -83,7 +83,7 @@ def contours(
 
     with Share("drawing contours", quiet) as share:
         made = pipeline.contours(
-            labels, out, images=images, classes=parts(classes), budget=memory, on_share=share
+            labels, out, images=images, classes=parts(classes), memory=memory, on_share=share
         )
     tell_result(made, quiet, as_json)
 

@@ -73,16 +73,16 @@ def available() -> int:
     return max(free, 0)
 
 
-def limit(budget: str | None) -> int:
+def limit(memory: str | None) -> int:
     """Return the bytes that this process may hold.
 
     Args:
-        budget: Like ``6GB``; None: what it holds and half of what is free.
+        memory: Like ``6GB``; None: what it holds and half of what is free.
 
     Raises:
         ConfigError: It is no number of bytes.
     """
-    return parse_bytes(budget) if budget else resident() + available() // 2
+    return parse_bytes(memory) if memory else resident() + available() // 2
 
 
 def peak() -> int:

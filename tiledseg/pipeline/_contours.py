@@ -96,7 +96,7 @@ def contours(
     *,
     images: str | Path | None = None,
     classes: Sequence[str | int] | str | int | None = None,
-    budget: str | None = None,
+    memory: str | None = None,
     on_share: OnShare | None = None,
 ) -> Contours:
     """Draw the classes of a label volume as closed contours in every slice, a DICOM RTSTRUCT.
@@ -113,7 +113,7 @@ def contours(
         images: Folder of the DICOM series that the labels belong to: contours are then drawn on its
             slices and refer to them, its patient, study and frame of reference.
         classes: Names or labels, or one; None, or no name, takes all but the background.
-        budget: Host memory of the process, like ``6GB``; None takes half of what is free.
+        memory: Host memory of the process, like ``6GB``; None takes half of what is free.
         on_share: Told the share that is done, 0 to 1.
 
     Raises:
@@ -142,7 +142,7 @@ def contours(
         wanted = wanted_labels(schema, source, some)
         turned, slices = _on_slices(source, images, stack)
         spare_inputs(outputs, [] if slices is None else slices.files)
-        room = machine.limit(budget) - machine.resident() - source.working_bytes
+        room = machine.limit(memory) - machine.resident() - source.working_bytes
         writer = StructureWriter(target, slices)
         counts = _draw(turned, wanted, writer, room, lambda share: tell(_FOUND * share))
         infos = infos_of(sorted(counts), schema)

@@ -87,7 +87,7 @@ def postprocess(
     out: str | Path,
     steps: Sequence[Step | str | dict[str, Any]],
     *,
-    budget: str | None = None,
+    memory: str | None = None,
     with_report: bool = True,
     on_share: OnShare | None = None,
 ) -> Postprocessed:
@@ -105,7 +105,7 @@ def postprocess(
             beside it.
         steps: What to do, in this order: `Smooth`, `KeepLargest`, `RemoveSmall` and `FillHoles`, or
             what `tiledseg.steps.read_steps` reads.
-        budget: Host memory of the process, like ``6GB``; None takes half of what is free.
+        memory: Host memory of the process, like ``6GB``; None takes half of what is free.
         with_report: Whether to write the report folder beside ``out``.
         on_share: Told the share that is done, 0 to 1.
 
@@ -120,7 +120,7 @@ def postprocess(
     listed = read_steps(steps, "steps")
     if not listed:
         raise ConfigError("nothing to do: give at least one step, like the least area of an object")
-    limit = machine.limit(budget)
+    limit = machine.limit(memory)
     target = output_path("out", str(out))
     source, named = open_map(class_map)
     with source:

@@ -77,7 +77,7 @@ def surfaces(
     smooth: int = 0,
     decimate: float = 0.0,
     fit: bool = False,
-    budget: str | None = None,
+    memory: str | None = None,
     on_share: OnShare | None = None,
 ) -> Surfaces:
     """Turn the classes of a label volume into closed surfaces, whatever the volume's size.
@@ -100,7 +100,7 @@ def surfaces(
         decimate: Share of the triangles to do without, 0 to 0.99.
         fit: Move surfaces along their normals, by half a voxel at most, until they enclose the
             volume of their voxels; those that are smoothed or decimated are anyway.
-        budget: Host memory of the process, like ``6GB``; None takes half of what is free.
+        memory: Host memory of the process, like ``6GB``; None takes half of what is free.
         on_share: Told the share that is done, 0 to 1.
 
     Raises:
@@ -112,7 +112,7 @@ def surfaces(
     """
     target = output_path("out", str(out))
     style = SurfaceStyle(_format(target, file_format), smooth, decimate, fit)
-    limit = machine.limit(budget)
+    limit = machine.limit(memory)
     classes = None if classes is None else several(classes) or None
     with open_source(labels, dims=3) as source:
         outputs = [Output("out", target, "file" if is_scene(target.name) else "folder")]

@@ -31,7 +31,7 @@ from ._unfinished import unfinished
 def vectorize(
     class_map: str | Path,
     out: str | Path,
-    budget: str | None = None,
+    memory: str | None = None,
     *,
     scores: str | Path | None = None,
     workers: int = 1,
@@ -49,7 +49,7 @@ def vectorize(
         class_map: Class map of any tool: one channel of labels. Names and colours are taken from it
             where tiledseg wrote it, else classes are named by their label and 0 is background.
         out: Vector file: .gpkg, .fgb, .parquet, .geojson, .pmtiles.
-        budget: Host memory of the process, like ``6GB``; None takes half of what is free.
+        memory: Host memory of the process, like ``6GB``; None takes half of what is free.
         scores: Scores of 0 to 1 on the map's grid: one channel, ``FILE:CHANNEL``, or one per class
             by name; polygons get their mean.
         workers: Bands, and batches of polygons, that are worked on at the same time, in threads;
@@ -87,7 +87,7 @@ def vectorize(
         require_class_map(source)
         spec = read_settings(vector.PolygonSpec, "vectorize", settings, ("classes", "regularize"))
         schema = read_schema(class_map)
-        room = machine.limit(budget) - machine.resident() - source.working_bytes
+        room = machine.limit(memory) - machine.resident() - source.working_bytes
         with ExitStack() as stack:
             scored = None
             if scores is not None:
