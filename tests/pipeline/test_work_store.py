@@ -19,6 +19,7 @@ from tiledseg.cli import run
 from tiledseg.engine import TileDone, TileKept, WindowsDone, WorkStore, stored
 from tiledseg.errors import ConfigError, OutputFailed, PlanChanged
 from tiledseg.io import Folder, open_folder
+from tiledseg.pipeline._names import work_folder
 
 MakeModel = Callable[..., Path]
 
@@ -82,7 +83,7 @@ def test_killed_and_resumed_it_gives_the_same_bytes(
 ) -> None:
     expected, planned = whole(scene, make_model(), tmp_path / "whole.tif")
     out = tmp_path / "out.tif"
-    store = open_folder(pipeline.work_folder(out, work))
+    store = open_folder(work_folder(out, work))
     kill_after_five(started(command(scene, make_model(), out, "--work", work, "--quiet")), store)
     assert not out.exists()
     kept = len(store.names("receipts"))
@@ -106,7 +107,7 @@ def test_workers_whose_driver_is_killed_and_their_next_one(
     settings["output"] = {"postprocess": STEPS}
     alone = tiledseg.segment(scene, make_model(), tmp_path / "whole.tif", **settings)
     out, work = tmp_path / "out.tif", f"{s3}{tmp_path}/"
-    store = open_folder(pipeline.work_folder(out, work))
+    store = open_folder(work_folder(out, work))
     more = ("--work", work, "--runtime", "torch", "--runner", "dask", "--workers", "2", "--quiet")
     kill_after_five(started(command(scene, make_model(), out, *more)), store)
     kept = len(store.names("receipts"))
@@ -164,7 +165,7 @@ def test_shards_at_once_and_then_assembling(
     assert [t["computed"] for t in told] == [8, 8, 7, 7]
     assert sum(t["evaluated"] for t in told) == planned
     assert not out.exists()
-    assert len(open_folder(pipeline.work_folder(out, work)).names("receipts")) == 30
+    assert len(open_folder(work_folder(out, work)).names("receipts")) == 30
     events: list[Any] = []
     settings = {**SETTINGS, "output": {"work": work, "postprocess": STEPS}}
     result = tiledseg.segment(scene, make_model(), out, on_event=events.append, **settings)
@@ -291,7 +292,7 @@ def test_a_store_that_cannot_be_understood_is_discarded_when_asked(
 ) -> None:
     out = tmp_path / "out.tif"
     settings = {**SETTINGS, "output": {"work": work}}
-    store = open_folder(pipeline.work_folder(out, work))
+    store = open_folder(work_folder(out, work))
     store.write("plan.json", b'{"version": 3, "plan": []}')
     store.write("labels.zarr/zarr.json", b"{")
     with pytest.raises(PlanChanged, match="--fresh"):
@@ -318,7 +319,7 @@ def test_status_from_another_process(
             asked.join()
             assert asked.exitcode == 0
             found.append(json.loads((tmp_path / "told").read_text()))
-            assert "9 done" in pipeline.status(str(pipeline.work_folder(out, work))).summary()
+            assert "9 done" in pipeline.status(str(work_folder(out, work))).summary()
 
     settings = {**SETTINGS, "output": {"work": work}}
     result = tiledseg.segment(scene, make_model(), out, on_event=look, **settings)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ _GRID, _CLASSES, _NODATA, _SCALE = "tiledseg_grid", "tiledseg_classes", "nodata"
 _NODATAS = ("_FillValue", _NODATA, "missing_value")
 #: What the codecs raise on chunks they cannot decode.
 _UNREADABLE = (ValueError, RuntimeError, OSError, KeyError, EOFError, zlib.error)
+#: How often a folder is removed in which something may yet be written, and seconds after each time.
+_TRIES, _LATE = 50, 0.1
 
 
 def open_zarr(
@@ -220,8 +223,13 @@ class ZarrSink(Sink):
         return [self.path]
 
     def abort(self) -> None:
-        """Remove the temporary folder."""
-        shutil.rmtree(temporary_beside(self.path), ignore_errors=True)
+        """Remove the temporary folder, until it stays away."""
+        folder = temporary_beside(self.path)
+        for _ in range(_TRIES):
+            shutil.rmtree(folder, ignore_errors=True)
+            time.sleep(_LATE)  # where one chunk fails, zarr goes on with those it has begun
+            if not folder.exists():
+                return
 
     def _attributes(self) -> dict[str, Any]:
         spec = self.spec
