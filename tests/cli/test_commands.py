@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 from PIL import Image
 
@@ -89,8 +90,14 @@ def test_plan_info_vectorize_and_run(
         kinds[path.name] = json.loads(capsys.readouterr().out)["kind"]
     assert list(kinds.values()) == ["image", "model", "class map", "report"]
     vectors = tmp_path / "map.gpkg"
+    assert run(["vectorize", str(out), "-o", str(vectors), "-q"]) == 0
+    assert capsys.readouterr().out == ""
+    count = pyogrio.read_info(vectors, layer="map")["features"]
     assert run(["vectorize", str(out), "-o", str(vectors)]) == 0
-    assert vectors.stat().st_size > 0
+    assert capsys.readouterr().out == f"{count:,} polygons\nwrote {vectors}\n"
+    assert run(["vectorize", str(out), "-o", str(vectors), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"outputs": [str(vectors)], "polygons": count}
 
 
 def test_info_is_short_and_json_is_whole(

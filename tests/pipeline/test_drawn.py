@@ -53,7 +53,7 @@ def test_every_sample_is_drawn_in_its_class(
     data: Path, tmp_path: Path, name: str, suffix: str
 ) -> None:
     path, target = part(data, tmp_path, name), tmp_path / f"{name}{suffix}"
-    made = tiledseg.vectorize(path, target, with_report=True)
+    made = tiledseg.vectorize(path, target, with_report=True).outputs
     folder = tmp_path / f"{name}.report"
     assert made[:3] == [target, folder / "report.html", folder / "report.json"]
     told = json.loads((folder / "report.json").read_text())
@@ -76,7 +76,7 @@ def test_simplified_polygons_are_drawn_as_they_are(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = part(data, tmp_path, "cog_cmap")
-    asked = ["vectorize", str(path), "-o", str(tmp_path / "a.fgb"), "--report", "-q"]
+    asked = ["vectorize", str(path), "-o", str(tmp_path / "a.fgb"), "--report"]
     assert run([*asked, "--simplify", "4", "--classes", "3,6"]) == 0
     assert str(tmp_path / "a.report" / "picture.png") in capsys.readouterr().out
     told = json.loads((tmp_path / "a.report" / "report.json").read_text())

@@ -99,7 +99,7 @@ def test_vectorize_of_a_scene_ignores_no_option(tmp_path: Path) -> None:
         tiledseg.vectorize(scene, out, classes="water")
     with pytest.raises(ConfigError, match=r"no setting 'clases'; there are classes"):
         tiledseg.vectorize(scene, out, clases=1)
-    assert tiledseg.vectorize(scene, out, classes=1) == [out]
+    assert tiledseg.vectorize(scene, out, classes=1).outputs == [out]
 
 
 def test_a_run_makes_the_same(tmp_path: Path, make_model: Callable[..., Path]) -> None:

@@ -9,7 +9,7 @@ import typer
 from . import _step_options as step
 from ._commands import app
 from ._options import Fresh, Json, Memory, Quiet, parts
-from ._tell import tell, tell_result
+from ._tell import tell_result
 
 
 @app.command()
@@ -113,6 +113,7 @@ def vectorize(
         bool, typer.Option("--report", help="Draw the polygons into a report beside them.")
     ] = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Turn a class map of any size into polygons."""
     from .. import pipeline
@@ -130,7 +131,7 @@ def vectorize(
     }
     settings = {name: value for name, value in asked.items() if value is not None}
     with Share("polygons", quiet) as share:
-        files = pipeline.vectorize(
+        made = pipeline.vectorize(
             class_map,
             out,
             memory,
@@ -141,5 +142,4 @@ def vectorize(
             on_share=share,
             **settings,
         )
-    for made in files:
-        tell(made)
+    tell_result(made, quiet, as_json)

@@ -89,7 +89,7 @@ class Surfaces:
         width = max(len(s.name) for s in self.surfaces)
         lines = [
             f"  {s.name:{width}}  {s.voxel_volume:12,.2f} {self.unit} of voxels, "
-            f"{s.volume:12,.2f} within the surface ({s.difference:+.1%}), "
+            f"{s.volume:12,.2f} within the surface ({s.difference:+z.1%}), "
             f"{s.triangles:,} triangles"
             for s in self.surfaces
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,28 @@ from ._settings import OnShare, read_settings
 from ._unfinished import unfinished
 
 
+@dataclass(frozen=True)
+class Vectorized:
+    """Polygons that were written.
+
+    Args:
+        outputs: The files made, that of the polygons first.
+        polygons: How many it holds.
+    """
+
+    outputs: list[Path]
+    polygons: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"outputs": [str(path) for path in self.outputs], "polygons": self.polygons}
+
+    def summary(self) -> str:
+        """Return a few lines for people."""
+        lines = [f"wrote {path}" for path in self.outputs]
+        return "\n".join([f"{self.polygons:,} polygons", *lines])
+
+
 def vectorize(
     class_map: str | Path,
     out: str | Path,
@@ -39,7 +61,7 @@ def vectorize(
     with_report: bool = False,
     on_share: OnShare | None = None,
     **settings: Any,
-) -> list[Path]:
+) -> Vectorized:
     """Turn the classes of a class map into polygons.
 
     Polygons are made band by band, whatever the size of the map; see `tiledseg.vector` for what
@@ -62,7 +84,7 @@ def vectorize(
             ``smooth``, ``simplify``, ``method``, ``regularize``.
 
     Returns:
-        The files made.
+        The files made, and how many polygons there are.
 
     Raises:
         ConfigError: The image is not a class map, or a setting does not fit it.
@@ -110,11 +132,11 @@ def vectorize(
                 on_share=on_share,
             )
         if not with_report:
-            return [target]
+            return Vectorized([target], count)
         from ._drawn import Drawing  # which brings the pictures
 
         drawing = Drawing(source, schema, target, spec, count, began)
-        return [target, *drawing.report()]
+        return Vectorized([target, *drawing.report()], count)
 
 
 def _outputs(target: Path, with_report: bool) -> list[Output]:
