@@ -41,6 +41,21 @@ def test_polygons(make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.Mon
     assert pyogrio.read_info(target, layer=target.stem)["features"] > 10
 
 
+@pytest.mark.parametrize("activation", ["softmax", "none"])
+@pytest.mark.parametrize("stored", ["uint8", "float32"])
+def test_polygons_have_the_mean_of_scores(
+    make_model: MakeModel, tmp_path: Path, activation: str, stored: str
+) -> None:
+    """But not of raw outputs, which may be anything; as integers they are from 0 to 1."""
+    model = make_model(2, 1, 3, schema=NAMES, activation=activation)
+    image = np.random.default_rng(3).normal(100, 60, (1, 60, 70)).astype(np.float32)
+    target, scores = tmp_path / "p.fgb", str(tmp_path / "s.tif")
+    output = {"polygons": str(target), "scores": scores, "score_type": stored, "report": False}
+    tiledseg.segment(image, model, tmp_path / "map.tif", output=output)
+    has = "score" in pyogrio.read_info(target)["fields"]
+    assert has == (activation == "softmax" or stored == "uint8")
+
+
 def test_surfaces(make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model(3, 1, 3, schema=NAMES)
     image = np.random.default_rng(3).normal(100, 60, (8, 9, 10)).astype(np.float32)

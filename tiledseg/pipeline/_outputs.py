@@ -184,9 +184,11 @@ def _scores(job: Job, source: Source, schema: ClassSchema, stack: ExitStack) -> 
     """Return the scores that a run has written of its classes, for their means in polygons.
 
     A class that several outputs stand for has none of its own, nor have classes that a bundle
-    makes of others.
+    makes of others; raw outputs as they are have no range.
     """
-    path = job.config.output.scores
-    if path is None or job.own is not None or len(schema.unique) < len(schema):
+    path, coding = job.config.output.scores, job.coding
+    if path is None or coding is None or job.own is not None or len(schema.unique) < len(schema):
+        return None
+    if coding.scale is None and job.card.activation == "none":
         return None
     return open_scores(path, source, (source.uri, schema), stack)
