@@ -16,6 +16,7 @@ from ._files import (
     silenced,
     temporary_beside,
     to_disk,
+    write_bytes,
     write_text,
     writing,
 )
@@ -105,6 +106,7 @@ __all__ = [
     "silenced",
     "temporary_beside",
     "to_disk",
+    "write_bytes",
     "write_text",
     "writing",
 ]

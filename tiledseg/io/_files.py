@@ -154,10 +154,15 @@ def to_disk(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a small file whole or not at all."""
     temporary = temporary_beside(path)
     with writing(path):
         try:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content)
             settle(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..io import settle, temporary_beside, writing
+from ..io import write_bytes
 
 
 def save_png(path: Path, picture: Image.Image) -> str:
@@ -19,10 +19,7 @@ def save_png(path: Path, picture: Image.Image) -> str:
     """
     # zlib's usual level: its highest takes 2 to 15 times as long for 0 to 11 % fewer bytes.
     encoded = _encoded(picture, "png")
-    with writing(path):
-        partial = temporary_beside(path)
-        partial.write_bytes(encoded)
-        settle(partial, path)
+    write_bytes(path, encoded)
     return _url(encoded, "png")
 
 
