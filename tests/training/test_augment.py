@@ -80,6 +80,49 @@ def test_what_comes_from_outside_is_unlabelled(dims: int) -> None:
     assert share == pytest.approx(0.5**dims, rel=0.15)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_room_around_a_patch_is_what_comes_from_outside(dims: int) -> None:
+    """Halved, a patch shows all that was read: every second sample of it, nothing invented."""
+    spec = AugmentSpec(zoom=(0.5, 0.5), spatial_chance=1.0)
+    assert spec.room((12,) * dims) == (6,) * dims
+    given = batch(dims)
+    image, truth = Augment(spec, 0, (6,) * dims)(given)
+    assert truth.shape == (4, *(12,) * dims)
+    middles = (given.image[:, 0, ..., ::2] + given.image[:, 0, ..., 1::2]) / 2
+    torch.testing.assert_close(
+        image[:, 0], middles[(slice(None), *[slice(None, None, 2)] * (dims - 1))]
+    )
+    assert ((image[:, 0] - truth).abs() < 0.51).all()
+
+
+def test_a_patch_not_varied_is_the_middle_of_what_was_read() -> None:
+    """Turns and zooms are about the same middle; what only grows or turns needs no room."""
+    given = batch(2)
+    seldom = AugmentSpec(zoom=(0.7, 1.4), spatial_chance=1e-9)
+    assert seldom.room((8, 14)) == (2, 3)
+    image, truth = Augment(seldom, 0, (2, 3))(given)
+    assert torch.equal(image, given.image[..., 2:-2, 3:-3])
+    assert torch.equal(truth, given.truth[..., 2:-2, 3:-3])
+    same = AugmentSpec(zoom=(1.0, 1.0), rotation=1e-9, spatial_chance=1.0)
+    image, truth = Augment(same, 0, (2, 3))(given)
+    torch.testing.assert_close(image, given.image[..., 2:-2, 3:-3])
+    assert torch.equal(truth, given.truth[..., 2:-2, 3:-3])
+
+
+@pytest.mark.parametrize(
+    ("asked", "room"),
+    [
+        ({"zoom": (1.0, 3.0)}, 0),
+        ({"zoom": (0.8, 1.0)}, 4),
+        ({"zoom": (0.1, 1.0)}, 16),  # twice as far, no more
+        ({"zoom": (0.5, 1.0), "spatial_chance": 0.0}, 0),
+        ({"rotation": 45.0}, 0),
+    ],
+)
+def test_room_that_is_read(asked: dict[str, Any], room: int) -> None:
+    assert AugmentSpec(**asked).room((32, 32)) == (room, room)
+
+
 def test_unlabelled_travels_with_the_image() -> None:
     given = batch(2)
     given.truth[:, 5:9, 5:9] = UNLABELLED
@@ -126,7 +169,7 @@ def test_channels_are_dropped_never_all() -> None:
 
 def moved(shape: tuple[int, ...], spacing: tuple[float, ...]) -> np.ndarray:
     """Return the matrices of 20 turns, between real lengths: (20, d, d), x first."""
-    vary = Augment(AugmentSpec(rotation=40.0, spatial_chance=1.0), 0, spacing)
+    vary = Augment(AugmentSpec(rotation=40.0, spatial_chance=1.0), 0, spacing=spacing)
     given = Batch(0, tuple(range(20)), torch.zeros(20, 1, *shape), torch.zeros(20, *shape))
     sides = np.array(shape[::-1]) * spacing[::-1] / 2
     found = [vary._matrix(vary._chance(given, patch), torch.Size(shape)) for patch in range(20)]

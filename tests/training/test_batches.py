@@ -14,6 +14,7 @@ import rasterio
 import torch
 import yaml
 
+from tests.training.conftest import TINY, write_dataset
 from tiledseg.box import Box
 from tiledseg.errors import ConfigError
 from tiledseg.training import Recipe, prepare_job
@@ -52,6 +53,39 @@ def test_every_sample_of_a_class_has_the_same_chance(values: Values) -> None:
     statistic = sum((found[key] - n) ** 2 / n for key, n in expected.items())
     assert set(found) <= set(expected)
     assert statistic < len(expected) + 4 * np.sqrt(2 * len(expected)) + 4
+
+
+def test_groups_have_the_same_chance_however_large(tmp_path: Path) -> None:
+    """Of four scenes three are one group; a class that a group lacks is drawn from the others."""
+    file = write_dataset(tmp_path / "scenes", cases=4)
+    listed = yaml.safe_load(file.read_text())
+    for case, group in zip(listed["cases"], ["large", "large", "large", "small"], strict=True):
+        case["group"] = group
+    file.write_text(yaml.safe_dump(listed))
+    with rasterio.open(file.parent / "labels_3.tif", "r+") as labels:
+        values = labels.read()
+        labels.write(np.where(values == 2, 0, values))
+    prepared = job(
+        {
+            "data": {"dataset": str(file)},
+            "network": {"architecture": TINY},
+            "patches": {
+                "window": [32, 32],
+                "shares": {"road": 0.5, "water": 0.5},
+                "even_groups": True,
+            },
+            "run": {"steps": 1},
+        }
+    )
+    draws = [prepared.sampler.draw(np.random.default_rng([3, i])) for i in range(2000)]
+    names = prepared.split.train
+    small = Counter(d.id for d in draws if names[d.case] == "scene_3")
+    found = Counter(d.id for d in draws)
+    assert 2 not in small
+    assert abs(small[1] / found[1] - 0.5) <= 4 * np.sqrt(0.25 / found[1])
+    for draw in draws[:50]:
+        census = prepared.census.cases[names[draw.case]]
+        assert draw.nth < census.counts[tuple(np.array(draw.block.start) // census.block)][draw.id]
 
 
 class _Numbered(np.random.Generator):
@@ -138,6 +172,17 @@ def test_a_patch_is_a_piece_of_the_image(values: Values, scenes: Path) -> None:
         wanted = labels[place[1] : place[1] + 32, place[2] : place[2] + 32].astype(np.int64)
         wanted[wanted == 200] = UNLABELLED
         np.testing.assert_array_equal(truth, wanted)
+
+
+def test_room_is_read_around_a_patch(values: Values) -> None:
+    """The middle is the patch without room; what lies outside the scene has no label."""
+    base = {"data": {"normalization": []}, "patches": {"batch": 8}}
+    alone = job(values(**base)).batches((0, 1)).read(0)
+    room = job(values(**base, augment={"zoom": [0.5, 1.0]})).batches((0, 1)).read(0)
+    assert room.image.shape == (8, 2, 64, 64)
+    assert torch.equal(room.image[..., 16:-16, 16:-16], alone.image)
+    assert torch.equal(room.truth[:, 16:-16, 16:-16], alone.truth)
+    assert (room.truth[:, :3] == UNLABELLED).all(-1).any()
 
 
 def _find(file: Path, patch: np.ndarray) -> tuple[Path, int, int] | None:

@@ -51,14 +51,19 @@ class Augment:
     Args:
         spec: How.
         seed: Of the training.
+        room: Samples beyond each side of a patch that batches bring along; None: none.
         spacing: Typical spacing of the samples, array order, so that turns keep real angles and
             lengths; None: alike along all axes.
     """
 
     def __init__(
-        self, spec: AugmentSpec, seed: int, spacing: tuple[float, ...] | None = None
+        self,
+        spec: AugmentSpec,
+        seed: int,
+        room: tuple[int, ...] | None = None,
+        spacing: tuple[float, ...] | None = None,
     ) -> None:
-        self._spec, self._seed, self._spacing = spec, seed, spacing
+        self._spec, self._seed, self._room, self._spacing = spec, seed, room, spacing
         low, high = spec.zoom
         self._moves = spec.rotation > 0 or spec.elastic > 0 or (low, high) != (1, 1)
 
@@ -80,9 +85,13 @@ class Augment:
     def _patch(
         self, chance: _Chance, image: torch.Tensor, truth: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a patch, (c, *s) and (*s), varied."""
+        """Return a patch, (c, *window) and (*window), varied; room and all comes in."""
+        room = self._room or (0,) * truth.ndim
+        window = tuple(slice(r, n - r) for r, n in zip(room, truth.shape, strict=True))
         if self._moves and chance.happens(self._spec.spatial_chance):
-            image, truth = self._moved(chance, image, truth)
+            image, truth = self._moved(chance, image, truth, truth[window].shape)
+        else:
+            image, truth = image[:, *window], truth[window]
         axes = self._mirrored(chance, truth.ndim)
         image, truth = image.flip([a + 1 for a in axes]), truth.flip(axes)
         if self._spec.quarter_turns:
@@ -97,14 +106,19 @@ class Augment:
         return [axis for axis in axes if chance.happens(0.5)]
 
     def _moved(
-        self, chance: _Chance, image: torch.Tensor, truth: torch.Tensor
+        self, chance: _Chance, image: torch.Tensor, truth: torch.Tensor, shape: torch.Size
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turn, zoom and deform: images linearly, labels by nearest, the outside unlabelled."""
-        shape = truth.shape
+        """Turn, zoom and deform: images linearly, labels by nearest, the outside unlabelled.
+
+        What comes out has ``shape``, about the middle of what comes in.
+        """
         grid = affine_grid(self._matrix(chance, shape)[None], [1, 1, *shape], align_corners=False)
         grid = grid.to(image)
         if self._spec.elastic:
             grid = grid + self._deformation(chance, shape, image)
+        # from shares of the window's sides to shares of the sides of all there is
+        shares = [n / m for n, m in zip(shape, truth.shape, strict=True)]
+        grid = grid * torch.tensor(shares[::-1]).to(grid)
         moved = grid_sample(
             image[None], grid, mode="bilinear", padding_mode="border", align_corners=False
         )

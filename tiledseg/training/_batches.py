@@ -27,8 +27,8 @@ class Batch:
     Args:
         number: Of the batch.
         patches: Numbers of its patches in it.
-        image: Model units, float32 (n, c, *window).
-        truth: Output channel of every sample's class, int64 (n, *window), -1 where unlabelled.
+        image: Model units, float32 (n, c, *s): windows, and the room around them.
+        truth: Output channel of every sample's class, int64 (n, *s), -1 where unlabelled.
     """
 
     number: int
@@ -45,6 +45,7 @@ class Batches:
         sampler: Which samples they hold.
         spec: Window, batch, readers.
         seed: Of the training.
+        room: Samples that are read beyond each side of a window, to vary patches with.
         part: Number of this process, and of how many.
     """
 
@@ -54,9 +55,11 @@ class Batches:
         sampler: Sampler,
         spec: PatchSpec,
         seed: int,
+        room: tuple[int, ...],
         part: tuple[int, int] = (0, 1),
     ) -> None:
         self._cases, self._sampler, self._spec, self._seed = cases, sampler, spec, seed
+        self._room = room
         self._numbers = tuple(range(part[0], spec.batch, part[1]))
 
     def read(self, number: int) -> Batch:
@@ -92,7 +95,9 @@ class Batches:
             nodata = len(case.lookup) - 1
             stored = draw.find(lambda box: case.own.read(box)[0], nodata)
             box = _around(case.place(stored), self._spec.window, case.image.grid.shape, rng)
-            return case.read(box)
+            low = tuple(a - r for a, r in zip(box.start, self._room, strict=True))
+            high = tuple(b + r for b, r in zip(box.stop, self._room, strict=True))
+            return case.read(Box(low, high))
 
 
 def _around(

@@ -59,8 +59,10 @@ class Job:
     @cached_property
     def sampler(self) -> Sampler:
         """What patches are drawn by."""
-        cases = [self.census.cases[name] for name in self.split.train]
-        return Sampler(cases, self.dataset.schema, self.recipe.patches.shares)
+        spec, names = self.recipe.patches, self.split.train
+        cases = [self.census.cases[name] for name in names]
+        groups = [case.group for case in self._cases(names)] if spec.even_groups else None
+        return Sampler(cases, self.dataset.schema, spec.shares, groups)
 
     @property
     def held_out(self) -> tuple[Case, ...]:
@@ -94,7 +96,12 @@ class Job:
         recipe = self.recipe
         train = self._cases(self.split.train)
         cases = Cases(self.dataset, train, recipe.data, recipe.patches.cache)
-        return Batches(cases, self.sampler, recipe.patches, recipe.run.seed, part)
+        return Batches(cases, self.sampler, recipe.patches, recipe.run.seed, self._room, part)
+
+    @property
+    def _room(self) -> tuple[int, ...]:
+        """What is read beyond each side of a patch, for those that shrink."""
+        return self.recipe.augment.room(self.recipe.patches.window)
 
     def _cases(self, names: tuple[str, ...]) -> tuple[Case, ...]:
         by_name = {case.name: case for case in self.dataset.cases}
@@ -103,7 +110,8 @@ class Job:
     def augment(self) -> Augment:
         """Return what varies patches, for the typical spacing of the cases."""
         found = np.median([_spacing(c, self.recipe) for c in self.census.cases.values()], axis=0)
-        return Augment(self.recipe.augment, self.recipe.run.seed, tuple(found.tolist()))
+        spec, seed = self.recipe.augment, self.recipe.run.seed
+        return Augment(spec, seed, self._room, tuple(found.tolist()))
 
     def loss(self) -> Loss:
         """Return what is made small.

@@ -1,7 +1,8 @@
 """Where patches are drawn: class first, then a block of a case that holds it, then a sample in it.
 
-Every labelled sample of a class has the same chance, whatever case and block it lies in. Only the
-census is in memory; the labels of one block are read to find the sample.
+Every labelled sample of a class has the same chance, whatever case and block it lies in; or every
+group of cases has, and within it every sample. Only the census is in memory; the labels of one
+block are read to find the sample.
 """
 
 from __future__ import annotations
@@ -56,6 +57,42 @@ class Draw:
         return tuple(int(a + i) for a, i in zip(self.block.start, inside, strict=True))
 
 
+class _Pool:
+    """Cases of which every labelled sample of a class has the same chance.
+
+    Args:
+        cases: Number of every case, and what it holds.
+    """
+
+    def __init__(self, cases: Sequence[tuple[int, CaseCensus]]) -> None:
+        self._cases = tuple(cases)
+        flat = [c.counts.reshape(-1, c.counts.shape[-1]).astype(np.int64) for _, c in cases]
+        of_class = np.concatenate(flat)
+        #: Blocks up to the end of every case.
+        self._ends = np.cumsum([len(c) for c in flat])
+        #: Samples up to every block, a column per class and one for all of them.
+        self._sums: NDArray[np.int64] = np.cumsum(
+            np.column_stack([of_class, of_class.sum(1)]), axis=0
+        )
+        ends = self._sums[self._ends - 1]
+        #: Samples of each class, and of all of them, in every case: (cases, classes + 1).
+        self.by_case: NDArray[np.int64] = np.diff(ends, axis=0, prepend=np.zeros_like(ends[:1]))
+        #: The same in all cases: (classes + 1,).
+        self.totals: NDArray[np.int64] = self._sums[-1]
+
+    def draw(self, rng: np.random.Generator, column: int) -> tuple[int, Box, int]:
+        """Return the case's number, the block, and which of the column's samples in it."""
+        sums = self._sums[:, column]
+        which = int(rng.integers(sums[-1]))
+        place = int(np.searchsorted(sums, which, side="right"))
+        nth = which - (int(sums[place - 1]) if place else 0)
+        at = int(np.searchsorted(self._ends, place, side="right"))
+        number, found = self._cases[at]
+        first = int(self._ends[at - 1]) if at else 0
+        block = np.unravel_index(place - first, found.counts.shape[:-1])
+        return number, found.box(tuple(map(int, block))), nth
+
+
 class Sampler:
     """Draws samples by class.
 
@@ -64,6 +101,8 @@ class Sampler:
         schema: The classes.
         shares: Share of the draws by class name; the rest is of any class. ``balanced``: equal
             shares of all classes that have labelled samples.
+        groups: Group of every case: each that has the class has the same chance, however large it
+            is. None: every sample has.
 
     Raises:
         ConfigError: A class of the shares is not known or has no labelled sample, or none has.
@@ -74,16 +113,16 @@ class Sampler:
         cases: Sequence[CaseCensus],
         schema: ClassSchema,
         shares: Mapping[str, float] | str,
+        groups: Sequence[str] | None = None,
     ) -> None:
-        self._cases = tuple(cases)
-        flat = [c.counts.reshape(-1, c.counts.shape[-1]).astype(np.int64) for c in cases]
-        self._ends = np.cumsum([len(c) for c in flat])
-        of_class = np.concatenate(flat)
-        #: Samples up to every block, a column per class and one for all of them.
-        self._sums = np.cumsum(np.column_stack([of_class, of_class.sum(1)]), axis=0)
+        pools: dict[str, list[tuple[int, CaseCensus]]] = {}
+        for number, case in enumerate(cases):
+            pools.setdefault("" if groups is None else groups[number], []).append((number, case))
+        self._pools = [_Pool(members) for members in pools.values()]
         self._ids = [c.id for c in schema.unique]
-        self.totals = {c.name: int(n) for c, n in zip(schema.unique, self._sums[-1], strict=False)}
-        if not self._sums[-1, -1]:
+        totals = np.sum([pool.totals for pool in self._pools], axis=0)
+        self.totals = {c.name: int(n) for c, n in zip(schema.unique, totals, strict=False)}
+        if not totals[-1]:
             raise ConfigError("the cases to train on have no labelled sample: label some of them")
         self._limits = np.cumsum(self._shares(shares))
 
@@ -112,16 +151,11 @@ class Sampler:
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """Return a sample to hold."""
+        # beyond the shares: the column of any class
         column = int(np.searchsorted(self._limits, rng.random(), side="right"))
-        sums = self._sums[:, column]  # beyond the shares: the column of any class
-        which = int(rng.integers(sums[-1]))
-        place = int(np.searchsorted(sums, which, side="right"))
-        nth = which - (int(sums[place - 1]) if place else 0)
-        case = int(np.searchsorted(self._ends, place, side="right"))
-        first = int(self._ends[case - 1]) if case else 0
-        found = self._cases[case]
-        at = np.unravel_index(place - first, found.counts.shape[:-1])
-        block = found.box(tuple(map(int, at)))
+        pools = [pool for pool in self._pools if pool.totals[column]]
+        pool = pools[0] if len(pools) == 1 else pools[int(rng.integers(len(pools)))]
+        case, block, nth = pool.draw(rng, column)
         return Draw(case, block, None if column == len(self._ids) else self._ids[column], nth)
 
     def median_frequencies(self) -> dict[str, float]:
@@ -130,8 +164,7 @@ class Sampler:
         A class' frequency is its samples over all labelled samples of the cases that have it
         (Eigen and Fergus 2015, section 4.1.3); its weight is the median frequency over its own.
         """
-        ends = self._sums[self._ends - 1]
-        cases = np.diff(ends, axis=0, prepend=np.zeros_like(ends[:1]))
+        cases = np.concatenate([pool.by_case for pool in self._pools])
         own, whole = cases[:, :-1], cases[:, -1:]
         seen = (whole * (own > 0)).sum(0)
         share = own.sum(0) / np.maximum(seen, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isfinite
+from math import ceil, isfinite
 from typing import Any, ClassVar, Literal, get_args
 
 from ..budget import parse_bytes
@@ -27,6 +27,8 @@ LossName = Literal[
 #: Names of the losses.
 LOSSES: tuple[str, ...] = get_args(LossName)
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+#: How many times as far as a patch a read goes at most, so that memory keeps within bounds.
+_FARTHEST = 2.0
 #: The largest seed that numpy and torch both take, and more than one of anything here needs.
 _LARGEST = 2**31
 
@@ -124,6 +126,8 @@ class PatchSpec:
         batch: Patches per forward pass, over all processes.
         shares: Share of the patches that are drawn to hold a class, by its name; what is left of 1
             is drawn from labelled samples of any class. ``balanced``: equal shares of all classes.
+        even_groups: Whether every group (scene, patient) that has the class has the same chance,
+            however large it is; else every labelled sample has.
         cache: Memory for decoded images, like ``1GB``; one that takes more than half of it is read
             box by box, every time.
         readers: Threads that read and decode ahead.
@@ -134,6 +138,7 @@ class PatchSpec:
     window: tuple[int, ...]
     batch: int = 8
     shares: dict[str, float] | Literal["balanced"] = "balanced"
+    even_groups: bool = False
     cache: str = "1GB"
     readers: int = 2
 
@@ -153,7 +158,8 @@ class PatchSpec:
 class AugmentSpec:
     """How patches are varied; labels go along, and what is invented outside is unlabelled.
 
-    Intensities are in model units, after normalisation.
+    Intensities are in model units, after normalisation. Patches in which structures become smaller
+    are made of a larger piece of the image, up to twice as far along every axis.
 
     Args:
         flips: Axes to mirror, each in half of the patches; array order from 0. ``all``: every axis.
@@ -206,6 +212,11 @@ class AugmentSpec:
         for name in ("spatial_chance", "brightness", "contrast", "channel_drop", "chance"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"augment.{name}", "0 to 1", value)
+
+    def room(self, window: tuple[int, ...]) -> tuple[int, ...]:
+        """Return how many samples beyond each side of a patch are needed for the least zoom."""
+        farther = min(max(1 / self.zoom[0], 1.0), _FARTHEST) if self.spatial_chance else 1.0
+        return tuple(ceil(n * (farther - 1) / 2) for n in window)
 
 
 @dataclass(frozen=True, slots=True)
