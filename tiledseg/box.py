@@ -66,6 +66,17 @@ class Box:
             tuple(b + o for b, o in zip(self.stop, offset, strict=True)),
         )
 
+    def grow(self, samples: tuple[int, ...]) -> Box:
+        """Return the box with so many samples more on both sides of every axis.
+
+        >>> Box((1, 1), (2, 3)).grow((0, 2))
+        Box(start=(1, -1), stop=(2, 5))
+        """
+        return Box(
+            tuple(a - n for a, n in zip(self.start, samples, strict=True)),
+            tuple(b + n for b, n in zip(self.stop, samples, strict=True)),
+        )
+
     def relative_to(self, other: Box) -> Box:
         """Return this box in the coordinates of ``other``'s first sample."""
         return self.shift(tuple(-a for a in other.start))

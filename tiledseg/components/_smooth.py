@@ -108,9 +108,7 @@ def smoothed(
     """
     rows, whole = ball.rows(), source.grid.box
     for box in block_boxes(source.grid.shape, block or rows_of(source)):
-        low = tuple(a - h for a, h in zip(box.start, ball.halo, strict=True))
-        high = tuple(b + h for b, h in zip(box.stop, ball.halo, strict=True))
-        around = Box(low, high).intersect(whole)
+        around = box.grow(ball.halo).intersect(whole)
         labels = read_labels(source, around)
         inner = box.relative_to(around)
         yield box, labels[inner.slices], _modes(labels, inner, rows)

@@ -201,9 +201,7 @@ class Grid:
 
     def pad(self, samples: int) -> Grid:
         """Return the grid with ``samples`` more on every side."""
-        n = self.ndim
-        grown = Box((-samples,) * n, tuple(s + samples for s in self.shape))
-        return self.crop(grown)
+        return self.crop(self.box.grow((samples,) * self.ndim))
 
     def zoom(self, shape: tuple[int, ...]) -> Grid:
         """Return the grid of ``shape`` samples between the same outer corners."""

@@ -74,15 +74,14 @@ def find_centres(heads: Heads, boxes: list[Box]) -> Ints:
         DamagedInput: The heads cannot be read.
         BudgetExceeded: There are more centres than there may be.
     """
-    shape, count = heads.source.grid.shape, 0
-    found = [np.zeros((0, len(shape)), np.int64)]
+    whole, count = heads.source.grid.box, 0
+    halo = (heads.window // 2,) * len(whole.shape)
+    found = [np.zeros((0, len(whole.shape)), np.int64)]
     for box in boxes:
-        start = tuple(max(0, a - heads.window // 2) for a in box.start)
-        stop = tuple(min(b + heads.window // 2, n) for b, n in zip(box.stop, shape, strict=True))
-        around = Box(start, stop)
+        around = box.grow(halo).intersect(whole)
         heat = heads.source.read(around)[0].astype(np.float64)
         heat[~heads.source.valid(around) | np.isnan(heat)] = -np.inf
-        places = np.argwhere(_peaks(heat, heads)) + start
+        places = np.argwhere(_peaks(heat, heads)) + around.start
         inside = ((places >= box.start) & (places < box.stop)).all(axis=1)
         found.append(places[inside])
         count += len(found[-1])

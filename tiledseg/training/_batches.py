@@ -95,9 +95,7 @@ class Batches:
             nodata = len(case.lookup) - 1
             stored = draw.find(lambda box: case.own.read(box)[0], nodata)
             box = _around(case.place(stored), self._spec.window, case.image.grid.shape, rng)
-            low = tuple(a - r for a, r in zip(box.start, self._room, strict=True))
-            high = tuple(b + r for b, r in zip(box.stop, self._room, strict=True))
-            return case.read(Box(low, high))
+            return case.read(box.grow(self._room))
 
 
 def _around(

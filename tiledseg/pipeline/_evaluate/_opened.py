@@ -75,11 +75,7 @@ class Opened:
         """Read everything, with so many samples around each block as far as there are any."""
         margin = halo or (0,) * self.grid.ndim
         for core in block_boxes(self.grid.shape, self.found.blocks):
-            start = tuple(max(0, a - m) for a, m in zip(core.start, margin, strict=True))
-            stop = tuple(
-                min(n, b + m) for b, m, n in zip(core.stop, margin, self.grid.shape, strict=True)
-            )
-            yield self.read(Box(start, stop), core)
+            yield self.read(core.grow(margin).intersect(self.grid.box), core)
 
     def read(self, box: Box, core: Box | None = None) -> Block:
         """Read a box; ``core`` is the part that is its own."""
