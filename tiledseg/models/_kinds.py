@@ -43,6 +43,7 @@ def kind_of(path: Path) -> Kind | None:
             return None
         with zipfile.ZipFile(path) as archive:
             return _kind_of_archive({inner(name) for name in archive.namelist()})
+    # a zip made for a later version of the format is not implemented
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
         return None
 

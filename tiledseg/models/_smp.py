@@ -84,7 +84,7 @@ def detection_models() -> Any:
 
     try:
         nms(torch.zeros((0, 4)), torch.zeros(0), 0.5)
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError):  # as torch says that there is none for the device
         raise ConfigError(
             "networks that find objects need compiled operators that this torchvision has not: "
             f"install the build of torchvision that belongs to torch {torch.__version__}"

@@ -154,6 +154,7 @@ class Sampler:
         # beyond the shares: the column of any class
         column = int(np.searchsorted(self._limits, rng.random(), side="right"))
         pools = [pool for pool in self._pools if pool.totals[column]]
+        # one pool takes no random number, so draws without groups are those of earlier versions
         pool = pools[0] if len(pools) == 1 else pools[int(rng.integers(len(pools)))]
         case, block, nth = pool.draw(rng, column)
         return Draw(case, block, None if column == len(self._ids) else self._ids[column], nth)

@@ -78,7 +78,7 @@ def unpacked(path: Path) -> Path:
             with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as made:
                 _extract(path, archive, Path(made, "all"))
                 _move(Path(made, "all"), target)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # of an unknown compression
         raise DamagedInput(f"{path} cannot be unpacked: {error}") from None
     return target
 
