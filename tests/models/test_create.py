@@ -232,6 +232,22 @@ def test_weights_of_another_encoder_are_refused(tmp_path: Path) -> None:
 
 
 @needs_smp
+def test_weights_of_timm_by_other_names_are_refused(tmp_path: Path) -> None:
+    """timm alone would go on with random weights."""
+    state = published("resnet10t")
+    for name, change in (
+        ("prefix", {f"model.{k}": v for k, v in state.items()}),
+        ("lacks", {k: v for k, v in state.items() if k != "layer2.0.conv1.weight"}),
+    ):
+        save_file(change, tmp_path / f"{name}.safetensors")
+    wanted = r"prefix\.safetensors do not fit 'tu-resnet10t': they lack conv1\.0\.weight; the first"
+    with pytest.raises(ConfigError, match=wanted):
+        tiledseg.create_model("unet", "resnet10t", encoder_weights=tmp_path / "prefix.safetensors")
+    with pytest.raises(ConfigError, match=r"they lack layer2\.0\.conv1\.weight"):
+        tiledseg.create_model("unet", "resnet10t", encoder_weights=tmp_path / "lacks.safetensors")
+
+
+@needs_smp
 def test_rates_stride_and_the_xception_of_deeplab_can_be_set() -> None:
     network = tiledseg.create_model(
         "deeplabv3plus",

@@ -200,13 +200,31 @@ def _adapted(
 ) -> dict[str, torch.Tensor]:
     """Return pretrained weights for three channels as those of an encoder for any number."""
     if name.startswith("tu-"):
-        overlay = {"state_dict": state}  # in place of what timm would fetch
-        made = smp.encoders.get_encoder(
-            name, channels, depth, weights=True, pretrained_cfg_overlay=overlay
-        )
+        made = _of_timm(name, state, channels, depth)
     else:
         made = smp.encoders.get_encoder(name, 3, depth)
         made.load_state_dict(state)
         made.set_in_channels(channels, pretrained=True)
     adapted: dict[str, torch.Tensor] = made.state_dict()
     return adapted
+
+
+def _of_timm(name: str, state: dict[str, torch.Tensor], channels: int, depth: int) -> Any:
+    """Return an encoder of timm with pretrained weights.
+
+    Raises:
+        RuntimeError: They are called otherwise. timm, which renames those of many sources, goes on
+            where one is missing: its random weights stay.
+    """
+    overlay = {"state_dict": state}  # in place of what timm would fetch
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        fresh = smp.encoders.get_encoder(name, channels, depth)
+        torch.manual_seed(0)
+        made = smp.encoders.get_encoder(
+            name, channels, depth, weights=True, pretrained_cfg_overlay=overlay
+        )
+    for (missed, new), old in zip(made.model.named_parameters(), fresh.parameters(), strict=True):
+        if new.ndim > 1 and torch.equal(new, old):
+            raise RuntimeError(f"they lack {missed}; the first of them is {next(iter(state))}")
+    return made
