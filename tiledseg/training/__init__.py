@@ -5,17 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._data_spec import AugmentSpec, DataSpec, PatchSpec
+from ._learning_spec import LOSSES, LossSpec, NetworkSpec, OptimizerSpec, RunSpec
 from ._recipe import Recipe
-from ._sections import (
-    LOSSES,
-    AugmentSpec,
-    DataSpec,
-    LossSpec,
-    NetworkSpec,
-    OptimizerSpec,
-    PatchSpec,
-    RunSpec,
-)
 
 if TYPE_CHECKING:
     from ._decide import WANTED

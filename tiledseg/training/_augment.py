@@ -15,9 +15,9 @@ import torch
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from ._batches import VARIETY, Batch
+from ._data_spec import AugmentSpec
 from ._losses import UNLABELLED
 from ._monai import GaussianFilter
-from ._sections import AugmentSpec
 
 #: Ratio of spacings from which volumes are not turned out of the fine plane (nnU-Net's threshold of
 #: anisotropy, Isensee et al. 2021): there is too little to interpolate between.

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..box import Box
 from ._cases import Cases
+from ._data_spec import PatchSpec
 from ._sampler import Sampler
-from ._sections import PatchSpec
 
 #: What the generators of a training are for: their streams never meet.
 PLACES, VARIETY, NETWORK = range(3)

@@ -19,8 +19,8 @@ from ..budget import parse_bytes
 from ..datasets import Case, Dataset
 from ..io import Source
 from ..normalize import Normalization
+from ._data_spec import DataSpec
 from ._prepared import Prepared, fitted_whole, prepare
-from ._sections import DataSpec
 
 #: Large cases that are open at a time: a process may open about a thousand files.
 _OPEN = 32

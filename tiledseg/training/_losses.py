@@ -17,6 +17,7 @@ import torch
 from torch.nn.functional import cross_entropy, interpolate, one_hot
 
 from ..labels import ClassSchema
+from ._learning_spec import LossSpec
 from ._monai import (
     DiceLoss,
     HausdorffDTLoss,
@@ -24,7 +25,6 @@ from ._monai import (
     distance_transform_edt,
     soft_skel,
 )
-from ._sections import LossSpec
 
 #: What stands for "no label" in the truth that losses take.
 UNLABELLED = -1

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..models import ModelCard, create_model, create_network
-from ._sections import NetworkSpec
+from ._learning_spec import NetworkSpec
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 

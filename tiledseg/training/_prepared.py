@@ -15,8 +15,8 @@ from ..io import Cropped, ResampledSource, Source, fit_to, oriented, read_padded
 from ..labels import ClassSchema
 from ..normalize import Normalization, measured
 from ..resampling import Resampling, Respacing, everywhere, filled, metric_spacing
+from ._data_spec import DataSpec
 from ._losses import UNLABELLED
-from ._sections import DataSpec
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from math import cos, pi
 import torch
 from torch import nn
 
-from ._sections import OptimizerSpec
+from ._learning_spec import OptimizerSpec
 
 #: Exponent of the polynomial schedule, as in nnU-Net and DeepLab.
 _POWER = 0.9

@@ -12,15 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..document import apply_change, brief, checked, read_mapping, to_yaml
 from ..errors import ConfigError
-from ._sections import (
-    AugmentSpec,
-    DataSpec,
-    LossSpec,
-    NetworkSpec,
-    OptimizerSpec,
-    PatchSpec,
-    RunSpec,
-)
+from ._data_spec import AugmentSpec, DataSpec, PatchSpec
+from ._learning_spec import LossSpec, NetworkSpec, OptimizerSpec, RunSpec
 
 #: Settings that do not change what a training that has begun comes to; the dataset is known by its
 #: digest, wherever it lies, and so are pretrained weights.

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from ..errors import DamagedInput
+from ._learning_spec import OptimizerSpec
 from ._network import Learner
 from ._rates import make_optimizer
-from ._sections import OptimizerSpec
 
 Tensors = dict[str, torch.Tensor]
 
