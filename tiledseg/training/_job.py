@@ -24,7 +24,7 @@ from ..datasets import (
     take_census,
 )
 from ..errors import ConfigError
-from ..models import ModelCard, create_network
+from ..models import Model, ModelCard, create_network
 from ..normalize import Normalization
 from ._augment import Augment
 from ._batches import Batches
@@ -34,6 +34,7 @@ from ._losses import Loss
 from ._prepared import fitted_whole
 from ._recipe import Recipe
 from ._sampler import Sampler
+from ._start import find_start
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,17 @@ class Job:
             raise ConfigError(
                 f"network.encoder_weights {path} cannot be read: {error.strerror}"
             ) from None
+
+    @cached_property
+    def start(self) -> Model | None:
+        """The model that is learned on from, or None.
+
+        Raises:
+            ConfigError: There is none, or it is of another network.
+            DamagedInput: Its weights are damaged.
+        """
+        named = self.recipe.network.start
+        return None if named is None else find_start(named, self.card)
 
     def lane(self, case: Case) -> Normalization:
         """Return the normalisation of a case, fitted to its whole image."""
@@ -144,6 +156,7 @@ class Job:
             "licence of the data": data.licence,
             "split": self.split.told(),
             "encoder weights": None if self.encoder is None else f"sha256 {self.encoder}",
+            "started from": _told(self.start),
             "seed": self.recipe.run.seed,
         }
 
@@ -175,8 +188,12 @@ def prepare_job(recipe: Recipe, on_case: Callable[[str], None] | None = None) ->
     card = card_of(recipe, dataset.schema, channels)
     create_network(card)  # says what it does not take, before anything is written
     job = Job(recipe, dataset, split, census, known.of(split.held_out), card)
-    _ = job.sampler, job.loss(), job.encoder
+    _ = job.sampler, job.loss(), job.encoder, job.start
     return job
+
+
+def _told(start: Model | None) -> str | None:
+    return None if start is None else f"{start.card.name}, sha256 {start.card.sha256}"
 
 
 def _split(dataset: Dataset, recipe: Recipe, census: Census) -> Split:

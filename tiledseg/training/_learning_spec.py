@@ -31,6 +31,9 @@ class NetworkSpec:
         architecture: Name and arguments, as in a model card: ``{name: unet, encoder: resnet18}``;
             `tiledseg models` lists them.
         encoder_weights: File with pretrained weights of the encoder for three channels, or None.
+        start: Trained model to learn on from, of the same architecture, channels and normalisation:
+            a bundled one's name, or a path. Layers that depend on the number of classes begin anew
+            where it differs. None: random weights.
         deep: Coarser outputs of the decoder that count in the loss besides the last, each half as
             much as the one before (deep supervision); of ``plain_conv_unet`` and
             ``residual_encoder_unet``. They are not part of the model that comes out.
@@ -40,12 +43,15 @@ class NetworkSpec:
 
     architecture: dict[str, Any]
     encoder_weights: str | None = None
+    start: str | None = None
     deep: int = 0
 
     def __post_init__(self) -> None:
         require(0 <= self.deep < 10, "network.deep", "0 to 9", self.deep)
         named = isinstance(self.architecture.get("name"), str)
         require(named, "network.architecture", "a name", self.architecture)
+        fine = self.start is None or self.encoder_weights is None
+        require(fine, "network.start", "none beside network.encoder_weights", self.start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,13 +52,14 @@ class Learner(nn.Module):
         return keep
 
 
-def build(spec: NetworkSpec, card: ModelCard, seed: int) -> Learner:
+def build(spec: NetworkSpec, card: ModelCard, seed: int, start: nn.Module | None) -> Learner:
     """Build a network with weights that follow from a seed.
 
     Args:
         spec: The recipe's.
         card: Axes, channels, classes and architecture.
         seed: Of its random weights.
+        start: A network of the same architecture, perhaps of other classes, to take weights of.
 
     Raises:
         ConfigError: There is no such architecture, or not with these arguments.
@@ -69,11 +70,20 @@ def build(spec: NetworkSpec, card: ModelCard, seed: int) -> Learner:
         network = create_network(card)
         if spec.encoder_weights is not None:
             network.load_state_dict(_pretrained(spec.encoder_weights, card))
+        if start is not None:
+            network.load_state_dict(_fitting(start.state_dict(), network.state_dict()))
         if not spec.deep:
             return Learner(network)
         stages = _stages(network, spec)
         heads = [_head(stage, card) for stage in stages]
         return Learner(network, heads, stages)
+
+
+def _fitting(
+    start: Mapping[str, torch.Tensor], fresh: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return weights to start from; fresh where another number of classes gives another shape."""
+    return {k: start[k] if start[k].shape == new.shape else new for k, new in fresh.items()}
 
 
 def _pretrained(weights: str, card: ModelCard) -> dict[str, torch.Tensor]:

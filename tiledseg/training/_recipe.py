@@ -16,9 +16,10 @@ from ._data_spec import AugmentSpec, DataSpec, PatchSpec
 from ._learning_spec import LossSpec, NetworkSpec, OptimizerSpec, RunSpec
 
 #: Settings that do not change what a training that has begun comes to; the dataset is known by its
-#: digest, wherever it lies, and so are pretrained weights.
+#: digest, wherever it lies, and so are weights that it starts from.
 _FREE = {
-    *("data.dataset", "network.encoder_weights", "patches.cache", "patches.readers", "licence"),
+    *("data.dataset", "network.encoder_weights", "network.start", "patches.cache"),
+    *("patches.readers", "licence"),
     *("run.checkpoint", "run.checkpoint_minutes", "run.tensorboard", "run.minutes"),
 }
 
@@ -86,6 +87,9 @@ class Recipe(BaseModel):
             named = values[section].get(key)
             if named is not None:
                 values[section][key] = os.path.abspath(folder / named)
+        start = self.network.start
+        if start is not None and os.path.lexists(folder / start):  # else a bundled model's name
+            values["network"]["start"] = os.path.abspath(folder / start)
         return self.parse(values)
 
     def to_dict(self) -> dict[str, Any]:

@@ -215,7 +215,8 @@ def _state(job: Job, out: Path, world: World, threads: int | None) -> tuple[Stat
     recipe, checkpoint = job.recipe, out / WORK / CHECKPOINT
 
     def make() -> Learner:
-        learner = build(recipe.network, job.card, recipe.run.seed)
+        start = None if job.start is None else job.start.network
+        learner = build(recipe.network, job.card, recipe.run.seed, start)
         layout = fast_layout(learner, job.card.dims, world.device)
         placed: Learner = learner.to(world.device)
         placed.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it

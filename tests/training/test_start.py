@@ -1,0 +1,126 @@
+"""Trainings that learn on from a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiledseg
+from tests.training.conftest import TINY, write_dataset
+from tiledseg.errors import ConfigError, DamagedInput, PlanChanged
+from tiledseg.training import Options, Recipe, Trained, prepare_job, run_training
+
+Values = Callable[..., dict[str, Any]]
+#: A step so small that weights stay what they are.
+STILL: dict[str, Any] = {"rate": 1e-12, "decay": 0.0}
+
+
+def train(recipe: dict[str, Any], out: Path) -> Trained:
+    return run_training(prepare_job(Recipe.parse(recipe)), out, Options(threads=1))
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    """Return what follows the gradient; norms keep figures of the images besides."""
+    found = load_file(out / "weights.safetensors")
+    return {k: v for k, v in found.items() if "running" not in k and "tracked" not in k}
+
+
+def onward(values: Values, start: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    network = {"start": str(start), **sections.pop("network", {})}
+    run = {"steps": 1, **sections.pop("run", {})}
+    return values(network=network, run=run, optimizer=STILL, **sections)
+
+
+@pytest.fixture
+def start(values: Values, tmp_path: Path) -> Path:
+    """A trained model of three classes and two channels."""
+    return train(values(run={"steps": 4}), tmp_path / "start").folder
+
+
+def test_a_training_begins_with_the_weights_of_its_start(
+    values: Values, start: Path, tmp_path: Path
+) -> None:
+    made = train(onward(values, start, run={"seed": 7}), tmp_path / "on")
+    before, after = weights(start), weights(made.folder)
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
+    digest = tiledseg.load_model(start).card.sha256
+    assert f"started from: trained, sha256 {digest}" in made.card.provenance
+
+
+def test_of_other_classes_only_what_depends_on_their_number_is_new(
+    values: Values, start: Path, tmp_path: Path
+) -> None:
+    dataset = write_dataset(tmp_path / "two", classes=["ground", "rest"], ignore=[2, 200])
+    recipe = onward(values, start, data={"dataset": str(dataset)})
+    made = train(recipe, tmp_path / "on")
+    before, after = weights(start), weights(made.folder)
+    new = [k for k in before if before[k].shape != after[k].shape]
+    assert new
+    assert all(2 in after[k].shape and 3 in before[k].shape for k in new)
+    kept = [k for k in before if k not in new]
+    assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in kept)
+    assert sum(before[k].numel() for k in kept) > 0.5 * sum(v.numel() for v in before.values())
+    assert made.card.outputs == 2
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        (
+            {"network": {"architecture": {**TINY, "channels": [4, 6]}}},
+            r"trained with network\.architecture \{.*channels: \[4, 8\].*the recipe has .*4, 6",
+        ),
+        (
+            {"data": {"normalization": [{"kind": "linear", "scale": [0.1], "offset": [0.0]}]}},
+            r"trained with data\.normalization \[\{kind: scene_score.*the recipe has .*linear",
+        ),
+        ({"network": {"encoder_weights": "w.pth"}}, "none beside network.encoder_weights"),
+        ({"network": {"start": "nowhere"}}, "there is no model at .*nowhere; bundled models"),
+        ({"network": {"start": "cloud-mask"}}, r"cloud-mask was trained with network\.archit"),
+    ],
+)
+def test_another_network_is_refused(
+    values: Values, start: Path, sections: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        prepare_job(Recipe.parse(onward(values, start, **sections)))
+
+
+def test_other_channels_are_refused(values: Values, start: Path, tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "one", channels=[1])
+    recipe = onward(values, start, data={"dataset": str(dataset)})
+    with pytest.raises(ConfigError, match="trained with channels: 2, the recipe has 1"):
+        prepare_job(Recipe.parse(recipe))
+
+
+def test_damaged_weights_are_refused(values: Values, start: Path) -> None:
+    file = start / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(DamagedInput):
+        prepare_job(Recipe.parse(onward(values, start)))
+
+
+def test_a_training_goes_on_where_its_start_moved_but_not_with_another(
+    values: Values, start: Path, tmp_path: Path
+) -> None:
+    train(onward(values, start), tmp_path / "on")
+    moved = start.rename(tmp_path / "moved")
+    assert train(onward(values, moved), tmp_path / "on").resumed == 1
+    other = train(values(run={"steps": 2}), tmp_path / "other").folder
+    with pytest.raises(PlanChanged, match="weights to start from were sha256"):
+        train(onward(values, other), tmp_path / "on")
+
+
+def test_a_start_is_named_from_the_recipe_or_by_a_bundled_name(
+    values: Values, start: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(Recipe.parse(onward(values, Path("start"))).to_yaml())
+    assert Recipe.read(path).network.start == str(start)
+    assert Recipe.read(path, ["network.start=cloud-mask"]).network.start == "cloud-mask"
