@@ -238,13 +238,17 @@ def test_weights_of_timm_by_other_names_are_refused(tmp_path: Path) -> None:
     for name, change in (
         ("prefix", {f"model.{k}": v for k, v in state.items()}),
         ("lacks", {k: v for k, v in state.items() if k != "layer2.0.conv1.weight"}),
+        ("norm", {k: v for k, v in state.items() if k != "layer2.0.bn1.running_mean"}),
     ):
         save_file(change, tmp_path / f"{name}.safetensors")
     wanted = r"prefix\.safetensors do not fit 'tu-resnet10t': they lack conv1\.0\.weight; the first"
     with pytest.raises(ConfigError, match=wanted):
         tiledseg.create_model("unet", "resnet10t", encoder_weights=tmp_path / "prefix.safetensors")
-    with pytest.raises(ConfigError, match=r"they lack layer2\.0\.conv1\.weight"):
-        tiledseg.create_model("unet", "resnet10t", encoder_weights=tmp_path / "lacks.safetensors")
+    for name, told in (("lacks", "conv1.weight"), ("norm", "bn1.running_mean")):
+        with pytest.raises(ConfigError, match=f"they lack layer2.0.{told}"):
+            tiledseg.create_model(
+                "unet", "resnet10t", encoder_weights=tmp_path / f"{name}.safetensors"
+            )
 
 
 @needs_smp

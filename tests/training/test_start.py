@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import tiledseg
@@ -39,7 +41,8 @@ def onward(values: Values, start: Path, **sections: dict[str, Any]) -> dict[str,
 @pytest.fixture
 def start(values: Values, tmp_path: Path) -> Path:
     """A trained model of three classes and two channels."""
-    return train(values(run={"steps": 4}), tmp_path / "start").folder
+    recipe = {**values(run={"steps": 4}), "licence": "MIT"}
+    return train(recipe, tmp_path / "start").folder
 
 
 def test_a_training_begins_with_the_weights_of_its_start(
@@ -51,6 +54,7 @@ def test_a_training_begins_with_the_weights_of_its_start(
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
     digest = tiledseg.load_model(start).card.sha256
     assert f"started from: trained, sha256 {digest}" in made.card.provenance
+    assert "licence of the start: MIT" in made.card.provenance
 
 
 def test_of_other_classes_only_what_depends_on_their_number_is_new(
@@ -74,15 +78,15 @@ def test_of_other_classes_only_what_depends_on_their_number_is_new(
     [
         (
             {"network": {"architecture": {**TINY, "channels": [4, 6]}}},
-            r"trained with network\.architecture \{.*channels: \[4, 8\].*the recipe has .*4, 6",
+            r"network\.architecture\.channels was \[4, 8\] and is \[4, 6\]; learn on",
         ),
         (
             {"data": {"normalization": [{"kind": "linear", "scale": [0.1], "offset": [0.0]}]}},
-            r"trained with data\.normalization \[\{kind: scene_score.*the recipe has .*linear",
+            r"data\.normalization was .*scene_score.* and is .*linear",
         ),
         ({"network": {"encoder_weights": "w.pth"}}, "none beside network.encoder_weights"),
-        ({"network": {"start": "nowhere"}}, "there is no model at .*nowhere; bundled models"),
-        ({"network": {"start": "cloud-mask"}}, r"cloud-mask was trained with network\.archit"),
+        ({"network": {"start": "nowhere"}}, "network.start: there is no model at .*nowhere"),
+        ({"network": {"start": "cloud-mask"}}, r"cloud-mask is .*network\.architecture\.name was"),
     ],
 )
 def test_another_network_is_refused(
@@ -95,7 +99,7 @@ def test_another_network_is_refused(
 def test_other_channels_are_refused(values: Values, start: Path, tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "one", channels=[1])
     recipe = onward(values, start, data={"dataset": str(dataset)})
-    with pytest.raises(ConfigError, match="trained with channels: 2, the recipe has 1"):
+    with pytest.raises(ConfigError, match=r"image\.channels was 2 and is 1"):
         prepare_job(Recipe.parse(recipe))
 
 
@@ -117,10 +121,66 @@ def test_a_training_goes_on_where_its_start_moved_but_not_with_another(
         train(onward(values, other), tmp_path / "on")
 
 
-def test_a_start_is_named_from_the_recipe_or_by_a_bundled_name(
+def test_what_is_refused_does_not_change_the_recipe_that_is_kept(
     values: Values, start: Path, tmp_path: Path
 ) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(event: object) -> None:
+        raise Stopped
+
+    job = prepare_job(Recipe.parse(onward(values, start, run={"steps": 2})))
+    with pytest.raises(Stopped):
+        run_training(job, tmp_path / "on", Options(threads=1), on_event=stop)
+    kept = next((tmp_path / "on").glob("**/recipe.yaml"))
+    other = train(values(run={"steps": 2}), tmp_path / "other").folder
+    changed = onward(values, other, run={"steps": 2})
+    with pytest.raises(PlanChanged, match="weights to start from were"):
+        train(changed, tmp_path / "on")
+    assert Recipe.read(kept).network.start == str(start)
+
+
+def test_a_start_is_named_from_the_recipe_or_by_a_bundled_name(
+    values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundled name stays one where a training goes to a folder of that name."""
+    monkeypatch.chdir(tmp_path)
+    Path("cloud-mask").mkdir()
     path = tmp_path / "recipe.yaml"
-    path.write_text(Recipe.parse(onward(values, Path("start"))).to_yaml())
-    assert Recipe.read(path).network.start == str(start)
-    assert Recipe.read(path, ["network.start=cloud-mask"]).network.start == "cloud-mask"
+    path.write_text(Recipe.parse(onward(values, Path("../start"))).to_yaml())
+    assert Recipe.read(path).network.start == str(tmp_path.parent / "start")
+    named = Recipe.read(path, ["network.start=cloud-mask"]).network.start
+    assert named is not None
+    assert tiledseg.load_model(named).card.name == "cloud-mask"
+
+
+def test_a_start_is_not_trained_over(values: Values, start: Path) -> None:
+    before = (start / "weights.safetensors").read_bytes()
+    job = prepare_job(Recipe.parse(onward(values, start)))
+    with pytest.raises(ConfigError, match="lies in the folder to train in: name another --out"):
+        run_training(job, start, Options(threads=1, fresh=True))
+    assert (start / "weights.safetensors").read_bytes() == before
+
+
+def test_several_networks_are_refused(values: Values, start: Path, tmp_path: Path) -> None:
+    card = yaml.safe_load((start / "model.yaml").read_text())
+    for fold in ("a", "b"):
+        shutil.copy(start / "weights.safetensors", start / f"{fold}.safetensors")
+    folds = ["a.safetensors", "b.safetensors"]
+    (start / "model.yaml").write_text(yaml.safe_dump({**card, "sha256": None, "folds": folds}))
+    with pytest.raises(ConfigError, match="is a graph, or several networks"):
+        prepare_job(Recipe.parse(onward(values, start)))
+
+
+def test_weights_that_depend_on_the_window_need_it(values: Values, tmp_path: Path) -> None:
+    """UNETR learns a vector for every place in its window."""
+    sizes = {"feature_size": 4, "hidden_size": 8, "mlp_dim": 8, "num_heads": 2}
+    network: dict[str, Any] = {"architecture": {"name": "unetr", **sizes}}
+    start = train(values(network=network, run={"steps": 1}), tmp_path / "start").folder
+    wider = onward(values, start, network=network, patches={"window": [48, 48]})
+    with pytest.raises(ConfigError, match=r"patches\.window was \[32, 32\] and is \[48, 48\]"):
+        prepare_job(Recipe.parse(wider))
+    again = train(onward(values, start, network=network), tmp_path / "on")
+    before, after = weights(start), weights(again.folder)
+    assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)

@@ -17,7 +17,7 @@ from ._architectures import (
     usual_locality,
 )
 from ._base import Activation, Average, Model, ModelCard, Precision, Runtime, RuntimeName
-from ._bundled import BUNDLED_COLUMNS, bundled_models, bundled_rows
+from ._bundled import BUNDLED_COLUMNS, bundled_folder, bundled_models, bundled_rows
 from ._cache import cache_folder, write_whole
 from ._card import TRAINING, card_from_dict, card_to_dict, read_card
 from ._combine import CombinedModel, combine, turns_of
@@ -74,6 +74,7 @@ __all__ = [
     "admit",
     "architecture_rows",
     "arguments_of",
+    "bundled_folder",
     "bundled_models",
     "bundled_rows",
     "cache_folder",

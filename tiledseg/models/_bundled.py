@@ -25,14 +25,18 @@ def bundled_rows() -> list[tuple[str, ...]]:
     return [_row(name) for name in bundled_models()]
 
 
+def bundled_folder(name: str) -> Path | None:
+    """Return the folder of a model that comes with the package, or None where none is called so."""
+    return _FOLDER / name if name in bundled_models() else None
+
+
 def placed(model: str | Path) -> Path:
     """Return where a model is: for the name of one that comes with the package, its folder.
 
     What lies in the working folder under such a name comes first.
     """
     place = Path(model)
-    named = str(model) in bundled_models() and not os.path.lexists(place)
-    return _FOLDER / place if named else place
+    return place if os.path.lexists(place) else bundled_folder(str(model)) or place
 
 
 def _row(name: str) -> tuple[str, ...]:

@@ -212,19 +212,27 @@ def _adapted(
 def _of_timm(name: str, state: dict[str, torch.Tensor], channels: int, depth: int) -> Any:
     """Return an encoder of timm with pretrained weights.
 
+    timm renames those of many sources, and goes on with its own where one is missing: what stays
+    the same when all of them are changed has not been there.
+
     Raises:
-        RuntimeError: They are called otherwise. timm, which renames those of many sources, goes on
-            where one is missing: its random weights stay.
+        RuntimeError: Some are missing, or called otherwise.
     """
-    overlay = {"state_dict": state}  # in place of what timm would fetch
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(0)
-        fresh = smp.encoders.get_encoder(name, channels, depth)
-        torch.manual_seed(0)
-        made = smp.encoders.get_encoder(
-            name, channels, depth, weights=True, pretrained_cfg_overlay=overlay
-        )
-    for (missed, new), old in zip(made.model.named_parameters(), fresh.parameters(), strict=True):
-        if new.ndim > 1 and torch.equal(new, old):
-            raise RuntimeError(f"they lack {missed}; the first of them is {next(iter(state))}")
+
+    def make(weights: dict[str, torch.Tensor]) -> Any:
+        overlay = {"state_dict": weights}  # in place of what timm would fetch
+        with torch.random.fork_rng(devices=()):
+            torch.default_generator.manual_seed(0)
+            return smp.encoders.get_encoder(
+                name, channels, depth, weights=True, pretrained_cfg_overlay=overlay
+            )
+
+    made = make(state)
+    other = make({k: v + 1 if v.is_floating_point() else v for k, v in state.items()})
+    changed = other.model.state_dict()
+    learned = {k for k, _ in made.model.named_parameters()}
+    for key, value in made.model.state_dict().items():
+        wanted = key in learned or "running_" in key
+        if wanted and torch.equal(value, changed[key]):
+            raise RuntimeError(f"they lack {key}; the first of them is {next(iter(state))}")
     return made

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from ..budget import parse_bytes
 from ..normalize import Normalization
-from ._bounds import LARGEST, STRICT, require
+from ._require import LARGEST, STRICT, require
 
 #: How many times as far as a patch a read goes at most, so that memory keeps within bounds.
 _FARTHEST = 2.0

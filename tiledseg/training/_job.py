@@ -24,7 +24,7 @@ from ..datasets import (
     take_census,
 )
 from ..errors import ConfigError
-from ..models import Model, ModelCard, create_network
+from ..models import ModelCard, create_network
 from ..normalize import Normalization
 from ._augment import Augment
 from ._batches import Batches
@@ -89,12 +89,12 @@ class Job:
             ) from None
 
     @cached_property
-    def start(self) -> Model | None:
-        """The model that is learned on from, or None.
+    def start(self) -> ModelCard | None:
+        """The card of the model that is learned on from, or None.
 
         Raises:
             ConfigError: There is none, or it is of another network.
-            DamagedInput: Its weights are damaged.
+            DamagedInput: It is damaged.
         """
         named = self.recipe.network.start
         return None if named is None else find_start(named, self.card)
@@ -150,13 +150,14 @@ class Job:
 
     def facts(self) -> dict[str, Any]:
         """Return what is to be told of the data and the split."""
-        data = self.dataset
+        data, start = self.dataset, self.start
         return {
             "data": f"{data.name}, sha256 of the cases learned from {self.census.digest}",
             "licence of the data": data.licence,
             "split": self.split.told(),
             "encoder weights": None if self.encoder is None else f"sha256 {self.encoder}",
-            "started from": _told(self.start),
+            "started from": start and f"{start.name}, sha256 {start.sha256}",
+            "licence of the start": start and start.licence,
             "seed": self.recipe.run.seed,
         }
 
@@ -190,10 +191,6 @@ def prepare_job(recipe: Recipe, on_case: Callable[[str], None] | None = None) ->
     job = Job(recipe, dataset, split, census, known.of(split.held_out), card)
     _ = job.sampler, job.loss(), job.encoder, job.start
     return job
-
-
-def _told(start: Model | None) -> str | None:
-    return None if start is None else f"{start.card.name}, sha256 {start.card.sha256}"
 
 
 def _split(dataset: Dataset, recipe: Recipe, census: Census) -> Split:

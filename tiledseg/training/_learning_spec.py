@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
-from ._bounds import LARGEST, STRICT, require
+from ._require import LARGEST, STRICT, require
 
 LossName = Literal[
     "cross_entropy",
@@ -31,8 +31,8 @@ class NetworkSpec:
         architecture: Name and arguments, as in a model card: ``{name: unet, encoder: resnet18}``;
             `tiledseg models` lists them.
         encoder_weights: File with pretrained weights of the encoder for three channels, or None.
-        start: Trained model to learn on from, of the same architecture, channels and normalisation:
-            a bundled one's name, or a path. Layers that depend on the number of classes begin anew
+        start: Trained model to learn on from, of the same architecture, normalisation and channels:
+            a bundled one's name, or a path. Layers that depend on the number of outputs begin anew
             where it differs. None: random weights.
         deep: Coarser outputs of the decoder that count in the loss besides the last, each half as
             much as the one before (deep supervision); of ``plain_conv_unet`` and

@@ -88,8 +88,12 @@ class Recipe(BaseModel):
             if named is not None:
                 values[section][key] = os.path.abspath(folder / named)
         start = self.network.start
-        if start is not None and os.path.lexists(folder / start):  # else a bundled model's name
-            values["network"]["start"] = os.path.abspath(folder / start)
+        if start is not None:
+            from ..models import bundled_folder  # which brings torch
+
+            values["network"]["start"] = str(
+                bundled_folder(start) or os.path.abspath(folder / start)
+            )
         return self.parse(values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,7 +109,7 @@ class Recipe(BaseModel):
     def changes(self, other: Recipe) -> tuple[str, ...]:
         """Return what another recipe changes of what comes out, one clause a setting."""
         before, after = self.model_dump(mode="json"), other.model_dump(mode="json")
-        found = _differences(before, after, "")
+        found = differences(before, after)
         return tuple(told for path, told in found.items() if path not in _FREE)
 
     @classmethod
@@ -114,12 +118,12 @@ class Recipe(BaseModel):
         return json.dumps(cls.model_json_schema(), indent=2)
 
 
-def _differences(before: Any, after: Any, path: str) -> dict[str, str]:
+def differences(before: Any, after: Any, path: str = "") -> dict[str, str]:
     """Return what is different, by the path of a setting, in words."""
     if isinstance(before, dict) and isinstance(after, dict):
         found: dict[str, str] = {}
         for key in dict.fromkeys((*before, *after)):
             inner = f"{path}.{key}" if path else str(key)
-            found |= _differences(before.get(key), after.get(key), inner)
+            found |= differences(before.get(key), after.get(key), inner)
         return found
     return {} if before == after else {path: f"{path} was {brief(before)} and is {brief(after)}"}

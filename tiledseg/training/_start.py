@@ -1,46 +1,74 @@
-"""A trained model to learn on from: found, and of the same network."""
+"""A trained model to learn on from: found, of the same network, and its weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ..document import brief, to_flow
+import torch
+from torch import nn
+
 from ..errors import ConfigError
-from ..models import Model, ModelCard, Runtime, load_model
+from ..models import ModelCard, Runtime, find_card, load_model
+from ._recipe import differences
 
 
-def find_start(named: str, card: ModelCard) -> Model:
-    """Return a model whose weights fit what is to be trained, but for the number of classes.
+def find_start(named: str, card: ModelCard) -> ModelCard:
+    """Return the card of a model whose weights fit what is to be trained, but for the outputs.
 
     Args:
-        named: Name of a bundled model, or a path.
+        named: Where it is.
         card: Of what is to be trained.
 
     Raises:
         ConfigError: There is none, it has no weights of torch, or the recipe differs from it.
         DamagedInput: Its weights are damaged.
     """
-    model = load_model(named, runtime=Runtime("torch"), probed=False)
-    if model.network is None:
+    try:
+        start = find_card(named)
+    except ConfigError as error:
+        raise ConfigError(f"network.start: {error}") from None
+    if start.format != "tiledseg" or start.folds:
         raise ConfigError(
-            f"network.start {named} is a graph, or more than one network: give a single one that "
+            f"network.start {named} is a graph, or several networks: give a single one that "
             "tiledseg trained, or imported from torch"
         )
-    for setting, found, wanted in _pairs(model.card, card):
-        if found != wanted:
-            raise ConfigError(
-                f"network.start {named} was trained with {setting} {to_flow(found)}, the recipe "
-                f"has {brief(wanted)}: learn on with what it knows, or leave network.start out"
-            )
-    return model
+    fixed = not (start.any_size and card.any_size)  # weights may then depend on the window
+    if found := differences(_needed(start, fixed), _needed(card, fixed)):
+        raise ConfigError(
+            f"network.start {named} is of another network than the recipe: "
+            f"{'; '.join(found.values())}; learn on with what it was trained with"
+        )
+    _load(named)  # says what is damaged, before anything is written
+    return start
 
 
-def _pairs(start: ModelCard, card: ModelCard) -> tuple[tuple[str, Any, Any], ...]:
-    """Return what must be alike: the setting, that of the start, and the recipe's."""
-    steps = (start.normalization.to_list(), card.normalization.to_list())
-    return (
-        ("network.architecture", dict(start.architecture), dict(card.architecture)),
-        ("data.normalization", *steps),
-        ("channels:", len(start.channels), len(card.channels)),
-        ("axes:", start.dims, card.dims),
-    )
+def start_weights(named: str, fresh: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the weights of a start; fresh ones where its outputs are not as many.
+
+    Args:
+        named: Where it is, as `find_start` was asked.
+        fresh: Those of the network to be trained.
+
+    Raises:
+        ConfigError: They do not fit its card.
+        DamagedInput: They are damaged.
+    """
+    found = _load(named).state_dict()
+    return {k: found[k] if found[k].shape == new.shape else new for k, new in fresh.items()}
+
+
+def _load(named: str) -> nn.Module:
+    network = load_model(named, runtime=Runtime("torch"), probed=False).network
+    assert network is not None  # noqa: S101  # `find_start` refuses graphs and folds
+    return network
+
+
+def _needed(card: ModelCard, fixed: bool) -> dict[str, Any]:
+    """Return what must be alike, as a recipe calls it."""
+    return {
+        "network": {"architecture": card.architecture},
+        "data": {"normalization": card.normalization.to_list()},
+        "image": {"axes": card.dims, "channels": len(card.channels)},
+        "patches": {"window": list(card.window) if fixed else None},
+    }

@@ -124,6 +124,9 @@ def run_training(
         if done is not None:
             return Trained(out, read_card(out), done, done.step, world.first)
         state, resumed = _state(job, out, world, options.threads)
+        if world.first:  # what it is known by is the same; where that lies may have changed
+            with writing(out):
+                write_text(out / WORK / RECIPE, job.recipe.to_yaml())
         board = job.recipe.run.tensorboard
         hears = Listeners(out, board, on_event, state.numbers.step) if world.first else None
         batches = job.batches((world.rank, world.size))
@@ -163,6 +166,14 @@ def _claim(out: Path, job: Job, fresh: bool) -> None:
         ConfigError: It holds something else.
         PlanChanged: The recipe changed.
     """
+    start = job.recipe.network.start
+    if start is not None and out.resolve() in (
+        Path(start).resolve(),
+        *Path(start).resolve().parents,
+    ):
+        raise ConfigError(
+            f"network.start {start} lies in the folder to train in: name another --out"
+        )
     before = out / WORK / RECIPE
     own = before.is_file()
     beside = {RECIPE, WORK}  # a recipe to train by may lie there
@@ -184,7 +195,8 @@ def _claim(out: Path, job: Job, fresh: bool) -> None:
             for name in (WORK, BOARD):
                 shutil.rmtree(out / name, ignore_errors=True)
         (out / WORK).mkdir(parents=True, exist_ok=True)
-        write_text(before, job.recipe.to_yaml())
+        if not before.is_file():
+            write_text(before, job.recipe.to_yaml())
 
 
 def _done(out: Path, job: Job) -> Numbers | None:
@@ -215,8 +227,7 @@ def _state(job: Job, out: Path, world: World, threads: int | None) -> tuple[Stat
     recipe, checkpoint = job.recipe, out / WORK / CHECKPOINT
 
     def make() -> Learner:
-        start = None if job.start is None else job.start.network
-        learner = build(recipe.network, job.card, recipe.run.seed, start)
+        learner = build(recipe.network, job.card, recipe.run.seed)
         layout = fast_layout(learner, job.card.dims, world.device)
         placed: Learner = learner.to(world.device)
         placed.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
