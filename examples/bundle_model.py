@@ -3,10 +3,10 @@
     python examples/bundle_model.py hippocampus-mr notes.txt tiledseg/models/bundled/hippocampus-mr
 
 Weights with several axes become float16 (they are float32 again when loaded); norms and biases stay
-as they are. How far the network looks is measured: where it looks only so far, windows become eight
-times that, at least 512 (six times in a volume), and what is tiled equals what is not. The notes
-are put in front of what the training says of itself. Figures in them should be measured with the
-model that this writes.
+as they are. How far the network looks is measured: where it looks only so far, windows become six
+times that (of a scene at least 512), and what is tiled equals what is not. The notes are put in
+front of what the training says of itself. Figures in them should be measured with the model that
+this writes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def measured(card: ModelCard, model: Path) -> ModelCard:
         return replace(card, locality="global")
     step = reach.multiple
     margin = -(-reach.radius // step) * step
-    window = (max(512, 8 * margin),) * 2 if card.dims == 2 else (6 * margin,) * 3
+    extent = max(512, 6 * margin) if card.dims == 2 else 6 * margin
+    window = (extent,) * card.dims
     return replace(card, locality="local", margin=margin, multiple=step, window=window)
 
 
