@@ -148,6 +148,19 @@ def test_another_seed_gives_other_weights(values: Values, tmp_path: Path) -> Non
     assert not same(tmp_path / "a", tmp_path / "c")
 
 
+def test_a_moving_average_of_a_short_training_forgets_its_random_beginning(
+    values: Values, tmp_path: Path
+) -> None:
+    def learned(name: str, **optimizer: float) -> torch.Tensor:
+        train(values(run={"steps": 40}, optimizer=optimizer), tmp_path / name)
+        state = load_file(tmp_path / name / "weights.safetensors")
+        return torch.cat([v.flatten() for v in state.values() if v.is_floating_point()])
+
+    begun = learned("begun", rate=1e-12, decay=0.0)
+    ended, averaged = learned("ended", ema=0.0), learned("averaged", ema=0.999)
+    assert 0 < (averaged - ended).norm() < 0.5 * (begun - ended).norm()
+
+
 def test_what_comes_out_is_a_model_that_says_where_it_comes_from(
     values: Values, tmp_path: Path
 ) -> None:

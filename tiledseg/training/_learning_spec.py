@@ -124,8 +124,8 @@ class OptimizerSpec:
         warmup: Steps over which the rate rises from 0 in a straight line.
         accumulate: Forward passes whose gradients are averaged for one step.
         clip: Norm that the gradient is limited to; None: it is not.
-        ema: Decay per step of the moving average of the weights that is validated and kept; 0: the
-            weights themselves.
+        ema: Decay per step of the moving average of the weights that is validated and kept, less in
+            the first steps; 0: the weights themselves.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT

@@ -65,13 +65,18 @@ class State:
 
     @torch.no_grad()
     def average(self) -> None:
-        """Take the weights as they are into the moving average; counts and statistics too."""
+        """Take the weights as they are into the moving average; counts and statistics too.
+
+        The first steps decay faster, (1 + n) / (10 + n) after n, or else a short training would
+        keep its random beginning (`num_updates` of TensorFlow's ``ExponentialMovingAverage``).
+        """
         if self._average is None:
             return
+        decay = min(self._decay, (1 + self.numbers.step) / (10 + self.numbers.step))
         for name, tensor in self.learner.network.state_dict().items():
             kept = self._average[name]
             if kept.dtype.is_floating_point:
-                kept.lerp_(tensor, 1 - self._decay)
+                kept.lerp_(tensor, 1 - decay)
             else:
                 kept.copy_(tensor)
 
