@@ -71,6 +71,7 @@ def test_of_other_classes_only_what_depends_on_their_number_is_new(
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in kept)
     assert sum(before[k].numel() for k in kept) > 0.5 * sum(v.numel() for v in before.values())
     assert made.card.outputs == 2
+    assert "outputs: begun anew" in made.card.provenance
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_of_other_classes_only_what_depends_on_their_number_is_new(
         ),
         (
             {"data": {"normalization": [{"kind": "linear", "scale": [0.1], "offset": [0.0]}]}},
-            r"data\.normalization was .*scene_score.* and is .*linear",
+            r"data\.normalization is to be \[\{kind: scene_score[^'(]*\}\];",
         ),
         ({"network": {"encoder_weights": "w.pth"}}, "none beside network.encoder_weights"),
         ({"network": {"start": "nowhere"}}, "network.start: there is no model at .*nowhere"),
@@ -101,6 +102,20 @@ def test_other_channels_are_refused(values: Values, start: Path, tmp_path: Path)
     recipe = onward(values, start, data={"dataset": str(dataset)})
     with pytest.raises(ConfigError, match=r"image\.channels was 2 and is 1"):
         prepare_job(Recipe.parse(recipe))
+
+
+def test_the_same_classes_in_another_order_are_refused(
+    values: Values, start: Path, tmp_path: Path
+) -> None:
+    """The outputs would stand for others; classes of other names may take them over."""
+    for names, fine in ((["water", "road", "ground"], False), (["a", "b", "c"], True)):
+        dataset = write_dataset(tmp_path / names[0], classes=names)
+        recipe = Recipe.parse(onward(values, start, data={"dataset": str(dataset)}))
+        if fine:
+            assert prepare_job(recipe).start is not None
+            continue
+        with pytest.raises(ConfigError, match=r"classes was \['ground', 'road', 'water'\] and is"):
+            prepare_job(recipe)
 
 
 def test_damaged_weights_are_refused(values: Values, start: Path) -> None:

@@ -157,6 +157,7 @@ class Job:
             "split": self.split.told(),
             "encoder weights": None if self.encoder is None else f"sha256 {self.encoder}",
             "started from": start and f"{start.name}, sha256 {start.sha256}",
+            "outputs": "begun anew" if start and start.outputs != self.card.outputs else None,
             "licence of the start": start and start.licence,
             "seed": self.recipe.run.seed,
         }

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..document import to_flow
 from ..errors import ConfigError
-from ..models import ModelCard, Runtime, find_card, load_model
+from ..models import ModelCard, Runtime, card_to_dict, find_card, load_model
 from ._recipe import differences
 
 
@@ -33,8 +34,15 @@ def find_start(named: str, card: ModelCard) -> ModelCard:
             f"network.start {named} is a graph, or several networks: give a single one that "
             "tiledseg trained, or imported from torch"
         )
-    fixed = not (start.any_size and card.any_size)  # weights may then depend on the window
-    if found := differences(_needed(start, fixed), _needed(card, fixed)):
+    found = differences(_needed(start), _needed(card))
+    if start.any_size and card.any_size:  # else weights may depend on the window
+        found.pop("patches.window", None)
+    if set(_classes(start)) != set(_classes(card)):  # else outputs would stand for others
+        found.pop("classes", None)
+    if "data.normalization" in found:
+        wanted = to_flow(card_to_dict(start)["normalization"])
+        found["data.normalization"] = f"data.normalization is to be {wanted}"
+    if found:
         raise ConfigError(
             f"network.start {named} is of another network than the recipe: "
             f"{'; '.join(found.values())}; learn on with what it was trained with"
@@ -64,11 +72,16 @@ def _load(named: str) -> nn.Module:
     return network
 
 
-def _needed(card: ModelCard, fixed: bool) -> dict[str, Any]:
-    """Return what must be alike, as a recipe calls it."""
+def _classes(card: ModelCard) -> list[str]:
+    return [one.name for one in card.schema.classes]
+
+
+def _needed(card: ModelCard) -> dict[str, Any]:
+    """Return what must be alike, as recipe and dataset call it."""
     return {
         "network": {"architecture": card.architecture},
         "data": {"normalization": card.normalization.to_list()},
         "image": {"axes": card.dims, "channels": len(card.channels)},
-        "patches": {"window": list(card.window) if fixed else None},
+        "patches": {"window": list(card.window)},
+        "classes": _classes(card),
     }
