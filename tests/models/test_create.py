@@ -252,6 +252,15 @@ def test_weights_of_timm_by_other_names_are_refused(tmp_path: Path) -> None:
 
 
 @needs_smp
+def test_damaged_encoder_weights_are_refused(tmp_path: Path) -> None:
+    state = published("resnet10t")
+    state["bn1.running_var"][0] = float("inf")
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(DamagedInput, match=r"bn1\.running_var has NaN or infinities in it"):
+        tiledseg.create_model("unet", "resnet10t", encoder_weights=tmp_path / "w.safetensors")
+
+
+@needs_smp
 def test_rates_stride_and_the_xception_of_deeplab_can_be_set() -> None:
     network = tiledseg.create_model(
         "deeplabv3plus",

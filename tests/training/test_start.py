@@ -29,7 +29,8 @@ def train(recipe: dict[str, Any], out: Path) -> Trained:
 def weights(out: Path) -> dict[str, torch.Tensor]:
     """Return what follows the gradient; norms keep figures of the images besides."""
     found = load_file(out / "weights.safetensors")
-    return {k: v for k, v in found.items() if "running" not in k and "tracked" not in k}
+    kept = [k for k in found if "running" not in k and "tracked" not in k]
+    return {k: found[k].clone() for k in kept}  # the file may change: it is mapped
 
 
 def onward(values: Values, start: Path, **sections: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def test_of_other_classes_only_what_depends_on_their_number_is_new(
     [
         (
             {"network": {"architecture": {**TINY, "channels": [4, 6]}}},
-            r"network\.architecture\.channels was \[4, 8\] and is \[4, 6\]; learn on",
+            r"network\.start: .*\.architecture\.channels was \[4, 8\] and is \[4, 6\]; learn on",
         ),
         (
             {"data": {"normalization": [{"kind": "linear", "scale": [0.1], "offset": [0.0]}]}},
@@ -87,6 +88,7 @@ def test_of_other_classes_only_what_depends_on_their_number_is_new(
         ),
         ({"network": {"encoder_weights": "w.pth"}}, "none beside network.encoder_weights"),
         ({"network": {"start": "nowhere"}}, "network.start: there is no model at .*nowhere"),
+        ({"network": {"start": "https://a.b/c"}}, "what is elsewhere is fetched only when asked"),
         ({"network": {"start": "cloud-mask"}}, r"cloud-mask is .*network\.architecture\.name was"),
     ],
 )
@@ -121,7 +123,7 @@ def test_the_same_classes_in_another_order_are_refused(
 def test_damaged_weights_are_refused(values: Values, start: Path) -> None:
     file = start / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(DamagedInput):
+    with pytest.raises(DamagedInput, match=r"network\.start: "):
         prepare_job(Recipe.parse(onward(values, start)))
 
 
@@ -176,6 +178,37 @@ def test_a_start_is_not_trained_over(values: Values, start: Path) -> None:
     with pytest.raises(ConfigError, match="lies in the folder to train in: name another --out"):
         run_training(job, start, Options(threads=1, fresh=True))
     assert (start / "weights.safetensors").read_bytes() == before
+
+
+def test_a_start_whose_files_lie_in_the_folder_is_not_trained_over(
+    values: Values, start: Path, tmp_path: Path
+) -> None:
+    alias = tmp_path / "alias"
+    alias.mkdir()
+    for name in ("model.yaml", "weights.safetensors"):
+        (alias / name).symlink_to(start / name)
+    with pytest.raises(ConfigError, match="lies in the folder to train in"):
+        train(onward(values, alias), start)
+    assert (start / "weights.safetensors").is_file()
+
+
+def test_what_was_checked_is_what_is_learned_on_from(
+    values: Values, start: Path, tmp_path: Path
+) -> None:
+    """The card names weights that nobody may change between."""
+    job = prepare_job(Recipe.parse(onward(values, start)))
+    before = weights(start)
+    train(values(run={"steps": 9}), tmp_path / "other")
+    shutil.copy(tmp_path / "other/weights.safetensors", start / "weights.safetensors")
+    after = weights(run_training(job, tmp_path / "on", Options(threads=1)).folder)
+    assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
+
+
+def test_weights_with_their_axes_in_another_order_are_refused(values: Values, start: Path) -> None:
+    card = yaml.safe_load((start / "model.yaml").read_text())
+    (start / "model.yaml").write_text(yaml.safe_dump({**card, "sha256": None, "axes": [1, 0]}))
+    with pytest.raises(ConfigError, match=r"card\.axes was \[1, 0\] and is None"):
+        prepare_job(Recipe.parse(onward(values, start)))
 
 
 def test_several_networks_are_refused(values: Values, start: Path, tmp_path: Path) -> None:

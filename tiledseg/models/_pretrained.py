@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..document import brief
-from ..errors import ConfigError
+from ..errors import ConfigError, DamagedInput
 from ._foreign._state_dict import state_of
 
 
@@ -21,14 +21,17 @@ def read_encoder(path: Any) -> dict[str, torch.Tensor]:
 
     Raises:
         ConfigError: There is no such file.
-        DamagedInput: It holds something else. Nothing in it is run.
+        DamagedInput: It holds something else, NaN or infinities. Nothing in it is run.
     """
     if not isinstance(path, str | os.PathLike) or not os.path.isfile(path):
         raise ConfigError(
             f"encoder_weights {brief(path)} is no file: give a .safetensors or .pth file with the "
             "encoder's weights; nothing is fetched"
         )
-    return state_of(Path(path))
+    state = state_of(Path(path))
+    if wrong := [name for name, value in state.items() if not value.isfinite().all()]:
+        raise DamagedInput(f"encoder_weights {path}: {wrong[0]} has NaN or infinities in it")
+    return state
 
 
 def spread(weight: torch.Tensor, channels: int) -> torch.Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -59,6 +61,8 @@ _CLASSES: dict[str, Any] = {
     "upernet": smp.UPerNet,
     "segformer": smp.Segformer,
 }
+#: What tells, line by line, which weights it did not take.
+_TIMM_WARNS = logging.getLogger("timm.models._builder")
 _FCN = {"resnet50": segmentation.fcn_resnet50, "resnet101": segmentation.fcn_resnet101}
 #: What `build` is given by other names, what fetches, and what would not give raw scores.
 _OURS = {
@@ -209,11 +213,21 @@ def _adapted(
     return adapted
 
 
+@contextmanager
+def _without(logger: logging.Logger) -> Iterator[None]:
+    """Keep a logger quiet."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def _of_timm(name: str, state: dict[str, torch.Tensor], channels: int, depth: int) -> Any:
     """Return an encoder of timm with pretrained weights.
 
-    timm renames those of many sources, and goes on with its own where one is missing: what stays
-    the same when all of them are changed has not been there.
+    timm renames those of many sources, and goes on with its own where one is missing, with a
+    warning only: what stays the same when all of them are changed has not been there.
 
     Raises:
         RuntimeError: Some are missing, or called otherwise.
@@ -221,14 +235,14 @@ def _of_timm(name: str, state: dict[str, torch.Tensor], channels: int, depth: in
 
     def make(weights: dict[str, torch.Tensor]) -> Any:
         overlay = {"state_dict": weights}  # in place of what timm would fetch
-        with torch.random.fork_rng(devices=()):
+        with torch.random.fork_rng(devices=()), _without(_TIMM_WARNS):
             torch.default_generator.manual_seed(0)
             return smp.encoders.get_encoder(
                 name, channels, depth, weights=True, pretrained_cfg_overlay=overlay
             )
 
     made = make(state)
-    other = make({k: v + 1 if v.is_floating_point() else v for k, v in state.items()})
+    other = make({k: 2 * v.float() + 1 if v.is_floating_point() else v for k, v in state.items()})
     changed = other.model.state_dict()
     learned = {k for k, _ in made.model.named_parameters()}
     for key, value in made.model.state_dict().items():

@@ -28,7 +28,7 @@ def content(job: Job) -> dict[str, Any]:
         found[f"samples and labels of the cases {side}"] = _digest(samples)
         found[f"grids and channels of the cases {side}"] = _digest([dict(c.facts) for c in cases])
     found["encoder weights"] = job.encoder
-    found["weights to start from"] = None if job.start is None else job.start.sha256
+    found["weights to start from"] = None if job.start is None else job.start.card.sha256
     return found
 
 

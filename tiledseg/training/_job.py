@@ -24,7 +24,7 @@ from ..datasets import (
     take_census,
 )
 from ..errors import ConfigError
-from ..models import ModelCard, create_network
+from ..models import Model, ModelCard, create_network
 from ..normalize import Normalization
 from ._augment import Augment
 from ._batches import Batches
@@ -89,8 +89,8 @@ class Job:
             ) from None
 
     @cached_property
-    def start(self) -> ModelCard | None:
-        """The card of the model that is learned on from, or None.
+    def start(self) -> Model | None:
+        """The model that is learned on from, or None; kept, as its files may change.
 
         Raises:
             ConfigError: There is none, or it is of another network.
@@ -150,7 +150,7 @@ class Job:
 
     def facts(self) -> dict[str, Any]:
         """Return what is to be told of the data and the split."""
-        data, start = self.dataset, self.start
+        data, start = self.dataset, None if self.start is None else self.start.card
         return {
             "data": f"{data.name}, sha256 of the cases learned from {self.census.digest}",
             "licence of the data": data.licence,

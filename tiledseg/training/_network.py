@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch import nn
 from ..errors import ConfigError
 from ..models import ModelCard, create_model, create_network
 from ._learning_spec import NetworkSpec
-from ._start import start_weights
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -53,13 +52,15 @@ class Learner(nn.Module):
         return keep
 
 
-def build(spec: NetworkSpec, card: ModelCard, seed: int) -> Learner:
+def build(spec: NetworkSpec, card: ModelCard, seed: int, start: nn.Module | None) -> Learner:
     """Build a network with weights that follow from a seed, but for those that are given.
 
     Args:
         spec: The recipe's.
         card: Axes, channels, classes and architecture.
         seed: Of its random weights.
+        start: A network of the same architecture to take weights of, but for its outputs where it
+            has not as many.
 
     Raises:
         ConfigError: There is no such architecture, or not with these arguments.
@@ -70,13 +71,19 @@ def build(spec: NetworkSpec, card: ModelCard, seed: int) -> Learner:
         network = create_network(card)
         if spec.encoder_weights is not None:
             network.load_state_dict(_pretrained(spec.encoder_weights, card))
-        if spec.start is not None:
-            network.load_state_dict(start_weights(spec.start, network.state_dict()))
+        if start is not None:
+            network.load_state_dict(_fitting(start.state_dict(), network.state_dict()))
         if not spec.deep:
             return Learner(network)
         stages = _stages(network, spec)
         heads = [_head(stage, card) for stage in stages]
         return Learner(network, heads, stages)
+
+
+def _fitting(
+    start: Mapping[str, torch.Tensor], fresh: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    return {k: start[k] if start[k].shape == new.shape else new for k, new in fresh.items()}
 
 
 def _pretrained(weights: str, card: ModelCard) -> dict[str, torch.Tensor]:

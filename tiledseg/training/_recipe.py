@@ -88,7 +88,7 @@ class Recipe(BaseModel):
             if named is not None:
                 values[section][key] = os.path.abspath(folder / named)
         start = self.network.start
-        if start is not None:
+        if start is not None and "://" not in start:  # what is elsewhere is refused by name
             from ..models import bundled_folder  # which brings torch
 
             values["network"]["start"] = str(

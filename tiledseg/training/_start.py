@@ -1,21 +1,21 @@
-"""A trained model to learn on from: found, of the same network, and its weights."""
+"""A trained model to learn on from: found, and of the same network."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from ..document import to_flow
-from ..errors import ConfigError
-from ..models import ModelCard, Runtime, card_to_dict, find_card, load_model
+from ..errors import ConfigError, DamagedInput
+from ..models import Model, ModelCard, Runtime, card_to_dict, find_card, load_model, model_files
 from ._recipe import differences
 
+#: What is a matter of order only where both sides name the same.
+_NAMES = ("classes", "channels")
 
-def find_start(named: str, card: ModelCard) -> ModelCard:
-    """Return the card of a model whose weights fit what is to be trained, but for the outputs.
+
+def find_start(named: str, card: ModelCard) -> Model:
+    """Return a model whose weights fit what is to be trained, but for the outputs.
 
     Args:
         named: Where it is.
@@ -27,61 +27,57 @@ def find_start(named: str, card: ModelCard) -> ModelCard:
     """
     try:
         start = find_card(named)
-    except ConfigError as error:
-        raise ConfigError(f"network.start: {error}") from None
+        _require_alike(named, start, card)
+        return load_model(named, runtime=Runtime("torch"), probed=False)
+    except (ConfigError, DamagedInput) as error:
+        raise type(error)(f"network.start: {error}") from None
+
+
+def lies_in(named: str, folder: Path) -> bool:
+    """Return whether a start, or a file that it is read from, lies in a folder."""
+    place = folder.resolve()
+    return any(
+        file.resolve().is_relative_to(place) for file in (Path(named), *model_files(Path(named)))
+    )
+
+
+def _require_alike(named: str, start: ModelCard, card: ModelCard) -> None:
+    """Refuse weights that would stand for something else.
+
+    Raises:
+        ConfigError: They would; the sentence tells by what.
+    """
     if start.format != "tiledseg" or start.folds:
         raise ConfigError(
-            f"network.start {named} is a graph, or several networks: give a single one that "
-            "tiledseg trained, or imported from torch"
+            f"{named} is a graph, or several networks: give a single one that tiledseg trained, or "
+            "imported from torch"
         )
-    found = differences(_needed(start), _needed(card))
+    theirs, ours = _needed(start), _needed(card)
+    found = differences(theirs, ours)
     if start.any_size and card.any_size:  # else weights may depend on the window
         found.pop("patches.window", None)
-    if set(_classes(start)) != set(_classes(card)):  # else outputs would stand for others
-        found.pop("classes", None)
+    for key in _NAMES:
+        if set(theirs[key]) != set(ours[key]):
+            found.pop(key, None)
     if "data.normalization" in found:
-        wanted = to_flow(card_to_dict(start)["normalization"])
+        wanted = to_flow(theirs["data"]["normalization"])
         found["data.normalization"] = f"data.normalization is to be {wanted}"
     if found:
         raise ConfigError(
-            f"network.start {named} is of another network than the recipe: "
-            f"{'; '.join(found.values())}; learn on with what it was trained with"
+            f"{named} is of another network than the recipe: {'; '.join(found.values())}; learn on "
+            "with what it was trained with"
         )
-    _load(named)  # says what is damaged, before anything is written
-    return start
-
-
-def start_weights(named: str, fresh: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the weights of a start; fresh ones where its outputs are not as many.
-
-    Args:
-        named: Where it is, as `find_start` was asked.
-        fresh: Those of the network to be trained.
-
-    Raises:
-        ConfigError: They do not fit its card.
-        DamagedInput: They are damaged.
-    """
-    found = _load(named).state_dict()
-    return {k: found[k] if found[k].shape == new.shape else new for k, new in fresh.items()}
-
-
-def _load(named: str) -> nn.Module:
-    network = load_model(named, runtime=Runtime("torch"), probed=False).network
-    assert network is not None  # noqa: S101  # `find_start` refuses graphs and folds
-    return network
-
-
-def _classes(card: ModelCard) -> list[str]:
-    return [one.name for one in card.schema.classes]
 
 
 def _needed(card: ModelCard) -> dict[str, Any]:
     """Return what must be alike, as recipe and dataset call it."""
+    values = card_to_dict(card)
     return {
-        "network": {"architecture": card.architecture},
-        "data": {"normalization": card.normalization.to_list()},
+        "network": {"architecture": values["architecture"]},
+        "data": {"normalization": values["normalization"]},
         "image": {"axes": card.dims, "channels": len(card.channels)},
-        "patches": {"window": list(card.window)},
-        "classes": _classes(card),
+        "patches": {"window": values["window"]},
+        "card": {key: values.get(key) for key in ("axes", "painted", "previous")},
+        "classes": [one.name for one in card.schema.classes],
+        "channels": list(card.channels),
     }

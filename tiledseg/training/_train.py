@@ -32,6 +32,7 @@ from ._loop import BEST, CHECKPOINT, Event, Loop, Validate
 from ._network import Learner, build
 from ._precision import choose_precision
 from ._recipe import Recipe
+from ._start import lies_in
 from ._state import Numbers, State
 from ._world import World, joined
 
@@ -167,10 +168,7 @@ def _claim(out: Path, job: Job, fresh: bool) -> None:
         PlanChanged: The recipe changed.
     """
     start = job.recipe.network.start
-    if start is not None and out.resolve() in (
-        Path(start).resolve(),
-        *Path(start).resolve().parents,
-    ):
+    if start is not None and lies_in(start, out):
         raise ConfigError(
             f"network.start {start} lies in the folder to train in: name another --out"
         )
@@ -227,7 +225,8 @@ def _state(job: Job, out: Path, world: World, threads: int | None) -> tuple[Stat
     recipe, checkpoint = job.recipe, out / WORK / CHECKPOINT
 
     def make() -> Learner:
-        learner = build(recipe.network, job.card, recipe.run.seed)
+        start = None if job.start is None else job.start.network
+        learner = build(recipe.network, job.card, recipe.run.seed, start)
         layout = fast_layout(learner, job.card.dims, world.device)
         placed: Learner = learner.to(world.device)
         placed.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
