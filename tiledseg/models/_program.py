@@ -10,7 +10,6 @@ does not need (sample inputs, source lines, guards) is left out. torch gets an a
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from ..errors import ConfigError, DamagedInput, TiledsegError
 from ._archive import packed, read_archive
 from ._fit import Facts, Port
+from ._quiet import quiet
 
 _MODEL = "models/model.json"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
@@ -75,15 +75,12 @@ def load_program(path: Path) -> torch.export.ExportedProgram:
         DamagedInput: It is no such file, or is damaged.
     """
     entries = _parts(path)
-    logger = logging.getLogger("torch.export")
-    before, logger.disabled = logger.disabled, True  # it prints a traceback besides raising
     try:
-        return torch.export.load(packed(entries))
+        with quiet("torch.export"):  # it prints a traceback besides raising
+            return torch.export.load(packed(entries))
     except Exception as error:  # what torch says of a bad program shares no base but Exception
         told = " ".join(str(error).split())[:200]
         raise DamagedInput(f"{path} is not a usable .pt2 file: {told}") from None
-    finally:
-        logger.disabled = before
 
 
 def program_facts(path: Path) -> Facts:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -18,6 +16,7 @@ from torch.nn.functional import interpolate
 from ..document import brief
 from ..errors import ConfigError, MissingBackend
 from ._pretrained import read_encoder, spread
+from ._quiet import quiet
 
 
 def _operators() -> torch.library.Library:
@@ -61,8 +60,6 @@ _CLASSES: dict[str, Any] = {
     "upernet": smp.UPerNet,
     "segformer": smp.Segformer,
 }
-#: What tells, line by line, which weights it did not take.
-_TIMM_WARNS = logging.getLogger("timm.models._builder")
 _FCN = {"resnet50": segmentation.fcn_resnet50, "resnet101": segmentation.fcn_resnet101}
 #: What `build` is given by other names, what fetches, and what would not give raw scores.
 _OURS = {
@@ -213,16 +210,6 @@ def _adapted(
     return adapted
 
 
-@contextmanager
-def _without(logger: logging.Logger) -> Iterator[None]:
-    """Keep a logger quiet."""
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
 def _of_timm(name: str, state: dict[str, torch.Tensor], channels: int, depth: int) -> Any:
     """Return an encoder of timm with pretrained weights.
 
@@ -235,7 +222,8 @@ def _of_timm(name: str, state: dict[str, torch.Tensor], channels: int, depth: in
 
     def make(weights: dict[str, torch.Tensor]) -> Any:
         overlay = {"state_dict": weights}  # in place of what timm would fetch
-        with torch.random.fork_rng(devices=()), _without(_TIMM_WARNS):
+        # it lists which weights it did not take
+        with torch.random.fork_rng(devices=()), quiet("timm.models._builder"):
             torch.default_generator.manual_seed(0)
             return smp.encoders.get_encoder(
                 name, channels, depth, weights=True, pretrained_cfg_overlay=overlay

@@ -65,8 +65,9 @@ def _check_size(path: Path) -> None:
         DamagedInput: It does.
     """
     size = 0
+    # a zip of a later version is not implemented; what is wrong, torch says
     no_zip = suppress(OSError, ValueError, NotImplementedError, zipfile.BadZipFile)
-    with no_zip, zipfile.ZipFile(path) as archive:  # what is wrong, torch says
+    with no_zip, zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
     if size > _SMALL and size > _SHRUNK * path.stat().st_size:
         raise DamagedInput(
